@@ -1,0 +1,75 @@
+#ifndef ROWTAP_CHANGE_SCHEMA_H
+#define ROWTAP_CHANGE_SCHEMA_H
+
+#include "base/buf.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Snapshots of a database's schema. Immutable once built and counted by references, so any thread may
+ * read one it holds a reference to. A table whose definition did not change is shared between
+ * successive snapshots: equal pointers mean an equal definition.
+ */
+enum column_kind { COLUMN_PLAIN, COLUMN_HIDDEN, COLUMN_VIRTUAL, COLUMN_STORED }; /* generated: the last two */
+
+struct column {
+    char *name;
+    char *type;        /* declared type, "" when none */
+    char *default_sql; /* SQL text, or NULL */
+    uint64_t id;       /* the same across renames of the column and the table */
+    int stored;        /* index among the stored columns, -1 for a virtual generated one */
+    int pk;            /* 1-based place in the PRIMARY KEY, 0 outside */
+    uint8_t kind;      /* enum column_kind */
+    uint8_t affinity;
+    uint8_t collation;
+    bool not_null;
+};
+
+enum table_kind { TABLE_PLAIN, TABLE_VIRTUAL, TABLE_SHADOW, TABLE_VIEW };
+
+struct table {
+    atomic_uint refs;
+    uint64_t id; /* the same across ALTER TABLE, another after DROP and CREATE; unique in the process */
+    char *name;
+    char *sql; /* the CREATE statement, NULL for none */
+    uint8_t kind;
+    bool without_rowid;
+    bool strict;
+    bool internal; /* sqlite_*, rowtap_* and shadow tables: never shown to anyone */
+    int column_count;
+    struct column *columns;
+    int key_count;    /* columns of the PRIMARY KEY; 0 = the key is the rowid */
+    int *key_columns; /* column indexes in key order */
+    int rowid_alias;  /* the INTEGER PRIMARY KEY's column, or -1 */
+    int64_t root_page;
+};
+
+struct schema {
+    atomic_uint refs;
+    uint32_t cookie; /* PRAGMA schema_version */
+    int table_count;
+    struct table **tables; /* by name, ASCII case ignored; internal ones included */
+};
+
+struct table *table_new(const char *name, int column_count); /* zeroed columns, one reference */
+struct table *table_ref(const struct table *t);
+void table_unref(const struct table *t); /* NULL is allowed */
+int table_column(const struct table *t, const char *name, size_t len); /* index or -1; any case */
+/* The rows of this table are reported as changes. */
+bool table_has_events(const struct table *t);
+/* What a subscriber can see of the definition (name apart) is the same. */
+bool table_same_columns(const struct table *a, const struct table *b);
+
+struct schema *schema_new(int table_count); /* one reference; the caller fills tables in order */
+struct schema *schema_ref(const struct schema *s);
+void schema_unref(const struct schema *s);                                         /* NULL is allowed */
+struct table *schema_find(const struct schema *s, const char *name, size_t len); /* no new reference */
+struct table *schema_find_id(const struct schema *s, uint64_t id);
+
+/* {"name":"users","columns":[{"name","type","notNull","default","primaryKey","generated"},…],…} */
+void table_put_json(struct buf *out, const struct table *t);
+void table_put_columns_json(struct buf *out, const struct table *t); /* the array alone */
+
+#endif

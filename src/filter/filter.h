@@ -1,0 +1,60 @@
+#ifndef ROWTAP_FILTER_FILTER_H
+#define ROWTAP_FILTER_FILTER_H
+
+#include "change/schema.h"
+#include "change/value.h"
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * Conditions on a row, as clients write them ("age >= 18"), bound to one table's definition. A list
+ * of conditions is their AND. They compare as SQLite's WHERE would: by the column's affinity and
+ * collation, and NULL matches nothing but "is null". Immutable after filter_new; any thread.
+ */
+enum filter_op {
+    FILTER_EQ,
+    FILTER_NE,
+    FILTER_LT,
+    FILTER_LE,
+    FILTER_GT,
+    FILTER_GE,
+    FILTER_IN,
+    FILTER_IS_NULL,
+    FILTER_NOT_NULL,
+};
+
+struct filter_term {
+    int column; /* index in the table, or FILTER_ROWID */
+    uint8_t op;
+    uint8_t collation;
+    int value_count; /* 1; 0 for the null tests; any number for IN (sorted, no doubles) */
+    struct value *values;
+};
+
+#define FILTER_ROWID (-1)
+
+struct filter {
+    int term_count;
+    struct filter_term *terms;
+    /* The rest is private to filter/. */
+    void *memory;
+};
+
+/* Bounds on what a client may send. */
+#define FILTER_MAX_TERMS 32
+#define FILTER_MAX_VALUES 1000 /* of one `in` */
+#define FILTER_MAX_LENGTH 65536 /* bytes of one condition */
+
+/*
+ * Parses and binds `count` conditions. On failure NULL, *status STATUS_INVALID, STATUS_TOO_LARGE or
+ * STATUS_NOMEM, and a sentence for the user in err (at least 256 bytes). count 0 gives a filter that
+ * matches every row.
+ */
+struct filter *filter_new(const struct table *table, const char *const *texts, const size_t *lens,
+    int count, char *err, size_t errlen, int *status);
+void filter_free(struct filter *f);
+
+/* row has the table's column_count values. NULL rows match nothing. */
+bool filter_match(const struct filter *f, const struct value *row, int64_t rowid);
+
+#endif

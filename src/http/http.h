@@ -1,0 +1,34 @@
+#ifndef ROWTAP_HTTP_HTTP_H
+#define ROWTAP_HTTP_HTTP_H
+
+#include "base/buf.h"
+#include <stddef.h>
+
+/*
+ * The HTTP side, on civetweb: routes, the checks before an upgrade, and the hand-over of upgraded
+ * sockets to the hub. The only place that sees civetweb.
+ */
+struct database;
+struct hub;
+struct http;
+
+struct http_options {
+    const char *const *listen; /* "ADDR:PORT", "[::1]:8080", port 0 for any free one */
+    int listen_count;
+    const char *const *origins; /* allowed besides the same origin */
+    int origin_count;
+    int threads;      /* workers; 0 for the default */
+    size_t max_body;  /* bytes of a request body */
+    const char *version;
+    struct database *db; /* both outlive the http object */
+    struct hub *hub;
+};
+
+/* NULL and a sentence for the user on failure (address in use, not permitted, …). */
+struct http *http_start(const struct http_options *options, struct buf *err);
+/* The i-th address really listened on, "http://127.0.0.1:43211", or NULL past the last. */
+const char *http_address(const struct http *h, int i);
+void http_stop_accepting(struct http *h); /* new requests get 503 */
+void http_stop(struct http *h);           /* waits for requests under way; frees */
+
+#endif

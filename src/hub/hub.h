@@ -1,0 +1,68 @@
+#ifndef ROWTAP_HUB_HUB_H
+#define ROWTAP_HUB_HUB_H
+
+#include "base/buf.h"
+#include "change/batch.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The hub: several loops, each with its connections, their sessions and subscriptions and an index of
+ * their filters. Nothing is shared between loops but immutable batches, so nothing is locked.
+ */
+struct hub;
+struct dialect; /* hub/dialect.h */
+
+struct hub_options {
+    int loops;                /* 0: one per core */
+    size_t max_message;       /* bytes of an incoming message */
+    size_t max_queue;         /* bytes queued for one connection */
+    size_t max_backlog;       /* bytes of batches not yet handled by all loops: writers wait past it */
+    int64_t heartbeat_ms;
+    uint32_t max_connections; /* 0: no bound */
+    uint32_t max_subscriptions; /* of one connection */
+    const char *version;
+    const char *epoch;
+    uint64_t seq;             /* of the last change before the first batch */
+    const struct schema *schema; /* the present one; the hub takes its own reference */
+};
+
+struct hub *hub_new(const struct hub_options *options, struct buf *err);
+/* Closes all connections with 1012 and ends the loops; at most grace_ms. Then hub_free. */
+void hub_stop(struct hub *h, int64_t grace_ms);
+void hub_free(struct hub *h);
+
+/*
+ * Hands a sealed batch to every loop; takes its own references. Database thread only, in commit order.
+ * Blocks while more than max_backlog waits for a loop: that is how fan-out slows the writers.
+ */
+void hub_publish(struct hub *h, struct batch *b);
+
+/*
+ * Reserves a place under max_connections, before the upgrade: false when the server is full. Given back
+ * by hub_unreserve, or when the adopted connection ends. Any thread.
+ */
+bool hub_reserve(struct hub *h);
+void hub_unreserve(struct hub *h);
+
+struct hub_client {
+    const char *user_id; /* NULL for nobody; copied */
+    const char *address; /* "127.0.0.1:4711"; copied, for logs */
+};
+/*
+ * Gives an upgraded socket (and the reservation) to a loop. `hello` is the 101 to send first. The hub
+ * owns fd from now on, whatever happens. Any thread. STATUS_NOMEM.
+ */
+int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct hub_client *client,
+    const void *hello, size_t hello_len);
+
+struct hub_stats {
+    uint64_t connections, accepted, closed, subscriptions;
+    uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed;
+    uint64_t unanswered, queued_bytes;
+    double latency_ms; /* mean of the connections' last pings, 0 when there is none */
+};
+void hub_stats(struct hub *h, struct hub_stats *out); /* any thread */
+
+#endif

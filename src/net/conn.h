@@ -1,0 +1,75 @@
+#ifndef ROWTAP_NET_CONN_H
+#define ROWTAP_NET_CONN_H
+
+#include "base/list.h"
+#include "net/ws.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * One client's connection after the upgrade. It lives on one loop for its whole life and only that
+ * loop's thread touches it. An idle connection holds no buffers.
+ */
+struct loop;
+struct conn;
+
+/*
+ * Bytes made once and sent to many: a message without its private prefix. Counted by references, on
+ * one loop (not atomic): every loop makes its own.
+ */
+struct body {
+    uint32_t refs;
+    uint32_t len;
+    char data[];
+};
+struct body *body_new(const void *data, size_t len); /* copies; one reference; NULL: no memory */
+void body_ref(struct body *b);
+void body_unref(struct body *b);
+
+/* What the layer above does with a connection. All on the loop's thread. */
+struct conn_ops {
+    /*
+     * The connection is on its loop; the handshake's answer is queued in front of whatever is sent now.
+     * Returns the owner's object (conn_owner) or NULL: the connection is closed with 1011.
+     */
+    void *(*open)(struct conn *c, void *start_ctx);
+    /* A whole message. Anything but 0 stops reading from this connection (it is being closed). */
+    int (*message)(void *owner, enum ws_opcode opcode, const char *data, size_t len);
+    /*
+     * The connection has ended; the last call. start_ctx was consumed by open. `code` is the close code
+     * seen or sent, 1006 when the peer just went.
+     */
+    void (*closed)(void *owner, int code);
+    /* The connection never came to open (no memory, shutting down): frees start_ctx. */
+    void (*refused)(void *start_ctx);
+};
+
+/*
+ * Queues a text frame whose payload is prefix + body (body may be NULL, prefix_len may be 0). The
+ * prefix is copied, the body shared. No system call: the loop sends at the end of its turn. When the
+ * queue would pass its bound the connection is closed with 1013 instead. 0, STATUS_CLOSED,
+ * STATUS_TOO_LARGE (it was closed now) or STATUS_NOMEM (closed with 1011).
+ */
+int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body);
+int conn_send_text(struct conn *c, const char *data, size_t len);
+
+/*
+ * Starts the closing handshake: what is queued is still sent, then the Close frame; the connection
+ * ends when the peer answers or after a few seconds. Nothing can be queued afterwards.
+ */
+void conn_close(struct conn *c, int code, const char *reason);
+/*
+ * The same, but forgets what is queued (a frame already begun is finished first); `last` (may be NULL)
+ * is sent as a last text message before the Close frame.
+ */
+void conn_close_now(struct conn *c, int code, const char *reason, const char *last, size_t last_len);
+
+void *conn_owner(const struct conn *c);
+uint64_t conn_id(const struct conn *c); /* unique in the process, never 0 */
+struct loop *conn_loop(const struct conn *c);
+size_t conn_queued(const struct conn *c);    /* bytes waiting to be sent */
+int64_t conn_latency_us(const struct conn *c); /* of the last ping, -1 before the first */
+bool conn_closing(const struct conn *c);
+
+#endif

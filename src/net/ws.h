@@ -1,0 +1,97 @@
+#ifndef ROWTAP_NET_WS_H
+#define ROWTAP_NET_WS_H
+
+#include "base/buf.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The WebSocket framing of RFC 6455, without I/O: bytes in, whole messages out, and frame headers to
+ * send. Both roles (the CLI is a client). Not thread-safe.
+ */
+enum ws_opcode {
+    WS_CONTINUATION = 0x0,
+    WS_TEXT = 0x1,
+    WS_BINARY = 0x2,
+    WS_CLOSE = 0x8,
+    WS_PING = 0x9,
+    WS_PONG = 0xA,
+};
+
+enum ws_close {
+    WS_CLOSE_NORMAL = 1000,
+    WS_CLOSE_GOING_AWAY = 1001,
+    WS_CLOSE_PROTOCOL = 1002,
+    WS_CLOSE_UNSUPPORTED = 1003,
+    WS_CLOSE_NO_STATUS = 1005, /* never on the wire */
+    WS_CLOSE_ABNORMAL = 1006,  /* never on the wire */
+    WS_CLOSE_BAD_DATA = 1007,
+    WS_CLOSE_POLICY = 1008,
+    WS_CLOSE_TOO_LARGE = 1009,
+    WS_CLOSE_INTERNAL = 1011,
+    WS_CLOSE_RESTART = 1012,
+    WS_CLOSE_TRY_LATER = 1013,
+};
+
+/*
+ * What the parser reports while it is fed. Data is valid only during the call. A message is whole:
+ * fragments are put together and text is valid UTF-8. A callback returns 0 to go on, or anything else
+ * to stop: ws_feed then returns at once.
+ */
+struct ws_events {
+    int (*message)(void *ctx, enum ws_opcode opcode, const char *data, size_t len);
+    int (*ping)(void *ctx, const char *data, size_t len);
+    int (*pong)(void *ctx, const char *data, size_t len);
+    /* A Close frame that is well-formed; code WS_CLOSE_NO_STATUS when it had none. */
+    int (*close)(void *ctx, int code, const char *reason, size_t len);
+};
+
+struct ws_parser {
+    bool client;        /* our role: a client's parser wants unmasked frames */
+    size_t max_message; /* bytes of a message; a frame announcing more fails before memory is taken */
+    /* The rest is private. */
+    uint8_t head[14];
+    uint8_t head_len, head_need;
+    uint8_t opcode, message_opcode;
+    bool fin, in_frame, in_message, closed;
+    uint8_t mask[4];
+    uint64_t frame_left, frame_done;
+    uint32_t utf8;
+    struct buf message;   /* fragments or a partly received frame; empty memory when idle */
+    uint8_t control[125]; /* payload of a control frame that came in pieces */
+    uint8_t control_len;
+};
+
+void ws_parser_init(struct ws_parser *p, bool client, size_t max_message);
+void ws_parser_fini(struct ws_parser *p);
+
+/*
+ * Takes len bytes (unmasked in place). 0: all taken. A positive number: the close code to fail the
+ * connection with (1002, 1007, 1009, 1011 when memory ran out). -1: a callback stopped it. After
+ * anything but 0, and after a Close frame, the parser ignores all further bytes.
+ */
+int ws_feed(struct ws_parser *p, const struct ws_events *events, void *ctx, uint8_t *data, size_t len);
+
+/*
+ * Writes an unmasked, unfragmented frame's header (2 to 10 bytes); returns its length. ws_header_client
+ * also writes a mask key (up to 14 bytes): apply it to the payload with ws_mask.
+ */
+#define WS_HEADER_MAX 14
+size_t ws_header(uint8_t out[WS_HEADER_MAX], enum ws_opcode opcode, uint64_t len);
+size_t ws_header_client(uint8_t out[WS_HEADER_MAX], enum ws_opcode opcode, uint64_t len, const uint8_t key[4]);
+void ws_mask(uint8_t *data, size_t len, const uint8_t key[4], uint64_t offset);
+
+/* A Close frame's payload: code and reason (cut to 123 bytes at a UTF-8 boundary). Returns its length. */
+size_t ws_close_payload(uint8_t out[125], int code, const char *reason);
+/* A code that may stand in a received Close frame (RFC 6455 section 7.4). */
+bool ws_close_code_valid(int code);
+
+/*
+ * The value of Sec-WebSocket-Accept for a client's key (section 4.2.2), NUL-terminated. The key must
+ * be the base64 of 16 bytes: STATUS_INVALID otherwise.
+ */
+#define WS_ACCEPT_LEN 28
+int ws_accept(char out[WS_ACCEPT_LEN + 1], const char *key);
+
+#endif

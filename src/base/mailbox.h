@@ -22,8 +22,8 @@ struct mailbox {
     int fd;
 };
 
-int mailbox_init(struct mailbox *m); /* STATUS_IO */
-void mailbox_fini(struct mailbox *m); /* must be empty */
+int mailbox_init(struct mailbox *m);                       /* STATUS_IO */
+void mailbox_fini(struct mailbox *m);                      /* must be empty */
 void mailbox_post(struct mailbox *m, struct message *msg); /* any thread; wakes only a sleeper */
 /* Takes all waiting messages, in order, as a chain; NULL when there is none. Receiver only. */
 struct message *mailbox_take(struct mailbox *m);

@@ -19,7 +19,7 @@ struct map {
 void map_fini(struct map *m);
 void *map_get(const struct map *m, const void *key, size_t len);
 int map_set(struct map *m, const void *key, size_t len, void *value); /* value != NULL; replaces */
-void *map_del(struct map *m, const void *key, size_t len);            /* the removed value or NULL */
+void *map_del(struct map *m, const void *key, size_t len); /* the removed value or NULL */
 /* Iteration: start with *pos = 0; false at the end. The current entry may be deleted on the way. */
 bool map_next(const struct map *m, size_t *pos, const char **key, size_t *len, void **value);
 

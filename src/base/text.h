@@ -28,7 +28,8 @@ int base64_decode(struct buf *out, const char *s, size_t len); /* STATUS_INVALID
 void text_random(char *out, size_t len);
 uint64_t random_u64(void);
 
-/* "64MiB", "1k", "512" -> bytes; "30", "1.5s", "250ms", "1h" -> milliseconds. 0 or STATUS_INVALID */
+/* "64MiB", "1k", "512" -> bytes; "30", "1.5s", "250ms", "1h" -> milliseconds. 0 or STATUS_INVALID
+ */
 int text_parse_size(const char *s, uint64_t *bytes);
 int text_parse_duration(const char *s, int64_t *ms);
 int text_parse_i64(const char *s, size_t len, int64_t *v); /* whole string, no spaces */

@@ -14,8 +14,8 @@
 /*
  * jansson refuses integers past 64 bits and reals past the range of a double. Such numbers are
  * found in a pass over the text and rewritten: an integer gets an exponent, which makes it a real,
- * and what overflows a double becomes a finite stand-in that is turned into an infinity after
- * parsing.
+ * and what overflows a double becomes a finite stand-in, because jansson's reals cannot be infinite
+ * either; json_get_real knows it.
  */
 #define JSON_DEPTH 100
 

@@ -7,7 +7,8 @@
  * The JSON of rows and keys, shared by all dialects. `columns` is a bit set over column indexes
  * (64 columns a word, NULL: all). Values that are absent are left out.
  */
-void row_put_json(struct buf *out, const struct table *t, const struct value *row, const uint64_t *columns);
+void row_put_json(
+    struct buf *out, const struct table *t, const struct value *row, const uint64_t *columns);
 
 /* {"id":1}; {"rowid":7} for a table without PRIMARY KEY or with a NULL in it. */
 void key_put_json(struct buf *out, const struct table *t, const struct value *row, int64_t rowid);

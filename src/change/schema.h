@@ -8,11 +8,12 @@
 #include <stdint.h>
 
 /*
- * Snapshots of a database's schema. Immutable once built and counted by references, so any thread may
- * read one it holds a reference to. A table whose definition did not change is shared between
+ * Snapshots of a database's schema. Immutable once built and counted by references, so any thread
+ * may read one it holds a reference to. A table whose definition did not change is shared between
  * successive snapshots: equal pointers mean an equal definition.
  */
-enum column_kind { COLUMN_PLAIN, COLUMN_HIDDEN, COLUMN_VIRTUAL, COLUMN_STORED }; /* generated: the last two */
+/* The last two are generated columns. */
+enum column_kind { COLUMN_PLAIN, COLUMN_HIDDEN, COLUMN_VIRTUAL, COLUMN_STORED };
 
 struct column {
     char *name;
@@ -31,7 +32,7 @@ enum table_kind { TABLE_PLAIN, TABLE_VIRTUAL, TABLE_SHADOW, TABLE_VIEW };
 
 struct table {
     atomic_uint refs;
-    uint64_t id; /* the same across ALTER TABLE, another after DROP and CREATE; unique in the process */
+    uint64_t id; /* unique in the process; stays across ALTER TABLE, not across DROP and CREATE */
     char *name;
     char *sql; /* the CREATE statement, NULL for none */
     uint8_t kind;
@@ -41,7 +42,7 @@ struct table {
     int column_count;
     struct column *columns;
     int key_count;    /* columns of the PRIMARY KEY; 0 = the key is the rowid */
-    int *key_columns; /* column indexes in key order */
+    int *key_columns; /* column indexes in key order; mem_free'd with the table */
     int rowid_alias;  /* the INTEGER PRIMARY KEY's column, or -1 */
     int64_t root_page;
 };
@@ -53,19 +54,22 @@ struct schema {
     struct table **tables; /* by name, ASCII case ignored; internal ones included */
 };
 
-struct table *table_new(const char *name, int column_count); /* zeroed columns, one reference */
+/* Zeroed columns, one reference. The strings put into it become the table's (base/mem.h). */
+struct table *table_new(const char *name, int column_count);
 struct table *table_ref(const struct table *t);
-void table_unref(const struct table *t); /* NULL is allowed */
+void table_unref(const struct table *t);                               /* NULL is allowed */
 int table_column(const struct table *t, const char *name, size_t len); /* index or -1; any case */
 /* The rows of this table are reported as changes. */
 bool table_has_events(const struct table *t);
 /* What a subscriber can see of the definition (name apart) is the same. */
 bool table_same_columns(const struct table *a, const struct table *b);
 
-struct schema *schema_new(int table_count); /* one reference; the caller fills tables in order */
+/* One reference. The caller fills tables, in the order of text_casecmp, with its references. */
+struct schema *schema_new(int table_count);
 struct schema *schema_ref(const struct schema *s);
-void schema_unref(const struct schema *s);                                         /* NULL is allowed */
-struct table *schema_find(const struct schema *s, const char *name, size_t len); /* no new reference */
+void schema_unref(const struct schema *s); /* NULL is allowed */
+/* Without a new reference; NULL when there is none. */
+struct table *schema_find(const struct schema *s, const char *name, size_t len);
 struct table *schema_find_id(const struct schema *s, uint64_t id);
 
 /* {"name":"users","columns":[{"name","type","notNull","default","primaryKey","generated"},…],…} */

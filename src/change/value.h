@@ -7,8 +7,9 @@
 #include <stdint.h>
 
 /*
- * One SQLite value. VALUE_ABSENT stands for a column whose value was not captured (virtual generated
- * columns). Text and blobs point into memory that somebody else owns: the batch, the filter, ….
+ * One SQLite value. VALUE_ABSENT stands for a column whose value was not captured (virtual
+ * generated columns). Text and blobs point into memory that somebody else owns: the batch, the
+ * filter, ….
  */
 enum value_type {
     VALUE_NULL,
@@ -47,10 +48,18 @@ uint64_t value_hash(const struct value *v, enum collation collation);
 
 /*
  * Turns a comparison's constant into what SQLite would compare with for a column of that affinity
- * (datatype3 section 4.2): numeric affinities turn number-like text into a number, TEXT turns numbers
- * into text. New text goes to *text, which the caller frees with mem_free; it stays NULL otherwise.
+ * (datatype3 section 4.2): numeric affinities turn number-like text into a number, TEXT turns
+ * numbers into text. New text goes to *text, which the caller frees with mem_free; it stays NULL
+ * otherwise. STATUS_NOMEM leaves *v as it was.
  */
 int value_apply_affinity(struct value *v, enum affinity affinity, char **text);
+
+/*
+ * Reads a decimal number as SQLite's numeric affinity does: spaces around it are allowed,
+ * hexadecimal is not, an integer past 64 bits is a REAL. STATUS_INVALID when it is no number,
+ * STATUS_NOMEM; *v is unchanged then. The process must keep the C locale's decimal point.
+ */
+int value_parse_number(struct value *v, const char *s, size_t len);
 
 /* The affinity that a declared type gives (datatype3 section 3.1); NULL or "" gives BLOB. */
 enum affinity affinity_of_type(const char *declared);

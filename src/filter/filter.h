@@ -33,22 +33,32 @@ struct filter_term {
 
 #define FILTER_ROWID (-1)
 
+/* One block of memory: the terms, their values and their text follow the struct. */
 struct filter {
     int term_count;
     struct filter_term *terms;
-    /* The rest is private to filter/. */
-    void *memory;
 };
 
 /* Bounds on what a client may send. */
 #define FILTER_MAX_TERMS 32
-#define FILTER_MAX_VALUES 1000 /* of one `in` */
+#define FILTER_MAX_VALUES 1000  /* of one `in` */
 #define FILTER_MAX_LENGTH 65536 /* bytes of one condition */
 
 /*
+ * condition = column ( operator value | "in" "(" value { "," value } ")" | "is" ["not"] "null" )
+ * operator  = "=" | "==" | "!=" | "<>" | "<" | "<=" | ">" | ">="
+ * column    = letters, digits, "_", "$", all beyond ASCII; or in double quotes, doubled inside
+ * value     = text in single quotes, doubled inside; a blob x'hex'; or bare text, trimmed, that
+ *             goes to the end, or in a list to the next "," or ")"
+ *
+ * Names and keywords in any case; rowid, _rowid_ and oid are the rowid where no column has that
+ * name. Quoted text is TEXT. Bare text is a number if it is a numeric literal of SQL and the
+ * column's affinity is not TEXT ("zip=01234" keeps its zero), else TEXT. Then the column's affinity
+ * is applied. A bare null is refused: "is null" is what finds it.
+ *
  * Parses and binds `count` conditions. On failure NULL, *status STATUS_INVALID, STATUS_TOO_LARGE or
- * STATUS_NOMEM, and a sentence for the user in err (at least 256 bytes). count 0 gives a filter that
- * matches every row.
+ * STATUS_NOMEM, and a sentence for the user in err (at least 256 bytes). count 0 gives a filter
+ * that matches every row.
  */
 struct filter *filter_new(const struct table *table, const char *const *texts, const size_t *lens,
     int count, char *err, size_t errlen, int *status);

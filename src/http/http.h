@@ -2,7 +2,9 @@
 #define ROWTAP_HTTP_HTTP_H
 
 #include "base/buf.h"
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /*
  * The HTTP side, on civetweb: routes, the checks before an upgrade, and the hand-over of upgraded
@@ -28,7 +30,11 @@ struct http_options {
 struct http *http_start(const struct http_options *options, struct buf *err);
 /* The i-th address really listened on, "http://127.0.0.1:43211", or NULL past the last. */
 const char *http_address(const struct http *h, int i);
-void http_stop_accepting(struct http *h); /* new requests get 503 */
-void http_stop(struct http *h);           /* waits for requests under way; frees */
+/* Closes the listening sockets; further requests on open connections get 503. Once. */
+void http_stop_accepting(struct http *h);
+/* Waits until no request is under way, at most timeout_ms; false: some still are. */
+bool http_drain(struct http *h, int64_t timeout_ms);
+/* Waits for the requests under way, whose answers are cut off, and frees. NULL is allowed. */
+void http_stop(struct http *h);
 
 #endif

@@ -8,23 +8,27 @@
 #include <stdint.h>
 
 /*
- * The hub: several loops, each with its connections, their sessions and subscriptions and an index of
- * their filters. Nothing is shared between loops but immutable batches, so nothing is locked.
+ * The hub: several loops, each with its connections, their sessions and subscriptions and an index
+ * of their filters. Nothing is shared between loops but immutable batches, so nothing is locked.
  */
 struct hub;
 struct dialect; /* hub/dialect.h */
 
 struct hub_options {
-    int loops;                /* 0: one per core */
-    size_t max_message;       /* bytes of an incoming message */
-    size_t max_queue;         /* bytes queued for one connection */
-    size_t max_backlog;       /* bytes of batches not yet handled by all loops: writers wait past it */
+    int loops;          /* 0: one per core */
+    size_t max_message; /* bytes of an incoming message */
+    size_t max_queue;   /* bytes queued for one connection */
+    /*
+     * Bytes of batches not yet handled by all loops: writers wait past it. 0: no bound (1024
+     * batches always are one).
+     */
+    size_t max_backlog;
     int64_t heartbeat_ms;
-    uint32_t max_connections; /* 0: no bound */
-    uint32_t max_subscriptions; /* of one connection */
+    uint32_t max_connections;   /* 0: no bound */
+    uint32_t max_subscriptions; /* of one connection, channels included; 0: no bound */
     const char *version;
     const char *epoch;
-    uint64_t seq;             /* of the last change before the first batch */
+    uint64_t seq;                /* of the last change before the first batch */
     const struct schema *schema; /* the present one; the hub takes its own reference */
 };
 
@@ -34,14 +38,15 @@ void hub_stop(struct hub *h, int64_t grace_ms);
 void hub_free(struct hub *h);
 
 /*
- * Hands a sealed batch to every loop; takes its own references. Database thread only, in commit order.
- * Blocks while more than max_backlog waits for a loop: that is how fan-out slows the writers.
+ * Hands a sealed batch to every loop; takes its own references. Database thread only, in commit
+ * order. Blocks while more than max_backlog waits for a loop: that is how fan-out slows the
+ * writers.
  */
 void hub_publish(struct hub *h, struct batch *b);
 
 /*
- * Reserves a place under max_connections, before the upgrade: false when the server is full. Given back
- * by hub_unreserve, or when the adopted connection ends. Any thread.
+ * Reserves a place under max_connections, before the upgrade: false when the server is full. Given
+ * back by hub_unreserve, or when the adopted connection ends. Any thread.
  */
 bool hub_reserve(struct hub *h);
 void hub_unreserve(struct hub *h);
@@ -51,8 +56,9 @@ struct hub_client {
     const char *address; /* "127.0.0.1:4711"; copied, for logs */
 };
 /*
- * Gives an upgraded socket (and the reservation) to a loop. `hello` is the 101 to send first. The hub
- * owns fd from now on, whatever happens. Any thread. STATUS_NOMEM.
+ * Gives an upgraded socket (and the reservation) to a loop. `hello` is the 101 to send first. The
+ * hub owns fd from now on, whatever happens. Any thread. STATUS_NOMEM; STATUS_CLOSED
+ * after hub_stop.
  */
 int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct hub_client *client,
     const void *hello, size_t hello_len);

@@ -24,21 +24,27 @@ struct body {
     char data[];
 };
 struct body *body_new(const void *data, size_t len); /* copies; one reference; NULL: no memory */
+struct body *body_new_empty(size_t len);             /* the same for the caller to fill in */
 void body_ref(struct body *b);
-void body_unref(struct body *b);
+void body_unref(struct body *b); /* NULL is allowed */
 
 /* What the layer above does with a connection. All on the loop's thread. */
 struct conn_ops {
     /*
-     * The connection is on its loop; the handshake's answer is queued in front of whatever is sent now.
-     * Returns the owner's object (conn_owner) or NULL: the connection is closed with 1011.
+     * The connection is on its loop; the handshake's answer is queued in front of whatever is sent
+     * now. Returns the owner's object (conn_owner) or NULL: the connection is closed (with 1011,
+     * unless open closed it otherwise) and nothing more is called.
      */
     void *(*open)(struct conn *c, void *start_ctx);
-    /* A whole message. Anything but 0 stops reading from this connection (it is being closed). */
+    /*
+     * A whole message; data is valid during the call. After anything but 0 no further message is
+     * passed on; the connection is closed with 1011 unless the owner has begun to close it.
+     */
     int (*message)(void *owner, enum ws_opcode opcode, const char *data, size_t len);
     /*
-     * The connection has ended; the last call. start_ctx was consumed by open. `code` is the close code
-     * seen or sent, 1006 when the peer just went.
+     * The connection has ended; the last call, never made from within conn_send or conn_close.
+     * start_ctx was consumed by open. `code` is the close code seen or sent (1005: the peer's Close
+     * had none), 1006 when the peer just went.
      */
     void (*closed)(void *owner, int code);
     /* The connection never came to open (no memory, shutting down): frees start_ctx. */
@@ -47,9 +53,10 @@ struct conn_ops {
 
 /*
  * Queues a text frame whose payload is prefix + body (body may be NULL, prefix_len may be 0). The
- * prefix is copied, the body shared. No system call: the loop sends at the end of its turn. When the
- * queue would pass its bound the connection is closed with 1013 instead. 0, STATUS_CLOSED,
- * STATUS_TOO_LARGE (it was closed now) or STATUS_NOMEM (closed with 1011).
+ * prefix is copied, the body shared. The loop sends at the end of its turn; only when a lot is
+ * queued (256 KB, or the bound) is the socket offered it at once. When the queue would pass its
+ * bound even so, the connection is closed with 1013 instead. 0, STATUS_CLOSED, STATUS_TOO_LARGE (it
+ * was closed now) or STATUS_NOMEM (closed with 1011).
  */
 int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body);
 int conn_send_text(struct conn *c, const char *data, size_t len);
@@ -60,16 +67,17 @@ int conn_send_text(struct conn *c, const char *data, size_t len);
  */
 void conn_close(struct conn *c, int code, const char *reason);
 /*
- * The same, but forgets what is queued (a frame already begun is finished first); `last` (may be NULL)
- * is sent as a last text message before the Close frame.
+ * The same, but forgets what is queued (a frame already begun is finished first); `last` (may be
+ * NULL) is sent as a last text message before the Close frame.
  */
-void conn_close_now(struct conn *c, int code, const char *reason, const char *last, size_t last_len);
+void conn_close_now(
+    struct conn *c, int code, const char *reason, const char *last, size_t last_len);
 
 void *conn_owner(const struct conn *c);
 uint64_t conn_id(const struct conn *c); /* unique in the process, never 0 */
 struct loop *conn_loop(const struct conn *c);
-size_t conn_queued(const struct conn *c);    /* bytes waiting to be sent */
-int64_t conn_latency_us(const struct conn *c); /* of the last ping, -1 before the first */
+size_t conn_queued(const struct conn *c);      /* bytes waiting to be sent */
+int64_t conn_latency_us(const struct conn *c); /* of the last ping answered, -1 before the first */
 bool conn_closing(const struct conn *c);
 
 #endif

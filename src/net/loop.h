@@ -6,18 +6,19 @@
 #include <stdint.h>
 
 /*
- * An event loop: one thread, one epoll, one mailbox, many connections. A turn takes the mailbox first,
- * then readable sockets, then sends for every connection that has something queued (one send each),
- * then frees what was closed. Messages posted before a client's bytes arrived are therefore always
- * handled before those bytes.
+ * An event loop: one thread, one epoll, one mailbox, many connections. A turn takes the mailbox
+ * first, then readable sockets (and the mailbox again before the bytes of each), then timers and
+ * the owners of what has ended, then turn_end, then sends for every connection that has something
+ * queued (one send each), then frees. Messages posted before a client's bytes were sent are
+ * therefore always handled before those bytes.
  */
 struct loop_options {
     int id;
     size_t max_message;   /* bytes of one incoming message: 1009 past it */
     size_t max_queue;     /* bytes queued for one connection: 1013 past it */
-    int64_t heartbeat_ms; /* a ping this often; no answer within another one: 1001 */
+    int64_t heartbeat_ms; /* a ping this often; nothing heard within another one: 1001; 0: none */
     void *ctx;            /* the receiver that mailbox messages run with */
-    void (*turn_end)(void *ctx); /* after mailbox and sockets, before sending; may be NULL */
+    void (*turn_end)(void *ctx);              /* before sending; may be NULL */
     void (*tick)(void *ctx, int64_t mono_ms); /* about once a second; may be NULL */
     /*
      * A connection's queue passed its bound and it is about to be closed with 1013: writes the last
@@ -29,15 +30,16 @@ struct loop_options {
 struct loop_stats {
     uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed, sends;
     uint64_t connections, queued_bytes;
-    uint64_t unanswered;      /* connections with a ping outstanding for longer than half a heartbeat */
+    uint64_t unanswered; /* connections with a ping outstanding for longer than half a heartbeat */
     int64_t latency_total_us; /* over connections with a measured latency */
     uint64_t latency_count;
 };
 
 struct loop *loop_new(const struct loop_options *options); /* starts the thread; NULL: errno */
 /*
- * Closes every connection with 1012, waits at most `grace_ms` for the peers, ends the thread. No more
- * posts may follow. Then loop_free.
+ * Closes every connection with 1012, waits at most `grace_ms` for the peers, ends the thread.
+ * Messages posted before are still run, the last of them perhaps on the caller's thread in the
+ * loop's name; sockets still to be adopted are refused. No more posts may follow. Then loop_free.
  */
 void loop_stop(struct loop *l, int64_t grace_ms);
 void loop_free(struct loop *l);
@@ -51,8 +53,8 @@ bool loop_is_current(const struct loop *l);        /* the caller runs on its thr
  * `hello` (copied) is sent first as it is: the handshake's answer. STATUS_NOMEM: fd closed,
  * ops->refused(start_ctx) called.
  */
-int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx, const void *hello,
-    size_t hello_len);
+int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx,
+    const void *hello, size_t hello_len);
 
 void loop_stats(struct loop *l, struct loop_stats *out); /* any thread; counters may lag a turn */
 

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /*
- * The WebSocket framing of RFC 6455, without I/O: bytes in, whole messages out, and frame headers to
- * send. Both roles (the CLI is a client). Not thread-safe.
+ * The WebSocket framing of RFC 6455, without I/O: bytes in, whole messages out, and frame headers
+ * to send. Both roles (the CLI is a client). Not thread-safe.
  */
 enum ws_opcode {
     WS_CONTINUATION = 0x0,
@@ -36,8 +36,8 @@ enum ws_close {
 
 /*
  * What the parser reports while it is fed. Data is valid only during the call. A message is whole:
- * fragments are put together and text is valid UTF-8. A callback returns 0 to go on, or anything else
- * to stop: ws_feed then returns at once.
+ * fragments are put together and text is valid UTF-8. A callback returns 0 to go on, or anything
+ * else to stop: ws_feed then returns at once.
  */
 struct ws_events {
     int (*message)(void *ctx, enum ws_opcode opcode, const char *data, size_t len);
@@ -48,19 +48,21 @@ struct ws_events {
 };
 
 struct ws_parser {
-    bool client;        /* our role: a client's parser wants unmasked frames */
-    size_t max_message; /* bytes of a message; a frame announcing more fails before memory is taken */
-    /* The rest is private. */
-    uint8_t head[14];
-    uint8_t head_len, head_need;
-    uint8_t opcode, message_opcode;
-    bool fin, in_frame, in_message, closed;
-    uint8_t mask[4];
-    uint64_t frame_left, frame_done;
+    bool client; /* our role: a client's parser wants unmasked frames */
+    size_t
+        max_message; /* bytes of a message; a frame announcing more fails before memory is taken */
+    /* The rest is private; some 120 bytes, and no memory outside while nothing is half received. */
+    uint64_t frame_left; /* payload bytes still to come */
+    struct buf message;  /* what has arrived of a message that did not come whole in one piece */
+    uint8_t *control;    /* likewise of a control frame: 125 bytes */
     uint32_t utf8;
-    struct buf message;   /* fragments or a partly received frame; empty memory when idle */
-    uint8_t control[125]; /* payload of a control frame that came in pieces */
+    uint8_t mask[4];
+    uint8_t head[14];
+    uint8_t head_len, length_end; /* header bytes seen; where its length field ends */
+    uint8_t opcode, message_opcode;
     uint8_t control_len;
+    uint8_t mask_at; /* payload bytes unmasked so far, modulo 4 */
+    bool fin, in_frame, in_message, closed;
 };
 
 void ws_parser_init(struct ws_parser *p, bool client, size_t max_message);
@@ -71,25 +73,30 @@ void ws_parser_fini(struct ws_parser *p);
  * connection with (1002, 1007, 1009, 1011 when memory ran out). -1: a callback stopped it. After
  * anything but 0, and after a Close frame, the parser ignores all further bytes.
  */
-int ws_feed(struct ws_parser *p, const struct ws_events *events, void *ctx, uint8_t *data, size_t len);
+int ws_feed(
+    struct ws_parser *p, const struct ws_events *events, void *ctx, uint8_t *data, size_t len);
 
 /*
- * Writes an unmasked, unfragmented frame's header (2 to 10 bytes); returns its length. ws_header_client
- * also writes a mask key (up to 14 bytes): apply it to the payload with ws_mask.
+ * Writes an unmasked, unfragmented frame's header (2 to 10 bytes); returns its length.
+ * ws_header_client also writes a mask key (up to 14 bytes): apply it to the payload with ws_mask.
  */
 #define WS_HEADER_MAX 14
 size_t ws_header(uint8_t out[WS_HEADER_MAX], enum ws_opcode opcode, uint64_t len);
-size_t ws_header_client(uint8_t out[WS_HEADER_MAX], enum ws_opcode opcode, uint64_t len, const uint8_t key[4]);
+size_t ws_header_client(
+    uint8_t out[WS_HEADER_MAX], enum ws_opcode opcode, uint64_t len, const uint8_t key[4]);
 void ws_mask(uint8_t *data, size_t len, const uint8_t key[4], uint64_t offset);
 
-/* A Close frame's payload: code and reason (cut to 123 bytes at a UTF-8 boundary). Returns its length. */
+/*
+ * A Close frame's payload: code and reason (may be NULL; cut to 123 bytes at a UTF-8 boundary).
+ * Returns its length, which is 0 for WS_CLOSE_NO_STATUS.
+ */
 size_t ws_close_payload(uint8_t out[125], int code, const char *reason);
 /* A code that may stand in a received Close frame (RFC 6455 section 7.4). */
 bool ws_close_code_valid(int code);
 
 /*
- * The value of Sec-WebSocket-Accept for a client's key (section 4.2.2), NUL-terminated. The key must
- * be the base64 of 16 bytes: STATUS_INVALID otherwise.
+ * The value of Sec-WebSocket-Accept for a client's key (section 4.2.2), NUL-terminated. The key
+ * must be the base64 of 16 bytes: STATUS_INVALID otherwise. STATUS_NOMEM when libcrypto fails.
  */
 #define WS_ACCEPT_LEN 28
 int ws_accept(char out[WS_ACCEPT_LEN + 1], const char *key);

@@ -1,0 +1,289 @@
+#include "capture/database.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "capture/group.h"
+#include "capture/opening.h"
+#include "capture/query.h"
+#include "capture/readers.h"
+#include "capture/sqlerror.h"
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EPOCH_LENGTH 12
+
+struct database {
+    struct database_options options;
+    char *path;      /* as given */
+    char *open_path; /* as SQLite must hear it */
+    char epoch[EPOCH_LENGTH + 1];
+    char journal_mode[16];
+    struct published published;
+    struct writer writer;
+    struct readers readers;
+    struct group group;
+    struct mailbox mailbox;
+    pthread_t thread;
+    atomic_bool interrupted;
+    bool stop; /* the database thread's: leave when nothing waits */
+    struct message stop_message;
+    bool has_readers, has_mailbox, has_thread;
+};
+
+static void run_request(struct message *m, void *receiver)
+{
+    struct database *db = receiver;
+    group_push(&db->group, (struct sql_request *)m);
+}
+
+static void run_stop(struct message *m, void *receiver)
+{
+    struct database *db = receiver;
+    (void)m;
+    db->stop = true;
+}
+
+static void take_messages(struct database *db)
+{
+    struct message *m = mailbox_take(&db->mailbox);
+    while (m) {
+        struct message *next = m->next;
+        m->run(m, db);
+        m = next;
+    }
+}
+
+static void *run_thread(void *arg)
+{
+    struct database *db = arg;
+    while (true) {
+        take_messages(db);
+        if (atomic_load(&db->interrupted))
+            group_refuse(&db->group, "QUERY_CANCELLED", "the server shuts down");
+        if (!group_empty(&db->group))
+            group_run(&db->group);
+        else if (db->stop)
+            return NULL;
+        else
+            mailbox_wait(&db->mailbox, -1);
+    }
+}
+
+/*
+ * SQLite takes a few names for something else (":memory:", and "file:…" where it was built to read
+ * URIs): a relative path is told from them by a "./".
+ */
+static char *plain_path(const char *path)
+{
+    bool special = path[0] == ':' || strncmp(path, "file:", 5) == 0;
+    size_t size = strlen(path) + 3;
+    char *plain = mem_alloc(size);
+    if (plain) {
+        strcpy(plain, special ? "./" : "");
+        strcat(plain, path);
+    }
+    return plain;
+}
+
+static int open_readers(struct database *db, struct buf *err)
+{
+    int count = db->options.readers > 0 ? db->options.readers : 1;
+    db->has_readers = true;
+    int rc = readers_open(&db->readers, count, db->open_path, db->options.busy_timeout_ms,
+        &db->interrupted);
+    if (rc == SQLITE_OK)
+        return STATUS_OK;
+    buf_printf(err, "cannot open %s for reading: %s", db->path, sqlite3_errstr(rc));
+    return STATUS_IO;
+}
+
+static int start_thread(struct database *db, struct buf *err)
+{
+    if (mailbox_init(&db->mailbox) < 0) {
+        buf_puts(err, "cannot make an eventfd: too many open files?");
+        return STATUS_IO;
+    }
+    db->has_mailbox = true;
+    group_init(&db->group, &db->writer);
+    if (pthread_create(&db->thread, NULL, run_thread, db) != 0) {
+        buf_puts(err, "cannot start the database thread: too many threads?");
+        return STATUS_IO;
+    }
+    db->has_thread = true;
+    return STATUS_OK;
+}
+
+static int start(struct database *db, const char *path, struct buf *err)
+{
+    pthread_mutex_init(&db->published.lock, NULL);
+    text_random(db->epoch, EPOCH_LENGTH);
+    db->path = mem_strdup(path);
+    db->open_path = plain_path(path);
+    if (!db->path || !db->open_path)
+        return STATUS_NOMEM;
+    db->options.path = db->path;
+    int status = opening_run(&db->writer, &db->options, &db->published, db->open_path,
+        &db->interrupted, db->journal_mode, err);
+    if (status == STATUS_OK) {
+        db->published.schema = schema_ref(db->writer.recorder.schema);
+        status = open_readers(db, err);
+    }
+    return status == STATUS_OK ? start_thread(db, err) : status;
+}
+
+struct database *database_open(const struct database_options *options, struct buf *err)
+{
+    struct database *db = mem_zalloc(sizeof(*db));
+    if (!db) {
+        buf_puts(err, "out of memory");
+        return NULL;
+    }
+    db->options = *options;
+    int status = start(db, options->path, err);
+    if (status == STATUS_OK)
+        return db;
+    if (status == STATUS_NOMEM && err->len == 0)
+        buf_printf(err, "cannot open %s: out of memory", options->path);
+    database_close(db);
+    return NULL;
+}
+
+void database_close(struct database *db)
+{
+    if (db->has_thread) {
+        db->stop_message.run = run_stop;
+        mailbox_post(&db->mailbox, &db->stop_message);
+        pthread_join(db->thread, NULL);
+    }
+    if (db->has_mailbox)
+        mailbox_fini(&db->mailbox);
+    if (db->has_readers)
+        readers_close(&db->readers);
+    /* Last, so that SQLite can empty and remove the write-ahead log. */
+    writer_close(&db->writer);
+    schema_unref(db->published.schema);
+    pthread_mutex_destroy(&db->published.lock);
+    mem_free(db->path);
+    mem_free(db->open_path);
+    mem_free(db);
+}
+
+void database_interrupt(struct database *db)
+{
+    atomic_store(&db->interrupted, true);
+}
+
+struct schema *database_schema(struct database *db)
+{
+    pthread_mutex_lock(&db->published.lock);
+    struct schema *s = schema_ref(db->published.schema);
+    pthread_mutex_unlock(&db->published.lock);
+    return s;
+}
+
+uint64_t database_seq(const struct database *db)
+{
+    return atomic_load(&db->published.seq);
+}
+
+const char *database_epoch(const struct database *db)
+{
+    return db->epoch;
+}
+
+const char *database_path(const struct database *db)
+{
+    return db->path;
+}
+
+const char *database_journal_mode(const struct database *db)
+{
+    return db->journal_mode;
+}
+
+int database_ping(struct database *db)
+{
+    struct sqlconn *c = readers_take(&db->readers);
+    int rc = sqlconn_run(c, OWN_TOUCH);
+    readers_give(&db->readers, c);
+    return rc == SQLITE_OK ? STATUS_OK : STATUS_IO;
+}
+
+void database_post(struct database *db, struct sql_request *r)
+{
+    r->posted_ns = clock_mono_ns();
+    r->message.run = run_request;
+    mailbox_post(&db->mailbox, &r->message);
+}
+
+/* Somebody who waits for a request on the database thread. */
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool done;
+};
+
+static void wake_waiter(struct sql_request *r)
+{
+    struct waiter *w = r->ctx;
+    pthread_mutex_lock(&w->lock);
+    w->done = true;
+    pthread_cond_signal(&w->wake);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void post_and_wait(struct database *db, struct sql_request *r)
+{
+    struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
+    void (*done)(struct sql_request *) = r->done;
+    void *ctx = r->ctx;
+    r->done = wake_waiter;
+    r->ctx = &w;
+    database_post(db, r);
+    pthread_mutex_lock(&w.lock);
+    while (!w.done)
+        pthread_cond_wait(&w.wake, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    pthread_cond_destroy(&w.wake);
+    pthread_mutex_destroy(&w.lock);
+    r->done = done;
+    r->ctx = ctx;
+}
+
+static bool read_only(struct database *db, struct sql_request *r)
+{
+    struct job j = {.request = r};
+    struct sqlconn *c = readers_take(&db->readers);
+    bool was = query_run(c, &db->published, &db->options, &j);
+    readers_give(&db->readers, c);
+    if (was) {
+        atomic_fetch_add(&db->published.statements, 1);
+        atomic_fetch_add(&db->published.errors, r->error.code[0] != 0);
+    }
+    return was;
+}
+
+void database_execute(struct database *db, struct sql_request *r)
+{
+    r->posted_ns = clock_mono_ns();
+    if (!read_only(db, r))
+        post_and_wait(db, r);
+    if (r->done)
+        r->done(r);
+}
+
+void database_stats(struct database *db, struct database_stats *out)
+{
+    struct published *p = &db->published;
+    *out = (struct database_stats){
+        .commits = atomic_load(&p->commits),
+        .changes = atomic_load(&p->changes),
+        .statements = atomic_load(&p->statements),
+        .errors = atomic_load(&p->errors),
+        .group_commits = atomic_load(&p->group_commits),
+    };
+}

@@ -1,0 +1,478 @@
+#include "capture/executor.h"
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "capture/result.h"
+#include "capture/sqlerror.h"
+#include "capture/sqltext.h"
+#include "capture/unit.h"
+#include <limits.h>
+#include <string.h>
+
+/* What becomes of the request after a step of it. */
+enum step { STEP_NEXT, STEP_FAILED, STEP_ALONE };
+
+/* The statement at work. */
+struct run {
+    struct writer *w;
+    struct job *job;
+    struct sql_request *request;
+    struct params params;
+    struct prepared *p;
+    const char *sql; /* of the whole text */
+    size_t len, pos;
+    size_t start; /* of this text's answer in the JSON */
+};
+
+static enum step refuse(struct run *x, const char *code, const char *message)
+{
+    sqlerror_set(&x->request->error, code, "%s", message);
+    return STEP_FAILED;
+}
+
+static enum step sqlite_failed(struct run *x, int rc)
+{
+    sqlerror_from(
+        &x->request->error, &x->w->conn, rc, x->pos, x->w->options->query_timeout_ms);
+    return STEP_FAILED;
+}
+
+static enum step nomem(struct run *x)
+{
+    x->request->error.sqlite_code = SQLITE_NOMEM;
+    return refuse(x, "SQL_ERROR", "out of memory");
+}
+
+/* Rows are missing from the batch; nothing of this unit may be committed. */
+static enum step capture_failed(struct run *x)
+{
+    struct writer *w = x->w;
+    switch (w->recorder.failed) {
+    case RECORDER_FULL:
+        /* Others may have filled the batch: by itself there may be room. */
+        if (!w->alone && w->mark.change_count > 0)
+            return STEP_ALONE;
+        sqlerror_set(&x->request->error, "TOO_LARGE",
+            "the transaction changes more than %zu bytes of rows, which --max-transaction limits: "
+            "split it into smaller ones",
+            w->options->max_transaction);
+        return STEP_FAILED;
+    case RECORDER_STALE:
+        return refuse(x, "SQL_ERROR",
+            "another process changed the schema while the statement ran; it was rolled back: try "
+            "again");
+    case RECORDER_READ:
+        if (w->conn.stopped != STOP_NONE && w->conn.stopped != STOP_CAPTURE)
+            return sqlite_failed(x, SQLITE_INTERRUPT);
+        return refuse(x, "SQL_ERROR",
+            "a changed row could not be read; the statement was rolled back");
+    default:
+        return nomem(x);
+    }
+}
+
+static enum step answer_failed(struct run *x)
+{
+    if (buf_error(&x->request->json) == STATUS_NOMEM)
+        return nomem(x);
+    sqlerror_set(&x->request->error, "TOO_LARGE",
+        "the result is larger than %zu bytes: ask for fewer rows or columns (LIMIT, WHERE)",
+        x->request->json.max);
+    return STEP_FAILED;
+}
+
+static bool is_control(const struct run *x)
+{
+    return x->p->report.control != CONTROL_NONE;
+}
+
+static void end_answer(struct run *x, int64_t changes)
+{
+    result_counts(&x->request->json, changes, sqlite3_last_insert_rowid(x->w->conn.db));
+    x->request->changes = x->request->transaction ? x->request->changes + changes : changes;
+}
+
+/* ALTER TABLE RENAME does not tell the authorizer the new name. */
+static bool hid_table(const struct writer *w)
+{
+    for (int i = 0; i < w->before->table_count; i++) {
+        const struct table *now = schema_find_id(w->recorder.schema, w->before->tables[i]->id);
+        if (now && now->internal && !w->before->tables[i]->internal)
+            return true;
+    }
+    return false;
+}
+
+static enum step follow_schema(struct run *x)
+{
+    struct writer *w = x->w;
+    if (!x->p->report.ddl || !w->open || w->autocommit)
+        return STEP_NEXT;
+    int rc = writer_refresh_schema(w);
+    if (rc != SQLITE_OK)
+        return w->recorder.failed ? capture_failed(x) : sqlite_failed(x, rc);
+    if (hid_table(w))
+        return refuse(x, "FORBIDDEN",
+            "names that begin with rowtap_ are kept for the server's own tables");
+    return STEP_NEXT;
+}
+
+/* Steps the statement and follows up on what it did to the schema. */
+static enum step step_statement(struct run *x)
+{
+    struct writer *w = x->w;
+    buf_truncate(&x->request->json, x->start);
+    sqlconn_limit(&w->conn, w->options->query_timeout_ms, &x->request->cancel);
+    int rc = result_run(&x->request->json, x->p);
+    enum step step;
+    if (w->open && w->recorder.failed)
+        step = capture_failed(x);
+    else if (rc != SQLITE_OK)
+        step = sqlite_failed(x, rc);
+    else if (buf_error(&x->request->json))
+        step = answer_failed(x);
+    else
+        step = follow_schema(x);
+    sqlconn_unlimit(&w->conn);
+    bool counted = x->p->report.dml && !x->p->report.ddl && !x->p->read_only;
+    if (step == STEP_NEXT)
+        end_answer(x, counted ? sqlite3_changes64(w->conn.db) : 0);
+    return step;
+}
+
+static enum step commit_unit(struct run *x)
+{
+    int rc = unit_commit(x->w);
+    if (rc == SQLITE_OK) {
+        x->job->wrote = true;
+        return STEP_NEXT;
+    }
+    if (x->w->recorder.failed)
+        return capture_failed(x);
+    if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) {
+        x->request->error.sqlite_code = rc;
+        return refuse(x, "SQL_ERROR", "FOREIGN KEY constraint failed");
+    }
+    return sqlite_failed(x, rc);
+}
+
+/*
+ * OR FAIL and RAISE(FAIL) keep the rows changed before the error. SQLite's count of changes tells,
+ * unless only triggers changed any.
+ */
+enum kept { KEPT_NOTHING, KEPT_ROWS, KEPT_UNKNOWN };
+
+static bool schema_mentions_fail(struct writer *w)
+{
+    sqlite3_stmt *s;
+    bool found = true;
+    struct statement_report *report = w->conn.auth.report;
+    w->conn.auth.report = NULL;
+    if (sqlconn_prepare(&w->conn, &s,
+            "SELECT 1 FROM main.sqlite_master WHERE type='trigger' AND sql LIKE '%%fail%%' "
+            "LIMIT 1") == SQLITE_OK)
+        found = sqlite3_step(s) != SQLITE_DONE;
+    sqlite3_finalize(s);
+    w->conn.auth.report = report;
+    return found;
+}
+
+static enum kept rows_kept(struct run *x)
+{
+    const struct sql_error *e = &x->request->error;
+    struct writer *w = x->w;
+    if ((e->sqlite_code & 0xff) != SQLITE_CONSTRAINT || !x->p->report.dml || x->p->report.ddl ||
+        w->recorder.failed || sqlite3_get_autocommit(w->conn.db))
+        return KEPT_NOTHING;
+    if (sqlite3_changes64(w->conn.db) > 0)
+        return KEPT_ROWS;
+    if (w->batch->change_count == w->mark.change_count)
+        return KEPT_NOTHING;
+    if (sqltext_has_word(x->sql + x->pos, x->p->used, "FAIL") || schema_mentions_fail(w))
+        return KEPT_UNKNOWN;
+    return KEPT_NOTHING;
+}
+
+/* Alone and without a transaction around it SQLite itself decides what is kept. */
+static enum step run_autocommit(struct run *x)
+{
+    sqlerror_init(&x->request->error);
+    int rc = unit_begin_autocommit(x->w);
+    if (rc != SQLITE_OK)
+        return sqlite_failed(x, rc);
+    enum step step = step_statement(x);
+    if (unit_end_autocommit(x->w) && !x->p->report.vacuum)
+        x->job->wrote = true;
+    return step;
+}
+
+static enum step fail_single(struct run *x)
+{
+    enum kept kept = rows_kept(x);
+    struct sql_error error = x->request->error;
+    if (kept == KEPT_ROWS && commit_unit(x) == STEP_NEXT) {
+        x->request->error = error;
+        return STEP_FAILED;
+    }
+    unit_rollback(x->w);
+    if (kept != KEPT_UNKNOWN || x->w->lost)
+        return STEP_FAILED;
+    return x->w->alone ? run_autocommit(x) : STEP_ALONE;
+}
+
+/* A statement outside of any transaction of the user's. */
+static enum step run_single(struct run *x)
+{
+    if (x->p->report.alone)
+        return x->w->alone ? run_autocommit(x) : STEP_ALONE;
+    if (x->p->read_only)
+        return step_statement(x);
+    int rc = unit_begin(x->w, true);
+    if (rc != SQLITE_OK)
+        return sqlite_failed(x, rc);
+    enum step step = step_statement(x);
+    if (step == STEP_FAILED)
+        return fail_single(x);
+    if (step == STEP_NEXT)
+        step = commit_unit(x);
+    if (step != STEP_NEXT)
+        unit_rollback(x->w);
+    return step;
+}
+
+static enum step control_begin(struct run *x)
+{
+    if (x->w->open)
+        return refuse(x, "SQL_ERROR", "cannot start a transaction within a transaction");
+    int rc = unit_begin(x->w, false);
+    return rc == SQLITE_OK ? STEP_NEXT : sqlite_failed(x, rc);
+}
+
+static enum step control_end(struct run *x, bool commit)
+{
+    if (!x->w->open)
+        return refuse(x, "SQL_ERROR",
+            commit ? "cannot commit - no transaction is active"
+                   : "cannot rollback - no transaction is active");
+    if (commit)
+        return commit_unit(x);
+    unit_rollback(x->w);
+    return STEP_NEXT;
+}
+
+static enum step control_savepoint(struct run *x)
+{
+    struct writer *w = x->w;
+    enum control control = x->p->report.control;
+    const char *name = x->p->report.savepoint;
+    bool opened = control == CONTROL_SAVEPOINT && !w->open;
+    int rc = opened ? unit_begin(w, false) : SQLITE_OK;
+    if (rc != SQLITE_OK)
+        return sqlite_failed(x, rc);
+    w->by_savepoint |= opened;
+    sqlite3_step(x->p->stmt);
+    rc = sqlite3_reset(x->p->stmt);
+    if (rc != SQLITE_OK)
+        return sqlite_failed(x, rc);
+    if (control == CONTROL_RELEASE)
+        unit_release(w, name);
+    else if (control == CONTROL_ROLLBACK_TO)
+        unit_rollback_to(w, name);
+    else if ((rc = unit_savepoint(w, name)) != SQLITE_OK)
+        return rc == SQLITE_TOOBIG
+                   ? refuse(x, "LIMIT_EXCEEDED", "more than 1000 savepoints are open")
+                   : nomem(x);
+    if (control == CONTROL_RELEASE && w->by_savepoint && w->savepoint_count == 0)
+        return commit_unit(x);
+    return STEP_NEXT;
+}
+
+static enum step run_control(struct run *x)
+{
+    enum control control = x->p->report.control;
+    enum step step;
+    if (control >= CONTROL_SAVEPOINT)
+        step = control_savepoint(x);
+    else if (x->request->transaction)
+        return refuse(x, "FORBIDDEN",
+            "BEGIN, COMMIT and ROLLBACK are refused here: `statements` is one transaction already");
+    else
+        step = control == CONTROL_BEGIN ? control_begin(x)
+                                        : control_end(x, control == CONTROL_COMMIT);
+    if (step == STEP_NEXT) {
+        buf_truncate(&x->request->json, x->start);
+        result_empty(&x->request->json);
+        end_answer(x, 0);
+    }
+    return step;
+}
+
+static enum step run_prepared(struct run *x)
+{
+    int rc = params_bind(&x->params, x->p);
+    if (rc == SQLITE_RANGE)
+        return refuse(x, "INVALID_FORMAT", "a parameter has no value");
+    if (rc != SQLITE_OK)
+        return sqlite_failed(x, rc);
+    atomic_fetch_add_explicit(&x->w->published->statements, 1, memory_order_relaxed);
+    x->job->fk_touched |= x->p->report.writer;
+    if (is_control(x))
+        return run_control(x);
+    return x->w->open ? step_statement(x) : run_single(x);
+}
+
+/* Runs the statements of one text, in order. */
+static enum step run_text(struct writer *w, struct job *j, const struct sql_statement *s)
+{
+    struct run x = {.w = w, .job = j, .request = j->request, .sql = s->sql, .len = s->len};
+    enum step step = STEP_NEXT;
+    x.start = j->request->transaction ? j->request->json.len : 0;
+    int status = params_init(&x.params, s, &j->request->error);
+    if (status < 0)
+        step = status == STATUS_NOMEM ? nomem(&x) : STEP_FAILED;
+    while (step == STEP_NEXT && x.pos < x.len) {
+        int rc = statement_cache_get(&w->conn, x.sql + x.pos, x.len - x.pos, &x.p);
+        if (rc != SQLITE_OK)
+            step = sqlite_failed(&x, rc);
+        if (!x.p)
+            break;
+        step = run_prepared(&x);
+        x.pos += x.p->used;
+        statement_cache_put(&w->conn, x.p);
+        if (step == STEP_NEXT && !j->request->transaction)
+            j->index++;
+        if (w->lost || (!w->alone && sqlite3_get_autocommit(w->conn.db)))
+            w->lost = true;
+    }
+    params_fini(&x.params);
+    return step;
+}
+
+static bool no_statement(const struct sql_request *r, int *index)
+{
+    for (int i = 0; i < r->statement_count; i++) {
+        bool blank = sqltext_blank(r->statements[i].sql, r->statements[i].len);
+        *index = i;
+        if (blank == r->transaction)
+            return blank;
+    }
+    return !r->transaction || r->statement_count == 0;
+}
+
+/* What can be said without running anything. */
+static enum step check_texts(struct run *x)
+{
+    struct sql_request *r = x->request;
+    struct job *j = x->job;
+    j->several = r->statement_count > 1;
+    if (no_statement(r, &j->index))
+        return refuse(x, "INVALID_FORMAT", "there is no statement in sql");
+    for (int i = 0; i < r->statement_count; i++) {
+        const struct sql_statement *s = &r->statements[i];
+        j->index = i;
+        if (s->len > INT_MAX / 2)
+            return refuse(x, "TOO_LARGE", "sql is too long");
+        if (memchr(s->sql, 0, s->len))
+            return refuse(x, "INVALID_FORMAT", "sql holds a NUL character");
+        j->several |= !r->transaction && !sqltext_single(s->sql, s->len);
+    }
+    j->index = 0;
+    return STEP_NEXT;
+}
+
+static enum step run_script(struct writer *w, struct job *j)
+{
+    struct sql_request *r = j->request;
+    struct run x = {.w = w, .job = j, .request = r};
+    enum step step = STEP_NEXT;
+    for (int i = 0; i < r->statement_count && step == STEP_NEXT && !w->lost; i++)
+        step = run_text(w, j, &r->statements[i]);
+    if (step == STEP_NEXT && w->open)
+        step = refuse(&x, "SQL_ERROR",
+            "the script left a transaction open; it was rolled back: add COMMIT");
+    return step;
+}
+
+static enum step run_transaction(struct writer *w, struct job *j)
+{
+    struct sql_request *r = j->request;
+    struct run x = {.w = w, .job = j, .request = r};
+    int rc = unit_begin(w, false);
+    if (rc != SQLITE_OK)
+        return sqlite_failed(&x, rc);
+    buf_puts(&r->json, "{\"results\":[");
+    enum step step = STEP_NEXT;
+    for (int i = 0; i < r->statement_count && step == STEP_NEXT && !w->lost; i++) {
+        j->index = i;
+        if (i > 0)
+            buf_putc(&r->json, ',');
+        step = run_text(w, j, &r->statements[i]);
+        if (step == STEP_NEXT)
+            buf_putc(&r->json, '}');
+    }
+    if (step == STEP_NEXT) {
+        buf_putc(&r->json, ']');
+        j->several = false;
+        step = commit_unit(&x);
+    }
+    return step;
+}
+
+void executor_reset(struct job *j)
+{
+    struct sql_request *r = j->request;
+    buf_reset(&r->json);
+    sqlerror_init(&r->error);
+    r->changes = 0;
+    j->wrote = j->fk_touched = j->several = false;
+    j->index = 0;
+    j->begun_ns = r->posted_ns ? r->posted_ns : clock_mono_ns();
+}
+
+static enum step check_answer(struct run *x, enum step step)
+{
+    return step == STEP_NEXT && buf_error(&x->request->json) ? answer_failed(x) : step;
+}
+
+enum outcome executor_write(struct writer *w, struct job *j)
+{
+    struct sql_request *r = j->request;
+    struct run x = {.w = w, .job = j, .request = r};
+    executor_reset(j);
+    w->origin = r->origin;
+    w->lost = false;
+    w->first_unit = !w->alone;
+    r->json.max = w->options->max_result;
+    sqlite3_set_last_insert_rowid(w->conn.db, 0);
+    enum step step = check_texts(&x);
+    if (step == STEP_NEXT)
+        step = r->transaction ? run_transaction(w, j) : run_script(w, j);
+    if (w->open)
+        unit_rollback(w);
+    if (j->fk_touched && !w->lost)
+        w->lost = sqlconn_run(&w->conn, OWN_FK_NOW) != SQLITE_OK && !w->alone;
+    step = check_answer(&x, step);
+    if (step == STEP_FAILED && j->several)
+        r->error.statement = j->index;
+    if (w->lost && !w->alone)
+        return OUTCOME_LOST;
+    return step == STEP_ALONE ? OUTCOME_ALONE : OUTCOME_DONE;
+}
+
+void executor_finish(struct job *j, uint64_t seq)
+{
+    struct sql_request *r = j->request;
+    r->seq = seq;
+    if (!r->error.code[0]) {
+        r->json.max = 0;
+        result_end(&r->json, seq, clock_mono_ns() - j->begun_ns);
+        if (!buf_error(&r->json))
+            return;
+        sqlerror_set(&r->error, "SQL_ERROR", "out of memory for the answer; the work was done");
+    }
+    buf_reset(&r->json);
+    if (j->wrote) {
+        r->error.has_seq = true;
+        r->error.seq = seq;
+    }
+}

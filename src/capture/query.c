@@ -1,0 +1,181 @@
+#include "capture/query.h"
+
+#include "base/status.h"
+#include "capture/result.h"
+#include "capture/sqlerror.h"
+#include "capture/sqltext.h"
+#include <limits.h>
+#include <string.h>
+#include <time.h>
+
+/* Requests with more statements than this go to the writer. */
+#define MAX_STATEMENTS 32
+#define SNAPSHOT_TRIES 20
+
+/* A request whose statements are all prepared, on a read connection. */
+struct query {
+    struct sqlconn *conn;
+    struct job *job;
+    struct sql_request *request;
+    const struct database_options *options;
+    struct {
+        struct prepared *p;
+        int text;
+        size_t pos;
+    } statements[MAX_STATEMENTS];
+    int count;
+};
+
+static bool is_query(const struct prepared *p)
+{
+    return p->read_only && p->returns_rows && p->report.control == CONTROL_NONE &&
+           !p->report.alone && !p->report.writer;
+}
+
+static bool prepare_text(struct query *q, int text)
+{
+    const struct sql_statement *s = &q->request->statements[text];
+    size_t pos = 0;
+    if (s->len > INT_MAX / 2 || memchr(s->sql, 0, s->len))
+        return false;
+    while (pos < s->len) {
+        struct prepared *p;
+        if (q->count == MAX_STATEMENTS ||
+            statement_cache_get(q->conn, s->sql + pos, s->len - pos, &p) != SQLITE_OK)
+            return false;
+        if (!p)
+            break;
+        q->statements[q->count].p = p;
+        q->statements[q->count].text = text;
+        q->statements[q->count++].pos = pos;
+        if (!is_query(p))
+            return false;
+        pos += p->used;
+    }
+    return pos > 0;
+}
+
+static bool prepare_all(struct query *q)
+{
+    for (int i = 0; i < q->request->statement_count; i++)
+        if (!prepare_text(q, i))
+            return false;
+    return q->count > 0;
+}
+
+static void release_all(struct query *q)
+{
+    for (int i = 0; i < q->count; i++)
+        statement_cache_put(q->conn, q->statements[i].p);
+}
+
+/*
+ * Begins to read at a moment whose seq is known: no commit ended between looking at the two. Under
+ * constant commits it settles for a seq that is not after what it sees.
+ */
+static int begin_snapshot(struct sqlconn *c, const struct published *p, uint64_t *seq)
+{
+    int rc = SQLITE_OK;
+    for (int i = 0; i < SNAPSHOT_TRIES && rc == SQLITE_OK; i++) {
+        unsigned turn = atomic_load(&p->turn);
+        *seq = atomic_load(&p->seq);
+        rc = sqlconn_run(c, OWN_BEGIN_READ);
+        if (rc == SQLITE_OK)
+            rc = sqlconn_run(c, OWN_TOUCH);
+        if (rc != SQLITE_OK || (turn % 2 == 0 && turn == atomic_load(&p->turn)))
+            return rc;
+        if (i + 1 < SNAPSHOT_TRIES) {
+            sqlconn_run(c, OWN_ROLLBACK);
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+        }
+    }
+    return rc;
+}
+
+static bool failed(struct query *q, int rc, size_t pos)
+{
+    struct sql_request *r = q->request;
+    if (rc != SQLITE_OK) {
+        sqlerror_from(&r->error, q->conn, rc, pos, q->options->query_timeout_ms);
+    } else if (buf_error(&r->json) == STATUS_NOMEM) {
+        r->error.sqlite_code = SQLITE_NOMEM;
+        sqlerror_set(&r->error, "SQL_ERROR", "out of memory");
+    } else if (buf_error(&r->json)) {
+        sqlerror_set(&r->error, "TOO_LARGE",
+            "the result is larger than %zu bytes: ask for fewer rows or columns (LIMIT, WHERE)",
+            r->json.max);
+    }
+    return r->error.code[0] != 0;
+}
+
+static void run_one(struct query *q, int i, size_t start, struct params *params)
+{
+    struct sql_request *r = q->request;
+    struct prepared *p = q->statements[i].p;
+    buf_truncate(&r->json, start);
+    q->conn->auth.report = &p->report;
+    int rc = params_bind(params, p);
+    sqlconn_limit(q->conn, q->options->query_timeout_ms, &r->cancel);
+    if (rc == SQLITE_OK)
+        rc = result_run(&r->json, p);
+    failed(q, rc, q->statements[i].pos);
+    sqlconn_unlimit(q->conn);
+    result_counts(&r->json, 0, 0);
+}
+
+static void run_text(struct query *q, int text, int *next)
+{
+    struct sql_request *r = q->request;
+    struct params params;
+    size_t start = r->transaction ? r->json.len : 0;
+    if (params_init(&params, &r->statements[text], &r->error) == STATUS_NOMEM)
+        sqlerror_set(&r->error, "SQL_ERROR", "out of memory");
+    while (!r->error.code[0] && *next < q->count && q->statements[*next].text == text) {
+        q->job->index = r->transaction ? text : *next;
+        run_one(q, (*next)++, start, &params);
+    }
+    params_fini(&params);
+}
+
+static void run_all(struct query *q)
+{
+    struct sql_request *r = q->request;
+    int next = 0;
+    if (r->transaction)
+        buf_puts(&r->json, "{\"results\":[");
+    for (int i = 0; i < r->statement_count && !r->error.code[0]; i++) {
+        if (r->transaction && i > 0)
+            buf_putc(&r->json, ',');
+        run_text(q, i, &next);
+        if (r->transaction)
+            buf_putc(&r->json, '}');
+    }
+    if (r->transaction)
+        buf_putc(&r->json, ']');
+    if (!r->error.code[0])
+        failed(q, SQLITE_OK, 0);
+    if (r->error.code[0] && q->count > 1)
+        r->error.statement = q->job->index;
+}
+
+bool query_run(struct sqlconn *c, const struct published *published,
+    const struct database_options *options, struct job *j)
+{
+    struct query q = {.conn = c, .job = j, .request = j->request, .options = options};
+    uint64_t seq = 0;
+    executor_reset(j);
+    j->request->json.max = options->max_result;
+    bool readable = prepare_all(&q);
+    c->auth.report = NULL;
+    if (readable) {
+        int rc = begin_snapshot(c, published, &seq);
+        if (!failed(&q, rc, 0))
+            run_all(&q);
+    }
+    release_all(&q);
+    if (!sqlite3_get_autocommit(c->db))
+        sqlconn_run(c, OWN_ROLLBACK);
+    if (readable)
+        executor_finish(j, seq);
+    return readable;
+}

@@ -1,0 +1,71 @@
+#include "capture/result.h"
+
+#include "capture/values.h"
+#include <string.h>
+
+static void put_columns(struct buf *out, sqlite3_stmt *s)
+{
+    buf_puts(out, "{\"columns\":[");
+    for (int i = 0; i < sqlite3_column_count(s); i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        const char *name = sqlite3_column_name(s, i);
+        buf_put_json_text(out, name ? name : "");
+    }
+    buf_puts(out, "],\"rows\":[");
+}
+
+static int put_row(struct buf *out, sqlite3_stmt *s)
+{
+    for (int i = 0; i < sqlite3_column_count(s); i++) {
+        struct value v;
+        if (values_from(&v, sqlite3_column_value(s, i), AFFINITY_BLOB) < 0)
+            return SQLITE_NOMEM;
+        buf_putc(out, i > 0 ? ',' : '[');
+        value_put_json(out, &v);
+    }
+    buf_putc(out, ']');
+    return SQLITE_OK;
+}
+
+int result_run(struct buf *out, struct prepared *p)
+{
+    int rc;
+    bool first = true;
+    /* The first step may prepare again after a schema change and so change the columns. */
+    rc = sqlite3_step(p->stmt);
+    put_columns(out, p->stmt);
+    for (; rc == SQLITE_ROW && !buf_error(out); rc = sqlite3_step(p->stmt)) {
+        if (!first)
+            buf_putc(out, ',');
+        first = false;
+        rc = put_row(out, p->stmt);
+        if (rc != SQLITE_OK)
+            break;
+    }
+    buf_putc(out, ']');
+    int reset = sqlite3_reset(p->stmt);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK
+           : reset != SQLITE_OK                  ? reset
+                                                 : rc;
+}
+
+void result_empty(struct buf *out)
+{
+    buf_puts(out, "{\"columns\":[],\"rows\":[]");
+}
+
+void result_counts(struct buf *out, int64_t changes, int64_t last_rowid)
+{
+    buf_puts(out, ",\"changes\":");
+    buf_put_i64(out, changes);
+    buf_puts(out, ",\"lastInsertRowid\":");
+    buf_put_i64(out, last_rowid);
+}
+
+void result_end(struct buf *out, uint64_t seq, int64_t duration_ns)
+{
+    buf_puts(out, ",\"seq\":");
+    buf_put_u64(out, seq);
+    buf_printf(out, ",\"durationMs\":%.3f}", (double)duration_ns / 1e6);
+}

@@ -1,0 +1,102 @@
+#include "capture/rows_after.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "capture/values.h"
+#include <string.h>
+
+static int select_all(struct recorder *r, const struct table *t, sqlite3_stmt **s)
+{
+    sqlite3_str *sql = sqlite3_str_new(r->conn->db);
+    sqlite3_str_appendall(sql, "SELECT ");
+    for (int i = 0; i < t->column_count; i++)
+        sqlite3_str_appendf(sql, "\"%w\",", t->columns[i].name);
+    /* CREATE TABLE AS makes rowid tables; a column may bear one name of the rowid, but not all. */
+    const char *rowid = table_column(t, "rowid", 5) < 0      ? "rowid"
+                        : table_column(t, "_rowid_", 7) < 0 ? "_rowid_"
+                                                            : "oid";
+    sqlite3_str_appendf(sql, "%s FROM main.\"%w\"", t->without_rowid ? "0" : rowid, t->name);
+    char *text = sqlite3_str_finish(sql);
+    int rc = text ? sqlconn_prepare(r->conn, s, "%s", text) : SQLITE_NOMEM;
+    sqlite3_free(text);
+    return rc;
+}
+
+static int add_row(struct recorder *r, const struct table *t, sqlite3_stmt *s)
+{
+    struct value *row = batch_row(r->batch, t->column_count);
+    int status = row ? STATUS_OK : STATUS_NOMEM;
+    for (int i = 0; i < t->column_count && status == STATUS_OK; i++) {
+        struct value v;
+        status = values_from(&v, sqlite3_column_value(s, i), t->columns[i].affinity);
+        if (status == STATUS_OK)
+            status = batch_set_value(r->batch, &row[i], &v);
+    }
+    struct change *c = status == STATUS_OK ? batch_add(r->batch, CHANGE_INSERT, t) : NULL;
+    if (!c) {
+        r->failed = batch_full(r->batch) ? RECORDER_FULL : RECORDER_NOMEM;
+        return SQLITE_NOMEM;
+    }
+    c->row = row;
+    c->rowid = sqlite3_column_int64(s, t->column_count);
+    return SQLITE_OK;
+}
+
+static int add_rows(struct recorder *r, const struct table *t)
+{
+    sqlite3_stmt *s = NULL;
+    int rc = select_all(r, t, &s);
+    while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW)
+        rc = add_row(r, t, s);
+    sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int rows_after_create(struct recorder *r, const struct schema *before)
+{
+    struct statement_report *report = r->conn->auth.report;
+    int rc = SQLITE_OK;
+    r->conn->auth.report = NULL;
+    for (int i = 0; i < r->schema->table_count && rc == SQLITE_OK; i++) {
+        const struct table *t = r->schema->tables[i];
+        if (table_has_events(t) && !schema_find_id(before, t->id))
+            rc = add_rows(r, t);
+    }
+    r->conn->auth.report = report;
+    return rc;
+}
+
+/* As SQLite stores it: the column's affinity is applied to the constant. */
+static int store_default(struct recorder *r, const struct column *c, sqlite3_value *from,
+    struct value *value)
+{
+    struct value v;
+    char *text = NULL;
+    int status = values_from(&v, from, AFFINITY_BLOB);
+    if (status == STATUS_OK)
+        status = value_apply_affinity(&v, (enum affinity)c->affinity, &text);
+    if (status == STATUS_OK && c->affinity == AFFINITY_REAL && v.type == VALUE_INTEGER)
+        v = (struct value){.type = VALUE_REAL, .r = (double)v.i};
+    if (status == STATUS_OK)
+        status = batch_set_value(r->batch, value, &v);
+    mem_free(text);
+    return status;
+}
+
+int rows_after_default(void *ctx, const struct column *column, struct value *value)
+{
+    struct recorder *r = ctx;
+    sqlite3_stmt *s;
+    *value = (struct value){.type = VALUE_NULL};
+    if (!column->default_sql)
+        return STATUS_OK;
+    int rc = sqlconn_prepare(r->conn, &s, "SELECT %s", column->default_sql);
+    /* DEFAULT word means the text 'word' (https://www.sqlite.org/syntax/column-constraint.html). */
+    if ((rc & 0xff) == SQLITE_ERROR)
+        rc = sqlconn_prepare(r->conn, &s, "SELECT %Q", column->default_sql);
+    int status = STATUS_NOMEM;
+    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        status = store_default(r, column, sqlite3_column_value(s, 0), value);
+    sqlite3_finalize(s);
+    return status;
+}

@@ -1,0 +1,169 @@
+#include "capture/sqlconn.h"
+
+#include "base/clock.h"
+#include "capture/statement_cache.h"
+#include <string.h>
+#include <time.h>
+
+/* How many virtual machine steps run between two looks at the clock: some 50 µs. */
+#define PROGRESS_STEPS 2000
+/* Bytes of one value or row. */
+#define MAX_LENGTH (256 * 1024 * 1024)
+
+static const char *const own_sql[OWN_COUNT] = {
+    [OWN_BEGIN] = "BEGIN IMMEDIATE",
+    [OWN_BEGIN_READ] = "BEGIN",
+    [OWN_COMMIT] = "COMMIT",
+    [OWN_ROLLBACK] = "ROLLBACK",
+    [OWN_JOB] = "SAVEPOINT rowtap_job",
+    [OWN_JOB_RELEASE] = "RELEASE rowtap_job",
+    [OWN_JOB_ROLLBACK] = "ROLLBACK TO rowtap_job",
+    [OWN_UNIT] = "SAVEPOINT rowtap_unit",
+    [OWN_UNIT_RELEASE] = "RELEASE rowtap_unit",
+    [OWN_UNIT_ROLLBACK] = "ROLLBACK TO rowtap_unit",
+    [OWN_SCHEMA_VERSION] = "PRAGMA main.schema_version",
+    [OWN_TOUCH] = "SELECT 1 FROM main.sqlite_master LIMIT 1",
+    [OWN_FK_NOW] = "PRAGMA defer_foreign_keys=OFF",
+};
+
+static int on_progress(void *ctx)
+{
+    struct sqlconn *c = ctx;
+    if (!c->limited)
+        return 0;
+    if (c->give_up)
+        c->stopped = STOP_CAPTURE;
+    else if (c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed))
+        c->stopped = STOP_CANCEL;
+    else if (atomic_load_explicit(c->closing, memory_order_relaxed))
+        c->stopped = STOP_CLOSING;
+    else if (c->deadline_ns && clock_mono_ns() > c->deadline_ns)
+        c->stopped = STOP_TIMEOUT;
+    return c->stopped != STOP_NONE;
+}
+
+/* Waits in small steps, unlike sqlite3_busy_timeout, so that a shutdown need not wait as well. */
+static int on_busy(void *ctx, int count)
+{
+    struct sqlconn *c = ctx;
+    int64_t now = clock_mono_ns();
+    if (count == 0)
+        c->busy_since_ns = now;
+    if (atomic_load_explicit(c->closing, memory_order_relaxed) ||
+        now - c->busy_since_ns >= c->busy_timeout_ms * 1000000)
+        return 0;
+    struct timespec pause = {.tv_nsec = (count < 10 ? 1 : 10) * 1000000L};
+    nanosleep(&pause, NULL);
+    return 1;
+}
+
+static int configure(struct sqlconn *c, bool read_only)
+{
+    static const struct {
+        int option, value;
+    } options[] = {
+        {SQLITE_DBCONFIG_DEFENSIVE, 1},
+        {SQLITE_DBCONFIG_WRITABLE_SCHEMA, 0},
+        {SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0},
+        {SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0},
+        {SQLITE_DBCONFIG_ENABLE_FKEY, 1},
+    };
+    for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++)
+        sqlite3_db_config(c->db, options[i].option, options[i].value, (int *)NULL);
+    sqlite3_extended_result_codes(c->db, 1);
+    sqlite3_busy_handler(c->db, on_busy, c);
+    sqlite3_progress_handler(c->db, PROGRESS_STEPS, on_progress, c);
+    sqlite3_limit(c->db, SQLITE_LIMIT_LENGTH, MAX_LENGTH);
+    int rc = sqlite3_set_authorizer(c->db, authorizer_check, &c->auth);
+    if (rc == SQLITE_OK && read_only)
+        rc = sqlite3_exec(c->db, "PRAGMA query_only=ON", NULL, NULL, NULL);
+    return rc;
+}
+
+int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
+    const atomic_bool *closing)
+{
+    memset(c, 0, sizeof(*c));
+    list_init(&c->recent);
+    c->closing = closing;
+    c->busy_timeout_ms = busy_timeout_ms;
+    int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    return rc == SQLITE_OK ? configure(c, read_only) : rc;
+}
+
+void sqlconn_close(struct sqlconn *c)
+{
+    if (!c->db)
+        return;
+    statement_cache_clear(c);
+    for (int i = 0; i < OWN_COUNT; i++)
+        sqlite3_finalize(c->own[i]);
+    sqlite3_close_v2(c->db);
+    c->db = NULL;
+}
+
+static int own(struct sqlconn *c, enum sqlconn_own which)
+{
+    if (c->own[which])
+        return SQLITE_OK;
+    struct statement_report *report = c->auth.report;
+    c->auth.report = NULL;
+    int rc = sqlite3_prepare_v3(
+        c->db, own_sql[which], -1, SQLITE_PREPARE_PERSISTENT, &c->own[which], NULL);
+    c->auth.report = report;
+    return rc;
+}
+
+int sqlconn_integer(struct sqlconn *c, enum sqlconn_own which, int64_t *value)
+{
+    int rc = own(c, which);
+    if (rc != SQLITE_OK)
+        return rc;
+    /* Stepping may prepare again after a schema change, which asks the authorizer again. */
+    struct statement_report *report = c->auth.report;
+    c->auth.report = NULL;
+    while ((rc = sqlite3_step(c->own[which])) == SQLITE_ROW)
+        if (value)
+            *value = sqlite3_column_int64(c->own[which], 0);
+    int reset = sqlite3_reset(c->own[which]);
+    c->auth.report = report;
+    return rc == SQLITE_DONE ? SQLITE_OK : reset;
+}
+
+int sqlconn_run(struct sqlconn *c, enum sqlconn_own which)
+{
+    return sqlconn_integer(c, which, NULL);
+}
+
+int sqlconn_prepare(struct sqlconn *c, sqlite3_stmt **stmt, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    char *sql = sqlite3_vmprintf(fmt, ap);
+    va_end(ap);
+    *stmt = NULL;
+    if (!sql)
+        return SQLITE_NOMEM;
+    struct statement_report *report = c->auth.report;
+    c->auth.report = NULL;
+    int rc = sqlite3_prepare_v2(c->db, sql, -1, stmt, NULL);
+    c->auth.report = report;
+    sqlite3_free(sql);
+    return rc;
+}
+
+void sqlconn_limit(struct sqlconn *c, int64_t timeout_ms, const atomic_bool *cancel)
+{
+    c->deadline_ns = timeout_ms > 0 ? clock_mono_ns() + timeout_ms * 1000000 : 0;
+    c->cancel = cancel;
+    c->stopped = STOP_NONE;
+    c->give_up = false;
+    c->limited = true;
+}
+
+void sqlconn_unlimit(struct sqlconn *c)
+{
+    c->limited = false;
+    c->cancel = NULL;
+}

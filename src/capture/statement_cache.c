@@ -1,0 +1,106 @@
+#include "capture/statement_cache.h"
+
+#include "base/mem.h"
+#include "capture/sqltext.h"
+#include <string.h>
+
+#define CACHE_SIZE 64
+#define CACHE_TEXT 4096 /* longer texts are not kept */
+
+static void prepared_free(struct prepared *p)
+{
+    sqlite3_finalize(p->stmt);
+    statement_report_fini(&p->report);
+    mem_free(p->text);
+    mem_free(p);
+}
+
+static void forget(struct sqlconn *c, struct prepared *p)
+{
+    map_del(&c->cached, p->text, p->len);
+    c->cached_count--;
+    list_del(&p->node);
+    prepared_free(p);
+}
+
+void statement_cache_clear(struct sqlconn *c)
+{
+    while (!list_empty(&c->recent))
+        forget(c, list_entry(c->recent.next, struct prepared, node));
+    map_fini(&c->cached);
+}
+
+static void describe(struct prepared *p, const char *sql, size_t len, const char *tail)
+{
+    p->used = (size_t)(tail - sql);
+    bool explain = sqlite3_stmt_isexplain(p->stmt) != 0;
+    p->returns_rows = sqlite3_column_count(p->stmt) > 0;
+    p->read_only = explain || (sqlite3_stmt_readonly(p->stmt) && !p->report.vacuum);
+    if (explain) {
+        p->report.control = CONTROL_NONE;
+        p->report.ddl = p->report.dml = p->report.vacuum = p->report.alone = false;
+    }
+    /* A text with more behind the statement is a script, and seldom seen twice. */
+    bool keep = p->used <= CACHE_TEXT && sqltext_blank(tail, len - p->used) && !explain &&
+                !p->report.ddl && !p->report.vacuum && p->report.control == CONTROL_NONE;
+    if (keep && len <= CACHE_TEXT)
+        p->text = mem_strndup(sql, len);
+    p->len = len;
+}
+
+int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct prepared **out)
+{
+    struct prepared *p = len <= CACHE_TEXT ? map_get(&c->cached, sql, len) : NULL;
+    c->auth.denied[0] = 0;
+    *out = p;
+    if (p && !p->in_use) {
+        p->in_use = true;
+        c->auth.report = &p->report;
+        return SQLITE_OK;
+    }
+    p = mem_zalloc(sizeof(*p));
+    if (!p)
+        return SQLITE_NOMEM;
+    list_init(&p->node);
+    p->in_use = true;
+    p->report.vacuum = p->report.alone = sqltext_begins(sql, len, "VACUUM");
+    c->auth.report = &p->report;
+    c->auth.preparing = true;
+    const char *tail = sql;
+    int rc = sqlite3_prepare_v3(
+        c->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, &p->stmt, &tail);
+    c->auth.preparing = false;
+    if (rc != SQLITE_OK || !p->stmt) {
+        c->auth.report = NULL;
+        prepared_free(p);
+        return rc;
+    }
+    describe(p, sql, len, tail);
+    *out = p;
+    return SQLITE_OK;
+}
+
+void statement_cache_put(struct sqlconn *c, struct prepared *p)
+{
+    sqlite3_reset(p->stmt);
+    sqlite3_clear_bindings(p->stmt);
+    c->auth.report = NULL;
+    if (!p->cached) {
+        if (!p->text || map_get(&c->cached, p->text, p->len) ||
+            map_set(&c->cached, p->text, p->len, p) < 0) {
+            prepared_free(p);
+            return;
+        }
+        p->cached = true;
+        c->cached_count++;
+    }
+    p->in_use = false;
+    list_del(&p->node);
+    p->node.next = c->recent.next;
+    p->node.prev = &c->recent;
+    c->recent.next->prev = &p->node;
+    c->recent.next = &p->node;
+    struct prepared *oldest = list_entry(c->recent.prev, struct prepared, node);
+    if (c->cached_count > CACHE_SIZE && !oldest->in_use)
+        forget(c, oldest);
+}

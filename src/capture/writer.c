@@ -1,0 +1,143 @@
+#include "capture/writer.h"
+
+#include "base/status.h"
+#include "capture/rows_after.h"
+#include "capture/schema_diff.h"
+#include "capture/schema_read.h"
+#include "capture/unit.h"
+
+/* An autocommit unit is closed here, while SQLite can still be told to roll it back. */
+static int on_commit(void *ctx)
+{
+    struct writer *w = ctx;
+    if (!w->open || !w->autocommit)
+        return 0;
+    w->committed = unit_close(w) == SQLITE_OK;
+    return !w->committed;
+}
+
+static void on_rollback(void *ctx)
+{
+    struct writer *w = ctx;
+    w->committed = false;
+}
+
+static void set_published_schema(struct writer *w)
+{
+    struct published *p = w->published;
+    if (p->schema == w->recorder.schema)
+        return;
+    struct schema *old = p->schema;
+    pthread_mutex_lock(&p->lock);
+    p->schema = schema_ref(w->recorder.schema);
+    pthread_mutex_unlock(&p->lock);
+    schema_unref(old);
+}
+
+int writer_open(struct writer *w, const struct database_options *options,
+    struct published *published, const char *path, const atomic_bool *closing)
+{
+    *w = (struct writer){.options = options, .published = published};
+    int rc = sqlconn_open(&w->conn, path, false, options->busy_timeout_ms, closing);
+    if (rc != SQLITE_OK)
+        return rc;
+    recorder_init(&w->recorder, &w->conn);
+    sqlite3_commit_hook(w->conn.db, on_commit, w);
+    sqlite3_rollback_hook(w->conn.db, on_rollback, w);
+    return SQLITE_OK;
+}
+
+void writer_close(struct writer *w)
+{
+    batch_unref(w->batch);
+    recorder_fini(&w->recorder);
+    sqlconn_close(&w->conn);
+}
+
+int writer_new_batch(struct writer *w)
+{
+    batch_unref(w->batch);
+    w->batch = w->recorder.batch = batch_new(w->options->max_transaction);
+    w->recorder.incomplete = NULL;
+    return w->batch ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+/* Another process's DDL becomes a transaction of its own. */
+static int record_foreign_schema(struct writer *w, struct schema *fresh)
+{
+    struct schema_diff diff = {
+        .batch = w->batch,
+        .first = w->batch->change_count,
+        .before = w->recorder.schema,
+        .after = fresh,
+        .external = true,
+        .default_value = rows_after_default,
+        .ctx = &w->recorder,
+    };
+    struct batch_mark mark = batch_mark(w->batch);
+    if (schema_diff_finish(&diff) == STATUS_OK &&
+        batch_end_transaction(w->batch, 0, fresh) == STATUS_OK)
+        return SQLITE_OK;
+    batch_rewind(w->batch, &mark);
+    return SQLITE_NOMEM;
+}
+
+int writer_check_schema(struct writer *w)
+{
+    int64_t cookie;
+    struct schema *fresh;
+    bool first = !w->recorder.schema;
+    int rc = sqlconn_integer(&w->conn, OWN_SCHEMA_VERSION, &cookie);
+    if (rc != SQLITE_OK || (!first && w->recorder.schema->cookie == (uint32_t)cookie))
+        return rc;
+    rc = schema_read(&w->conn, w->recorder.schema, &fresh);
+    if (rc == SQLITE_OK && !first)
+        rc = record_foreign_schema(w, fresh);
+    if (rc == SQLITE_OK)
+        recorder_set_schema(&w->recorder, fresh);
+    else
+        schema_unref(fresh);
+    return rc;
+}
+
+int writer_refresh_schema(struct writer *w)
+{
+    struct schema *fresh, *previous = schema_ref(w->recorder.schema);
+    int rc = schema_read(&w->conn, previous, &fresh);
+    if (rc == SQLITE_OK) {
+        recorder_set_schema(&w->recorder, fresh);
+        rc = rows_after_create(&w->recorder, previous);
+    }
+    schema_unref(previous);
+    return rc;
+}
+
+void writer_publish(struct writer *w)
+{
+    struct published *p = w->published;
+    struct batch *b = w->batch;
+    w->batch = w->recorder.batch = NULL;
+    uint64_t seq = atomic_load(&p->seq);
+    batch_seal(b, &seq, &w->tx);
+    set_published_schema(w);
+    atomic_store(&p->seq, seq);
+    atomic_fetch_add(&p->commits, b->transaction_count);
+    atomic_fetch_add(&p->changes, b->change_count);
+    /* Back to even where writer_commit made it odd. */
+    if (atomic_load(&p->turn) & 1)
+        atomic_fetch_add(&p->turn, 1);
+    if (b->change_count > 0 && w->options->publish)
+        w->options->publish(w->options->publish_ctx, b);
+    batch_unref(b);
+}
+
+int writer_commit(struct writer *w)
+{
+    atomic_fetch_add(&w->published->turn, 1);
+    int rc = sqlconn_run(&w->conn, OWN_COMMIT);
+    if (rc == SQLITE_OK)
+        writer_publish(w);
+    else
+        atomic_fetch_add(&w->published->turn, 1);
+    return rc;
+}

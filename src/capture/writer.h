@@ -1,0 +1,73 @@
+#ifndef ROWTAP_CAPTURE_WRITER_H
+#define ROWTAP_CAPTURE_WRITER_H
+
+#include "capture/database.h"
+#include "capture/recorder.h"
+#include <pthread.h>
+
+/* What other threads see of the database; the database thread alone changes it. */
+struct published {
+    pthread_mutex_t lock; /* guards schema */
+    struct schema *schema;
+    atomic_uint_fast64_t seq;
+    /* Odd while a commit is under way; so a reader can tell which seq its snapshot belongs to. */
+    atomic_uint turn;
+    atomic_uint_fast64_t commits, changes, statements, errors, group_commits;
+};
+
+/* A savepoint that the user opened in the present unit. */
+struct user_savepoint {
+    char *name;
+    struct batch_mark mark;
+    struct schema *schema; /* at that time */
+};
+
+/*
+ * The write side: the connection, the batch that is filled, and the unit that is open. A unit is what
+ * commits or fails together and becomes one transaction of the batch: a statement by itself, or all
+ * from BEGIN to COMMIT. Database thread only.
+ */
+struct writer {
+    const struct database_options *options;
+    struct published *published;
+    struct sqlconn conn;
+    struct recorder recorder;
+    struct batch *batch;
+    uint64_t tx;
+    /*
+     * In a group several requests share one SQLite transaction and one batch, and units are
+     * savepoints in it. Alone, each unit is an SQLite transaction with its own batch.
+     */
+    bool alone;
+    bool lost; /* the group's transaction is gone or cannot be trusted */
+
+    bool open;           /* a unit */
+    bool by_statement;   /* the unit is a statement by itself */
+    bool by_savepoint;   /* opened by the user's SAVEPOINT: ends with its RELEASE */
+    bool autocommit;     /* alone and without BEGIN: the statement commits as SQLite sees fit */
+    bool committed;      /* of an autocommit unit: SQLite committed it */
+    bool first_unit;     /* of its request: the request's savepoint serves for it */
+    uint64_t origin;
+    struct batch_mark mark; /* where the unit began */
+    struct schema *before;  /* the schema then */
+    struct user_savepoint *savepoints;
+    int savepoint_count, savepoint_cap;
+};
+
+int writer_open(struct writer *w, const struct database_options *options,
+    struct published *published, const char *path, const atomic_bool *closing);
+void writer_close(struct writer *w);
+
+/*
+ * Looks whether another process changed the schema; if so takes the new one and records its DDL as a
+ * transaction of its own. In a transaction. A result code of SQLite.
+ */
+int writer_check_schema(struct writer *w);
+/* The schema after a statement that may have changed it; rows of CREATE TABLE AS are recorded. */
+int writer_refresh_schema(struct writer *w);
+int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or SQLITE_NOMEM */
+/* COMMIT, then numbers the batch, hands it on and starts without one. A result code of SQLite. */
+int writer_commit(struct writer *w);
+void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
+
+#endif

@@ -1,0 +1,264 @@
+#include "change/batch.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include <assert.h>
+#include <stdalign.h>
+#include <string.h>
+
+/*
+ * Rows live in chunks, newest first, that are filled from the front and never move. A small commit
+ * takes one small chunk; each further one is twice as large, up to a bound.
+ */
+struct batch_chunk {
+    struct batch_chunk *older;
+    size_t used, cap; /* bytes of data */
+    alignas(max_align_t) char data[];
+};
+
+#define FIRST_CHUNK 1024
+#define LAST_CHUNK (1024 * 1024)
+#define FIRST_ARRAY 4
+
+struct batch *batch_new(size_t max_bytes)
+{
+    struct batch *b = mem_zalloc(sizeof(*b));
+    if (!b)
+        return NULL;
+    atomic_init(&b->refs, 1);
+    b->max_bytes = max_bytes;
+    b->bytes = sizeof(*b);
+    return b;
+}
+
+struct batch *batch_ref(struct batch *b)
+{
+    unsigned before = atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    assert(before > 0);
+    (void)before;
+    return b;
+}
+
+static void free_chunks(struct batch *b, struct batch_chunk *until)
+{
+    while (b->chunks != until) {
+        struct batch_chunk *c = b->chunks;
+        assert(c);
+        b->chunks = c->older;
+        b->bytes -= sizeof(*c) + c->cap;
+        mem_free(c);
+    }
+}
+
+void batch_unref(struct batch *b)
+{
+    if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    free_chunks(b, NULL);
+    for (uint32_t i = 0; i < b->transaction_count; i++)
+        schema_unref(b->transactions[i].schema);
+    for (size_t i = 0; i < b->table_count; i++)
+        table_unref(b->tables[i]);
+    mem_free(b->changes);
+    mem_free(b->transactions);
+    mem_free(b->tables);
+    mem_free(b);
+}
+
+/* Whether `more` bytes may still be taken; notes why not. */
+static bool may_grow(struct batch *b, size_t more)
+{
+    b->full = b->max_bytes && (b->bytes > b->max_bytes || more > b->max_bytes - b->bytes);
+    return !b->full;
+}
+
+static size_t next_chunk_size(const struct batch *b, size_t need)
+{
+    size_t cap = b->chunks ? b->chunks->cap * 2 : FIRST_CHUNK;
+    if (cap > LAST_CHUNK)
+        cap = LAST_CHUNK;
+    if (cap < need)
+        cap = need;
+    /* Near the bound the last chunk is what is left of it, so that the bound can be filled. */
+    size_t used = b->bytes + sizeof(struct batch_chunk);
+    if (b->max_bytes && used < b->max_bytes && cap > b->max_bytes - used &&
+        need <= b->max_bytes - used)
+        cap = b->max_bytes - used;
+    return cap;
+}
+
+static void *arena_alloc(struct batch *b, size_t size, size_t align)
+{
+    struct batch_chunk *c = b->chunks;
+    if (c) {
+        size_t start = (c->used + align - 1) & ~(align - 1);
+        if (start <= c->cap && size <= c->cap - start) {
+            c->used = start + size;
+            return c->data + start;
+        }
+    }
+    size_t cap = next_chunk_size(b, size);
+    if (!may_grow(b, sizeof(*c) + cap))
+        return NULL;
+    c = mem_alloc(sizeof(*c) + cap);
+    if (!c)
+        return NULL;
+    *c = (struct batch_chunk){.older = b->chunks, .used = size, .cap = cap};
+    b->chunks = c;
+    b->bytes += sizeof(*c) + cap;
+    return c->data;
+}
+
+struct batch_mark batch_mark(const struct batch *b)
+{
+    return (struct batch_mark){
+        .change_count = b->change_count,
+        .transaction_count = b->transaction_count,
+        .chunk = b->chunks,
+        .chunk_used = b->chunks ? b->chunks->used : 0,
+    };
+}
+
+void batch_rewind(struct batch *b, const struct batch_mark *mark)
+{
+    assert(mark->change_count <= b->change_count);
+    assert(mark->transaction_count <= b->transaction_count);
+    free_chunks(b, mark->chunk);
+    if (b->chunks)
+        b->chunks->used = mark->chunk_used;
+    while (b->transaction_count > mark->transaction_count)
+        schema_unref(b->transactions[--b->transaction_count].schema);
+    b->change_count = mark->change_count;
+}
+
+struct value *batch_row(struct batch *b, int count)
+{
+    assert(count >= 0);
+    struct value *row = arena_alloc(b, (size_t)count * sizeof(*row), alignof(struct value));
+    for (int i = 0; row && i < count; i++)
+        row[i] = (struct value){.type = VALUE_ABSENT};
+    return row;
+}
+
+int batch_set_value(struct batch *b, struct value *v, const struct value *src)
+{
+    const char *copy = "";
+    if (src->type != VALUE_TEXT && src->type != VALUE_BLOB) {
+        *v = *src;
+        return STATUS_OK;
+    }
+    if (src->len > 0) {
+        char *p = arena_alloc(b, src->len, 1);
+        if (!p)
+            return b->full ? STATUS_TOO_LARGE : STATUS_NOMEM;
+        copy = memcpy(p, src->p, src->len);
+    }
+    *v = (struct value){.p = copy, .len = src->len, .type = src->type};
+    return STATUS_OK;
+}
+
+bool batch_full(const struct batch *b)
+{
+    return b->full;
+}
+
+/* The array with room for one more element, or NULL; *cap and b->bytes follow. */
+static void *grow(struct batch *b, void *array, size_t size, size_t count, size_t *cap)
+{
+    if (count < *cap)
+        return array;
+    size_t more = *cap ? *cap : FIRST_ARRAY;
+    if (*cap + more > UINT32_MAX || !may_grow(b, more * size))
+        return NULL;
+    array = mem_realloc(array, (*cap + more) * size);
+    if (!array)
+        return NULL;
+    *cap += more;
+    b->bytes += more * size;
+    return array;
+}
+
+static int reserve_change(struct batch *b)
+{
+    size_t cap = b->change_cap;
+    struct change *changes = grow(b, b->changes, sizeof(*changes), b->change_count, &cap);
+    if (!changes)
+        return STATUS_NOMEM;
+    b->changes = changes;
+    b->change_cap = (uint32_t)cap;
+    return STATUS_OK;
+}
+
+struct change *batch_add(struct batch *b, enum change_kind kind, const struct table *table)
+{
+    if (reserve_change(b) < 0 || batch_hold(b, table) < 0)
+        return NULL;
+    struct change *c = &b->changes[b->change_count++];
+    *c = (struct change){.table = table, .kind = (uint8_t)kind};
+    return c;
+}
+
+int batch_hold(struct batch *b, const struct table *table)
+{
+    /* Neighbouring changes mostly share their table: the one used last stands at the end. */
+    for (size_t i = b->table_count; i-- > 0;) {
+        if (b->tables[i] != table)
+            continue;
+        b->tables[i] = b->tables[b->table_count - 1];
+        b->tables[b->table_count - 1] = table;
+        return STATUS_OK;
+    }
+    const struct table **tables =
+        grow(b, b->tables, sizeof(*b->tables), b->table_count, &b->table_cap);
+    if (!tables)
+        return b->full ? STATUS_TOO_LARGE : STATUS_NOMEM;
+    b->tables = tables;
+    b->tables[b->table_count++] = table_ref(table);
+    return STATUS_OK;
+}
+
+/* The first change that belongs to no closed transaction. */
+static uint32_t open_from(const struct batch *b)
+{
+    if (b->transaction_count == 0)
+        return 0;
+    const struct transaction *last = &b->transactions[b->transaction_count - 1];
+    return last->first + last->count;
+}
+
+int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema *schema)
+{
+    uint32_t first = open_from(b);
+    if (first == b->change_count)
+        return STATUS_OK;
+    size_t cap = b->transaction_cap;
+    struct transaction *transactions =
+        grow(b, b->transactions, sizeof(*transactions), b->transaction_count, &cap);
+    if (!transactions)
+        return b->full ? STATUS_TOO_LARGE : STATUS_NOMEM;
+    b->transactions = transactions;
+    b->transaction_cap = (uint32_t)cap;
+    b->transactions[b->transaction_count++] = (struct transaction){
+        .origin = origin,
+        .schema = schema ? schema_ref(schema) : NULL,
+        .first = first,
+        .count = b->change_count - first,
+    };
+    return STATUS_OK;
+}
+
+void batch_seal(struct batch *b, uint64_t *seq, uint64_t *tx)
+{
+    assert(open_from(b) == b->change_count);
+    int64_t now = clock_wall_ms();
+    b->first_seq = *seq + 1;
+    for (uint32_t i = 0; i < b->change_count; i++)
+        b->changes[i].seq = ++*seq;
+    for (uint32_t i = 0; i < b->transaction_count; i++) {
+        b->transactions[i].tx = ++*tx;
+        if (b->transactions[i].time_ms == 0)
+            b->transactions[i].time_ms = now;
+    }
+    b->last_seq = *seq;
+}

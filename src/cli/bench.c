@@ -1,0 +1,309 @@
+#include "cli/bench.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "cli/bench_reader.h"
+#include "cli/bench_writer.h"
+#include "cli/client.h"
+#include "cli/interrupt.h"
+#include "cli/term.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define WRITERS_MAX 256
+#define SUBSCRIBERS_MAX 100000
+#define SPARE_FILES 64
+#define TIMEOUT_MS 60000
+#define SETTLE_MS 5000 /* without a delivery, before what is missing counts as lost */
+
+const struct option_row bench_option_rows[] = {
+    TARGET_OPTIONS,
+    {"writers", "N", "connections that insert; default 4", OPTION_NUMBER,
+        offsetof(struct bench_options, writers), 1, WRITERS_MAX},
+    {"subscribers", "N", "WebSocket subscribers; default 10", OPTION_NUMBER,
+        offsetof(struct bench_options, subscribers), 1, SUBSCRIBERS_MAX},
+    {"seconds", "S", "how long to write; default 5", OPTION_DURATION,
+        offsetof(struct bench_options, duration_ms), 100, 86400000},
+    {"rows-per-request", "N", "rows of one INSERT; default 1", OPTION_NUMBER,
+        offsetof(struct bench_options, rows), 1, 1000},
+    {"table", "NAME", "the table to create and use; default bench", OPTION_TEXT,
+        offsetof(struct bench_options, table)},
+    {"keep", NULL, "do not drop the table afterwards", OPTION_FLAG,
+        offsetof(struct bench_options, keep)},
+    {"format", "text|json", "how the result is printed", OPTION_CHOICE,
+        offsetof(struct bench_options, format)},
+    {NULL},
+};
+
+const char bench_help[] =
+    "Measures a running server: writers insert into a table of their own, subscribers receive,\n"
+    "and each delivery is checked. The latency is from before the request to the delivery. The\n"
+    "load generator uses the same machine's processors, so the server alone can do more.\n"
+    "\n"
+    "Examples:\n"
+    "  rowtap bench\n"
+    "  rowtap bench --writers 8 --subscribers 1000 --seconds 10 --format json\n";
+
+struct bench {
+    struct bench_options o;
+    struct buf quoted; /* the table's name for SQL */
+    struct client *client;
+    struct bench_reader *reader;
+    struct bench_writer *writers;
+    int started;
+    atomic_bool stop;
+    uint64_t rows, requests, deliveries;
+    double write_seconds, total_seconds;
+    bool complete;
+    struct buf err;
+};
+
+static int request_sql(struct bench *b, const char *before, const char *after)
+{
+    struct buf sql = {0}, body = {0}, answer = {0};
+    int status;
+
+    buf_printf(&sql, "%s %s%s", before, buf_text(&b->quoted) ? b->quoted.data : "", after);
+    buf_puts(&body, "{\"sql\":");
+    buf_put_json_text(&body, buf_text(&sql));
+    buf_putc(&body, '}');
+    status = client_request(b->client, "/api/sql", &body, &answer, &b->err);
+    if (status > 0 && status != 200)
+        client_explain(b->client, status, &answer, NULL, &b->err);
+    buf_fini(&sql);
+    buf_fini(&body);
+    buf_fini(&answer);
+    return status == 200 ? 0 : STATUS_IO;
+}
+
+/* Enough descriptors for all subscribers, or a sentence that says what is missing. */
+static int raise_files(struct bench *b)
+{
+    rlim_t wanted = (rlim_t)(b->o.subscribers + b->o.writers + SPARE_FILES);
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return 0;
+    if (limit.rlim_max >= wanted) {
+        limit.rlim_cur = limit.rlim_max;
+        return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : STATUS_IO;
+    }
+    buf_printf(&b->err, "%lld subscribers need %llu open files, and only %llu are allowed; raise ulimit -n",
+        (long long)b->o.subscribers, (unsigned long long)wanted, (unsigned long long)limit.rlim_max);
+    return STATUS_TOO_LARGE;
+}
+
+static void quote(struct buf *out, const char *name)
+{
+    buf_putc(out, '"');
+    for (; *name; name++)
+        buf_puts(out, *name == '"' ? "\"\"" : (char[]){*name, '\0'});
+    buf_putc(out, '"');
+}
+
+static int start_writers(struct bench *b)
+{
+    b->writers = mem_array((size_t)b->o.writers, sizeof(*b->writers));
+    for (; b->writers && b->started < b->o.writers; b->started++) {
+        struct bench_writer *w = &b->writers[b->started];
+
+        w->target = b->o.target;
+        w->table = b->quoted.data;
+        w->number = b->started;
+        w->rows = (int)b->o.rows;
+        w->stop = &b->stop;
+        if (bench_writer_start(w) < 0)
+            break;
+    }
+    if (b->started == b->o.writers)
+        return 0;
+    buf_puts(&b->err, "the writers cannot be started: out of memory");
+    return STATUS_NOMEM;
+}
+
+static void join_writers(struct bench *b)
+{
+    atomic_store(&b->stop, true);
+    for (int i = 0; i < b->started; i++) {
+        struct bench_writer *w = &b->writers[i];
+
+        bench_writer_join(w);
+        b->rows += w->acknowledged;
+        b->requests += w->requests;
+        if (w->err.len && !b->err.len)
+            buf_printf(&b->err, "writer %d: %s", i + 1, buf_text(&w->err) ? w->err.data : "");
+    }
+}
+
+static void wait_for_deliveries(struct bench *b)
+{
+    uint64_t wanted = b->rows * (uint64_t)b->o.subscribers, before = 0;
+    int64_t progress = clock_mono_ms();
+
+    while (!bench_reader_failed(b->reader) && clock_mono_ms() - progress < SETTLE_MS) {
+        uint64_t now = bench_reader_received(b->reader);
+
+        if (now >= wanted || interrupt_wait(1))
+            break;
+        if (now != before)
+            progress = clock_mono_ms();
+        before = now;
+    }
+}
+
+static int measure(struct bench *b)
+{
+    int64_t start = clock_mono_ns(), end = clock_mono_ms() + b->o.duration_ms;
+    int status = bench_reader_start(b->reader);
+
+    if (status == 0)
+        status = start_writers(b);
+    while (status == 0 && clock_mono_ms() < end && !bench_reader_failed(b->reader))
+        if (interrupt_wait(end - clock_mono_ms() < 50 ? end - clock_mono_ms() : 50))
+            break;
+    join_writers(b);
+    b->write_seconds = (double)(clock_mono_ns() - start) / 1e9;
+    if (interrupt_seen())
+        interrupt_clear();
+    wait_for_deliveries(b);
+    b->total_seconds = (double)(clock_mono_ns() - start) / 1e9;
+    bench_reader_stop(b->reader);
+    b->deliveries = bench_reader_received(b->reader);
+    return b->err.len ? STATUS_IO : status;
+}
+
+static void check(struct bench *b)
+{
+    uint64_t acknowledged[WRITERS_MAX];
+
+    for (int i = 0; i < b->started; i++)
+        acknowledged[i] = b->writers[i].acknowledged;
+    b->complete = bench_reader_check(b->reader, acknowledged, &b->err);
+}
+
+static const struct {
+    const char *name;
+    double part;
+} percentiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99.9", 0.999}, {"max", 1.0}};
+
+#define PERCENTILE_COUNT (sizeof(percentiles) / sizeof(percentiles[0]))
+
+static void put_text(struct buf *out, const struct bench *b)
+{
+    const struct histogram *h = bench_reader_latency(b->reader);
+
+    buf_printf(out, "%lld writers, %lld subscribers, %lld row%s per request\n",
+        (long long)b->o.writers, (long long)b->o.subscribers, (long long)b->o.rows,
+        b->o.rows == 1 ? "" : "s");
+    buf_printf(out, "writes      %12.0f per second  (%llu rows in %llu requests, %.1f s)\n",
+        (double)b->rows / b->write_seconds, (unsigned long long)b->rows,
+        (unsigned long long)b->requests, b->write_seconds);
+    buf_printf(out, "deliveries  %12.0f per second  (%llu in %.1f s)\n",
+        (double)b->deliveries / b->total_seconds, (unsigned long long)b->deliveries,
+        b->total_seconds);
+    buf_puts(out, "latency     ");
+    for (size_t i = 0; i < PERCENTILE_COUNT; i++)
+        buf_printf(out, "%s%s %.2f ms", i ? "  " : "", percentiles[i].name,
+            (double)histogram_at(h, percentiles[i].part) / 1e6);
+    buf_printf(out, "\nevery change delivered once and in order: %s\n", b->complete ? "yes" : "no");
+}
+
+static void put_json(struct buf *out, const struct bench *b)
+{
+    const struct histogram *h = bench_reader_latency(b->reader);
+
+    buf_printf(out,
+        "{\"writers\":%lld,\"subscribers\":%lld,\"rowsPerRequest\":%lld,\"seconds\":%.3f,"
+        "\"rows\":%llu,\"requests\":%llu,\"writesPerSecond\":%.1f,\"deliveries\":%llu,"
+        "\"deliveriesPerSecond\":%.1f,\"latencyMs\":{",
+        (long long)b->o.writers, (long long)b->o.subscribers, (long long)b->o.rows,
+        b->write_seconds, (unsigned long long)b->rows, (unsigned long long)b->requests,
+        (double)b->rows / b->write_seconds, (unsigned long long)b->deliveries,
+        (double)b->deliveries / b->total_seconds);
+    for (size_t i = 0; i < PERCENTILE_COUNT; i++)
+        buf_printf(out, "%s\"%s\":%.3f", i ? "," : "", percentiles[i].name,
+            (double)histogram_at(h, percentiles[i].part) / 1e6);
+    buf_printf(out, "},\"onceAndInOrder\":%s}\n", b->complete ? "true" : "false");
+}
+
+static void set_defaults(struct bench_options *o)
+{
+    o->writers = o->writers ? o->writers : 4;
+    o->subscribers = o->subscribers ? o->subscribers : 10;
+    o->duration_ms = o->duration_ms ? o->duration_ms : 5000;
+    o->rows = o->rows ? o->rows : 1;
+    o->table = o->table ? o->table : "bench";
+}
+
+/* With the table there. The result is printed even when something was wrong with it. */
+static int run_with_table(struct bench *b)
+{
+    struct buf out = {0};
+    int status;
+
+    b->reader = bench_reader_new(
+        &b->o.target, b->o.table, (int)b->o.subscribers, (int)b->o.writers, &b->err);
+    if (!b->reader)
+        return STATUS_IO;
+    status = measure(b);
+    check(b);
+    if (b->o.format == 1)
+        put_json(&out, b);
+    else
+        put_text(&out, b);
+    if (term_flush(&out) == STATUS_IO || !b->complete)
+        status = STATUS_IO;
+    buf_fini(&out);
+    return status;
+}
+
+static int run(struct bench *b)
+{
+    struct buf first = {0};
+    int status = raise_files(b);
+
+    quote(&b->quoted, b->o.table);
+    b->client = status == 0 ? client_new(&b->o.target, TIMEOUT_MS, &b->err) : NULL;
+    if (!b->client)
+        return STATUS_IO;
+    if (request_sql(b, "CREATE TABLE", "(id INTEGER PRIMARY KEY, k INTEGER, payload TEXT, at INTEGER)") < 0)
+        return STATUS_IO;
+    status = run_with_table(b);
+    interrupt_clear();
+    if (!b->o.keep) {
+        /* What was wrong before is the news; the table left behind comes second. */
+        first = b->err;
+        buf_init(&b->err, 0);
+        if (request_sql(b, "DROP TABLE", "") < 0) {
+            fprintf(stderr, "rowtap: table %s is left behind: %s\n", b->o.table,
+                buf_text(&b->err) ? b->err.data : "");
+            status = STATUS_IO;
+        }
+        buf_fini(&b->err);
+        b->err = first;
+    }
+    return status;
+}
+
+int bench_run(const void *options, int argc, char **argv)
+{
+    struct bench b = {.o = *(const struct bench_options *)options};
+    int status;
+
+    (void)argc, (void)argv;
+    set_defaults(&b.o);
+    interrupt_catch();
+    status = run(&b);
+    if (b.err.len)
+        term_error(buf_text(&b.err) ? buf_text(&b.err) : "out of memory");
+    for (int i = 0; i < b.started; i++)
+        buf_fini(&b.writers[i].err);
+    mem_free(b.writers);
+    bench_reader_free(b.reader);
+    client_free(b.client);
+    buf_fini(&b.quoted);
+    buf_fini(&b.err);
+    return status < 0;
+}

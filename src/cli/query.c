@@ -1,0 +1,247 @@
+#include "cli/query.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "cli/cell.h"
+#include "cli/split.h"
+#include "cli/table.h"
+#include "cli/term.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CONTEXT_WIDTH 76
+
+void query_fini(struct query *q)
+{
+    buf_fini(&q->body);
+    buf_fini(&q->answer);
+    buf_fini(&q->out);
+    json_decref(q->result);
+    q->result = NULL;
+}
+
+static int put_request(struct query *q, const char *sql, size_t len, char *const *params)
+{
+    buf_reset(&q->body);
+    if (!utf8_valid(sql, len)) {
+        term_error("the SQL is not valid UTF-8; convert it first (iconv -t UTF-8)");
+        return STATUS_INVALID;
+    }
+    buf_puts(&q->body, "{\"sql\":");
+    buf_put_json(&q->body, sql, len);
+    if (params && *params) {
+        buf_puts(&q->body, ",\"params\":[");
+        for (int i = 0; params[i]; i++) {
+            if (i)
+                buf_putc(&q->body, ',');
+            if (cell_put_param(&q->body, params[i]) == STATUS_INVALID) {
+                fprintf(stderr, "rowtap: parameter %d is not valid UTF-8; write bytes as x'…'\n", i + 1);
+                return STATUS_INVALID;
+            }
+        }
+        buf_putc(&q->body, ']');
+    }
+    buf_putc(&q->body, '}');
+    return 0;
+}
+
+/* The failed statement's text from `*at` on; the whole text when the server does not say which. */
+static size_t find_statement(const char *sql, size_t len, const json_t *error, size_t *at)
+{
+    const json_t *index = json_object_get(error, "statement");
+    struct split_statement s;
+    size_t next = 0;
+
+    *at = 0;
+    if (!json_is_integer(index))
+        return len;
+    for (json_int_t i = 0; split_next(sql, len, &next, &s); i++) {
+        if (i == json_integer_value(index)) {
+            *at = (size_t)(s.sql - sql);
+            return s.len;
+        }
+    }
+    return len;
+}
+
+/* The line of the text that holds `offset`, and a caret under it. */
+static void put_context(
+    struct buf *out, const char *sql, size_t len, size_t offset, size_t line, bool caret)
+{
+    const char *start = offset ? memrchr(sql, '\n', offset) : NULL;
+    size_t from = start ? (size_t)(start - sql) + 1 : 0, before;
+    const char *newline = memchr(sql + offset, '\n', len - offset);
+    size_t to = newline ? (size_t)(newline - sql) : len;
+
+    /* A long line is shown from a little before the place. */
+    while (offset - from > CONTEXT_WIDTH / 2 && term_width(sql + from, offset - from) > CONTEXT_WIDTH / 2)
+        from++;
+    while (from < offset && ((unsigned char)sql[from] & 0xc0) == 0x80)
+        from++;
+    buf_puts(out, "  ");
+    term_put(out, sql + from, to - from, CONTEXT_WIDTH);
+    buf_putc(out, '\n');
+    if (caret) {
+        before = term_width(sql + from, offset - from);
+        buf_printf(out, "  %*s^", (int)before, "");
+    }
+    line += split_line(sql, offset) - 1;
+    if (line > 1)
+        buf_printf(out, "%s line %zu", caret ? "" : " ", line);
+    if (caret || line > 1)
+        buf_putc(out, '\n');
+}
+
+static void put_error(
+    struct buf *out, const char *message, const json_t *error, const char *sql, size_t len, size_t line)
+{
+    const json_t *offset = json_object_get(error, "offset"), *seq = json_object_get(error, "seq");
+    bool many = json_is_integer(json_object_get(error, "statement"));
+    bool known = json_is_integer(offset) && json_integer_value(offset) >= 0;
+    size_t at, statement_len = find_statement(sql, len, error, &at);
+
+    buf_puts(out, "Error: ");
+    term_put(out, message, strlen(message), 0);
+    buf_putc(out, '\n');
+    if (known && (size_t)json_integer_value(offset) <= statement_len)
+        put_context(out, sql, len, at + (size_t)json_integer_value(offset), line, true);
+    else if (many)
+        put_context(out, sql, len, at, line, false);
+    if (json_is_integer(seq))
+        buf_printf(out, "What came before it was committed, up to seq %lld.\n",
+            (long long)json_integer_value(seq));
+}
+
+static void report(
+    struct query *q, int status, const char *sql, size_t len, size_t line)
+{
+    struct buf message = {0}, text = {0};
+    json_t *error = NULL;
+
+    client_explain(q->client, status, &q->answer, &error, &message);
+    if (buf_text(&message)) {
+        bool colour = term_colour(STDERR_FILENO);
+
+        term_put_style(&text, colour, TERM_RED);
+        put_error(&text, buf_text(&message), error, sql, len, line);
+        term_put_plain(&text, colour);
+    }
+    fflush(stdout);
+    fputs(buf_text(&text) && text.len ? text.data : "rowtap: out of memory\n", stderr);
+    json_decref(error);
+    buf_fini(&message);
+    buf_fini(&text);
+}
+
+int query_send(struct query *q, const char *sql, size_t len, char *const *params, size_t line)
+{
+    struct buf err = {0};
+    char why[128];
+    int status;
+
+    json_decref(q->result);
+    q->result = NULL;
+    status = put_request(q, sql, len, params);
+    if (status < 0)
+        return status;
+    status = client_request(q->client, "/api/sql", &q->body, &q->answer, &err);
+    if (status < 0) {
+        fflush(stdout);
+        term_error(buf_text(&err) ? buf_text(&err) : "out of memory");
+        buf_fini(&err);
+        return status;
+    }
+    buf_fini(&err);
+    if (status == 413)
+        return STATUS_TOO_LARGE;
+    if (status == 200)
+        q->result = json_read(q->answer.data ? q->answer.data : "", q->answer.len, why, sizeof(why));
+    if (q->result && json_is_object(q->result))
+        return 0;
+    report(q, status, sql, len, line);
+    return STATUS_INVALID;
+}
+
+/* What the text's last statement is: it decides how a result without rows is called. */
+static bool last_changes(const char *sql, size_t len)
+{
+    struct split_statement s = {0};
+    size_t at = 0;
+
+    while (split_next(sql, len, &at, &s))
+        ;
+    return s.kind == SPLIT_CHANGE;
+}
+
+static void put_seq(struct buf *out, const json_t *result)
+{
+    const json_t *seq = json_object_get(result, "seq");
+    const json_t *duration = json_object_get(result, "durationMs");
+
+    buf_puts(out, " (");
+    if (json_is_integer(seq))
+        buf_printf(out, "seq %lld, ", (long long)json_integer_value(seq));
+    buf_printf(out, "%.1f ms)\n", json_number_value(duration));
+}
+
+static void put_changes(struct query *q, const char *sql, size_t len)
+{
+    long long n = (long long)json_integer_value(json_object_get(q->result, "changes"));
+
+    if (last_changes(sql, len))
+        buf_printf(&q->out, "%lld row%s changed", n, n == 1 ? "" : "s");
+    else
+        buf_puts(&q->out, "done");
+    put_seq(&q->out, q->result);
+}
+
+static void put_counts(struct query *q)
+{
+    static const char *const members[] = {"changes", "lastInsertRowid", "seq"};
+    const char *comma = "{";
+
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        json_t *value = json_object_get(q->result, members[i]);
+
+        if (!value)
+            continue;
+        buf_printf(&q->out, "%s\"%s\":", comma, members[i]);
+        cell_put_json(&q->out, value);
+        comma = ",";
+    }
+    buf_puts(&q->out, *comma == '{' ? "{}\n" : "}\n");
+}
+
+static void put_rows(struct query *q)
+{
+    size_t n = json_array_size(json_object_get(q->result, "rows"));
+    double ms = json_number_value(json_object_get(q->result, "durationMs"));
+
+    if (q->format == QUERY_CSV) {
+        table_put_csv(&q->out, q->result);
+    } else if (q->format == QUERY_JSON) {
+        table_put_objects(&q->out, q->result);
+    } else {
+        table_put(&q->out, q->result, q->max_width, q->colour);
+        buf_printf(&q->out, "(%zu row%s, %.1f ms)\n", n, n == 1 ? "" : "s", ms);
+    }
+}
+
+int query_print(struct query *q, const char *sql, size_t len)
+{
+    bool rows = json_array_size(json_object_get(q->result, "columns")) > 0;
+
+    if (rows && !table_check(q->result)) {
+        term_error("the server's answer has no sensible rows");
+        return STATUS_INVALID;
+    }
+    if (rows)
+        put_rows(q);
+    else if (q->format == QUERY_TABLE)
+        put_changes(q, sql, len);
+    else if (q->format == QUERY_JSON)
+        put_counts(q);
+    return term_flush(&q->out);
+}

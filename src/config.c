@@ -1,0 +1,510 @@
+#include "config.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "http/listen.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIST_MAX 64
+#define WORD_MAX 64
+
+enum kind {
+    KIND_FLAG,
+    KIND_COUNT,
+    KIND_SIZE,     /* bytes */
+    KIND_DURATION, /* milliseconds */
+    KIND_LIST,
+    KIND_LOG_LEVEL,
+    KIND_LOG_FORMAT,
+};
+
+struct option_row {
+    const char *name;
+    const char *argument; /* placeholder in the help; NULL for flags */
+    const char *help;
+    enum kind kind;
+    size_t offset;
+    const char *value; /* default; NULL: zero, false or empty */
+    int64_t min, max;  /* of the number in its unit (count, bytes, milliseconds) */
+};
+
+#define AT(member) offsetof(struct config, member)
+#define MIB ((int64_t)1 << 20)
+#define GIB ((int64_t)1 << 30)
+
+/* clang-format off */
+static const struct option_row table[] = {
+    {"listen", "ADDR:PORT", "where to listen; may be repeated; port 0 takes a free one",
+        KIND_LIST, AT(listen), "127.0.0.1:8080", 0, 0},
+    {"insecure", NULL, "allow --listen on other than loopback addresses",
+        KIND_FLAG, AT(insecure), NULL, 0, 0},
+    {"origin", "URL", "web pages of this origin may connect too; may be repeated",
+        KIND_LIST, AT(origins), NULL, 0, 0},
+    {"heartbeat", "SECONDS", "ping each WebSocket client this often",
+        KIND_DURATION, AT(heartbeat_ms), "30", 100, 86400000},
+    {"query-timeout", "SECONDS", "interrupt SQL that runs longer; 0 for never",
+        KIND_DURATION, AT(query_timeout_ms), "30", 0, 86400000},
+    {"busy-timeout", "SECONDS", "how long to wait for another process's lock on the file",
+        KIND_DURATION, AT(busy_timeout_ms), "5", 0, 3600000},
+    {"max-connections", "N", "WebSocket clients at once",
+        KIND_COUNT, AT(max_connections), "10000", 1, 10000000},
+    {"max-subscriptions", "N", "subscriptions of one client",
+        KIND_COUNT, AT(max_subscriptions), "1000", 1, 1000000},
+    {"max-message", "BYTES", "size of a message from a client",
+        KIND_SIZE, AT(max_message), "1MiB", 1024, GIB},
+    {"max-queue", "BYTES", "what may wait for one slow client before it is closed",
+        KIND_SIZE, AT(max_queue), "16MiB", 4096, 64 * GIB},
+    {"max-body", "BYTES", "size of an HTTP request's body",
+        KIND_SIZE, AT(max_body), "16MiB", 1024, GIB},
+    {"max-result", "BYTES", "size of one SQL answer",
+        KIND_SIZE, AT(max_result), "64MiB", 1024, GIB},
+    {"max-transaction", "BYTES", "captured rows of one transaction",
+        KIND_SIZE, AT(max_transaction), "1GiB", 4096, 1024 * GIB},
+    {"loops", "N", "threads that serve the WebSocket clients; 0 for one per core",
+        KIND_COUNT, AT(loops), "0", 0, 1024},
+    {"readers", "N", "connections for SELECT",
+        KIND_COUNT, AT(readers), "4", 1, 256},
+    {"http-threads", "N", "HTTP requests served at once",
+        KIND_COUNT, AT(http_threads), "64", 4, 1024},
+    {"keep-journal-mode", NULL, "leave the file's journal mode as it is instead of switching to WAL",
+        KIND_FLAG, AT(keep_journal_mode), NULL, 0, 0},
+    {"no-external", NULL, "do not look for changes made by other processes",
+        KIND_FLAG, AT(no_external), NULL, 0, 0},
+    {"log-level", "LEVEL", "error, warn, info or debug",
+        KIND_LOG_LEVEL, AT(log_level), "info", 0, 0},
+    {"log-format", "FORMAT", "text or json",
+        KIND_LOG_FORMAT, AT(log_json), "text", 0, 0},
+    {"demo", NULL, "create sample tables if absent and change a row now and then",
+        KIND_FLAG, AT(demo), NULL, 0, 0},
+};
+/* clang-format on */
+
+#define ROWS (sizeof(table) / sizeof(*table))
+
+void config_init(struct config *c)
+{
+    memset(c, 0, sizeof(*c));
+}
+
+static void list_clear(struct config_list *l)
+{
+    for (int i = 0; i < l->count; i++)
+        mem_free(l->items[i]);
+    mem_free(l->items);
+    l->items = NULL;
+    l->count = 0;
+}
+
+void config_fini(struct config *c)
+{
+    mem_free(c->database);
+    list_clear(&c->listen);
+    list_clear(&c->origins);
+}
+
+static int list_add(struct config_list *l, const char *s, size_t len)
+{
+    char **items, *item;
+
+    if (l->count == LIST_MAX)
+        return STATUS_TOO_LARGE;
+    item = mem_strndup(s, len);
+    items = item ? mem_realloc(l->items, (size_t)(l->count + 1) * sizeof(*items)) : NULL;
+    if (!items) {
+        mem_free(item);
+        return STATUS_NOMEM;
+    }
+    items[l->count++] = item;
+    l->items = items;
+    return 0;
+}
+
+static int list_split(struct config_list *l, const char *s)
+{
+    int rc = 0;
+
+    while (*s && rc == 0) {
+        size_t len = strcspn(s, ",");
+
+        if (len)
+            rc = list_add(l, s, len);
+        s += len + (s[len] == ',');
+    }
+    return rc;
+}
+
+/* Where a value comes from: decides how lists behave and what an error message names. */
+enum origin { FROM_DEFAULT, FROM_ENVIRONMENT, FROM_ARGUMENT };
+
+static int set_list(struct config_list *l, const char *value, enum origin origin)
+{
+    if (origin == FROM_ARGUMENT) {
+        if (l->from_environment) {
+            list_clear(l);
+            l->from_environment = false;
+        }
+        return list_add(l, value, strlen(value));
+    }
+    list_clear(l);
+    l->from_environment = true;
+    return list_split(l, value);
+}
+
+static int set_flag(bool *flag, const char *value)
+{
+    static const char *const yes[] = {"1", "true", "yes", "on"}, *const no[] = {"", "0", "false",
+        "no", "off"};
+
+    for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++) {
+        if (text_casecmp(value, yes[i]) == 0) {
+            *flag = true;
+            return 0;
+        }
+    }
+    for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++) {
+        if (text_casecmp(value, no[i]) == 0) {
+            *flag = false;
+            return 0;
+        }
+    }
+    return STATUS_INVALID;
+}
+
+static int set_number(const struct option_row *row, void *target, const char *value)
+{
+    uint64_t size = 0;
+    int64_t n = 0;
+    int rc;
+
+    if (row->kind == KIND_DURATION)
+        rc = text_parse_duration(value, &n);
+    else if (row->kind == KIND_SIZE)
+        rc = text_parse_size(value, &size);
+    else
+        rc = text_parse_i64(value, strlen(value), &n);
+    if (rc < 0 || size > INT64_MAX)
+        return STATUS_INVALID;
+    if (row->kind == KIND_SIZE)
+        n = (int64_t)size;
+    if (n < row->min || n > row->max)
+        return STATUS_INVALID;
+    memcpy(target, &n, sizeof(n));
+    return 0;
+}
+
+static int set_format(bool *json, const char *value)
+{
+    *json = text_casecmp(value, "json") == 0;
+    return *json || text_casecmp(value, "text") == 0 ? 0 : STATUS_INVALID;
+}
+
+static int set(struct config *c, const struct option_row *row, const char *value, enum origin origin)
+{
+    void *target = (char *)c + row->offset;
+
+    switch (row->kind) {
+    case KIND_FLAG:
+        return set_flag(target, value);
+    case KIND_COUNT:
+    case KIND_SIZE:
+    case KIND_DURATION:
+        return set_number(row, target, value);
+    case KIND_LIST:
+        return set_list(target, value, origin);
+    case KIND_LOG_LEVEL:
+        return log_level_parse(value, target);
+    case KIND_LOG_FORMAT:
+        return set_format(target, value);
+    }
+    return STATUS_INVALID;
+}
+
+static void put_number(struct buf *out, enum kind kind, int64_t n)
+{
+    static const struct {
+        const char *unit;
+        int64_t size;
+    } units[] = {{"GiB", GIB}, {"MiB", MIB}, {"KiB", 1024}};
+
+    if (kind == KIND_DURATION) {
+        buf_printf(out, "%g", (double)n / 1000);
+        return;
+    }
+    for (size_t i = 0; kind == KIND_SIZE && i < sizeof(units) / sizeof(*units); i++) {
+        if (n >= units[i].size && n % units[i].size == 0) {
+            buf_printf(out, "%lld%s", (long long)(n / units[i].size), units[i].unit);
+            return;
+        }
+    }
+    buf_put_i64(out, n);
+}
+
+/* What a value of this option has to look like, after "must be ". */
+static void put_rule(struct buf *out, const struct option_row *row)
+{
+    static const char *const nouns[] = {[KIND_COUNT] = "a whole number",
+        [KIND_SIZE] = "a number of bytes, such as 64KiB or 1MiB,",
+        [KIND_DURATION] = "a number of seconds, such as 30 or 0.5,"};
+
+    switch (row->kind) {
+    case KIND_FLAG:
+        buf_puts(out, "1 or 0");
+        break;
+    case KIND_LIST:
+        buf_printf(out, "at most %d values", LIST_MAX);
+        break;
+    case KIND_LOG_LEVEL:
+    case KIND_LOG_FORMAT:
+        buf_puts(out, row->help);
+        break;
+    default:
+        buf_printf(out, "%s from ", nouns[row->kind]);
+        put_number(out, row->kind, row->min);
+        buf_puts(out, " to ");
+        put_number(out, row->kind, row->max);
+    }
+}
+
+static void variable_name(char out[WORD_MAX], const struct option_row *row)
+{
+    snprintf(out, WORD_MAX, "ROWTAP_%s", row->name);
+    for (char *p = out; *p; p++)
+        *p = *p == '-' ? '_' : (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+}
+
+static int assign(struct config *c, const struct option_row *row, const char *value,
+    enum origin origin, struct buf *err)
+{
+    char name[WORD_MAX];
+    int rc = set(c, row, value, origin);
+
+    if (rc == 0 || rc == STATUS_NOMEM)
+        return rc;
+    if (origin == FROM_ENVIRONMENT)
+        variable_name(name, row);
+    else
+        snprintf(name, sizeof(name), "--%s", row->name);
+    buf_printf(err, "%s is \"%.100s\" but must be ", name, value);
+    put_rule(err, row);
+    return STATUS_INVALID;
+}
+
+int config_distance(const char *a, const char *b, int limit)
+{
+    int row[WORD_MAX + 1];
+    size_t alen = strlen(a), blen = strlen(b);
+
+    if (alen > WORD_MAX || blen > WORD_MAX)
+        return limit + 1;
+    for (size_t j = 0; j <= blen; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; i <= alen; i++) {
+        int diagonal = row[0];
+
+        row[0] = (int)i;
+        for (size_t j = 1; j <= blen; j++) {
+            int change = diagonal + (text_lower(a[i - 1]) != text_lower(b[j - 1]));
+            int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+
+            diagonal = row[j];
+            row[j] = change < shorter ? change : shorter;
+        }
+    }
+    return row[blen] > limit ? limit + 1 : row[blen];
+}
+
+static void unknown_option(const char *name, struct buf *err)
+{
+    const struct option_row *best = NULL;
+    int best_distance = 4;
+
+    buf_printf(err, "unknown option --%.60s", name);
+    for (size_t i = 0; i < ROWS; i++) {
+        int distance = config_distance(name, table[i].name, 3);
+
+        if (distance < best_distance) {
+            best_distance = distance;
+            best = &table[i];
+        }
+    }
+    if (best)
+        buf_printf(err, "; did you mean --%s?", best->name);
+    else
+        buf_puts(err, "; see rowtap serve --help");
+}
+
+static const struct option_row *find(const char *name, size_t len)
+{
+    for (size_t i = 0; i < ROWS; i++)
+        if (strlen(table[i].name) == len && memcmp(table[i].name, name, len) == 0)
+            return &table[i];
+    return NULL;
+}
+
+/* One "--name", "--name=value" or "--name value"; *used is how many words it took. */
+static int parse_option(struct config *c, char **argv, int left, int *used, struct buf *err)
+{
+    const char *name = argv[0] + 2;
+    const char *equals = strchr(name, '=');
+    size_t len = equals ? (size_t)(equals - name) : strlen(name);
+    const struct option_row *row = find(name, len);
+    char word[WORD_MAX];
+
+    *used = 1;
+    if (!row) {
+        snprintf(word, sizeof(word), "%.*s", (int)(len < 60 ? len : 60), name);
+        unknown_option(word, err);
+        return STATUS_INVALID;
+    }
+    if (row->kind == KIND_FLAG && equals) {
+        buf_printf(err, "--%s takes no value", row->name);
+        return STATUS_INVALID;
+    }
+    if (row->kind == KIND_FLAG)
+        return assign(c, row, "1", FROM_ARGUMENT, err);
+    if (equals)
+        return assign(c, row, equals + 1, FROM_ARGUMENT, err);
+    if (left < 2) {
+        buf_printf(err, "--%s needs a value: --%s %s", row->name, row->name, row->argument);
+        return STATUS_INVALID;
+    }
+    *used = 2;
+    return assign(c, row, argv[1], FROM_ARGUMENT, err);
+}
+
+static int parse_word(struct config *c, const char *word, struct buf *err)
+{
+    if (c->database) {
+        buf_printf(err, "unexpected argument \"%.100s\": the database is already \"%.100s\"", word,
+            c->database);
+        return STATUS_INVALID;
+    }
+    c->database = mem_strdup(word);
+    return c->database ? 0 : STATUS_NOMEM;
+}
+
+static int parse_arguments(struct config *c, int argc, char **argv, struct buf *err)
+{
+    bool options = true;
+    int used, rc;
+
+    for (int i = 1; i < argc; i += used) {
+        used = 1;
+        if (options && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0))
+            return CONFIG_HELP;
+        if (options && strcmp(argv[i], "--") == 0) {
+            options = false;
+            continue;
+        }
+        if (options && strncmp(argv[i], "--", 2) == 0) {
+            rc = parse_option(c, argv + i, argc - i, &used, err);
+        } else if (options && argv[i][0] == '-' && argv[i][1]) {
+            buf_printf(err, "unknown option %.60s; see rowtap serve --help", argv[i]);
+            rc = STATUS_INVALID;
+        } else {
+            rc = parse_word(c, argv[i], err);
+        }
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int check_listen(const struct config *c, struct buf *err)
+{
+    struct listen_address a;
+
+    if (c->listen.count == 0) {
+        buf_puts(err, "--listen is empty; give ADDR:PORT, such as 127.0.0.1:8080");
+        return STATUS_INVALID;
+    }
+    for (int i = 0; i < c->listen.count; i++) {
+        if (listen_parse(&a, c->listen.items[i]) < 0) {
+            buf_printf(err,
+                "cannot listen on \"%.100s\": give an address and a port, such as 127.0.0.1:8080, "
+                "[::1]:8080 or 0.0.0.0:80",
+                c->listen.items[i]);
+            return STATUS_INVALID;
+        }
+        if (!listen_is_loopback(&a) && !c->insecure) {
+            buf_printf(err,
+                "refusing to listen on %s: it is reachable from other machines, and neither TLS nor "
+                "authentication is on; add --insecure if that is what you want",
+                c->listen.items[i]);
+            return STATUS_INVALID;
+        }
+    }
+    return 0;
+}
+
+static int check_origins(const struct config *c, struct buf *err)
+{
+    for (int i = 0; i < c->origins.count; i++) {
+        if (listen_origin_valid(c->origins.items[i]))
+            continue;
+        buf_printf(err,
+            "--origin \"%.100s\" is not an origin: give scheme, name and port only, such as "
+            "https://app.example.com or http://localhost:3000",
+            c->origins.items[i]);
+        return STATUS_INVALID;
+    }
+    return 0;
+}
+
+int config_parse(struct config *c, int argc, char **argv, struct buf *err)
+{
+    char name[WORD_MAX];
+    int rc = 0;
+
+    for (size_t i = 0; i < ROWS && rc == 0; i++) {
+        const char *value;
+
+        if (table[i].value)
+            rc = assign(c, &table[i], table[i].value, FROM_DEFAULT, err);
+        variable_name(name, &table[i]);
+        value = getenv(name);
+        if (rc == 0 && value && (*value || table[i].kind == KIND_FLAG))
+            rc = assign(c, &table[i], value, FROM_ENVIRONMENT, err);
+    }
+    /* --help works however broken the environment is. */
+    for (int i = 1; rc < 0 && i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return CONFIG_HELP;
+    if (rc == 0)
+        rc = parse_arguments(c, argc, argv, err);
+    if (rc == 0 && !c->database) {
+        buf_puts(err, "which database? Say rowtap serve FILE (it is created if absent)");
+        rc = STATUS_INVALID;
+    }
+    if (rc == 0)
+        rc = check_listen(c, err);
+    if (rc == 0)
+        rc = check_origins(c, err);
+    return rc;
+}
+
+void config_put_help(struct buf *out)
+{
+    char left[WORD_MAX];
+
+    buf_puts(out, "Usage: rowtap [serve] DATABASE [options]\n\n"
+                  "Serves the SQLite file DATABASE (created if absent): SQL over HTTP, and every "
+                  "change of a row\nas a message to WebSocket subscribers.\n\nOptions:\n");
+    for (size_t i = 0; i < ROWS; i++) {
+        snprintf(left, sizeof(left), "--%s %s", table[i].name,
+            table[i].argument ? table[i].argument : "");
+        buf_printf(out, "  %-24s %s", left, table[i].help);
+        if (table[i].value)
+            buf_printf(out, " (%s)", table[i].value);
+        buf_putc(out, '\n');
+    }
+    buf_puts(out, "  --help                   print this\n\n"
+                  "Each option is also an environment variable: ROWTAP_LISTEN for --listen (several "
+                  "values with\ncommas), ROWTAP_QUERY_TIMEOUT for --query-timeout, ROWTAP_INSECURE=1 "
+                  "for --insecure, and so on.\n\nExamples:\n"
+                  "  rowtap shop.db\n"
+                  "  rowtap serve shop.db --listen 127.0.0.1:9000 --origin http://localhost:3000\n");
+}

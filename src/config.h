@@ -1,0 +1,50 @@
+#ifndef ROWTAP_CONFIG_H
+#define ROWTAP_CONFIG_H
+
+#include "base/buf.h"
+#include "base/log.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * The settings of `rowtap serve`. One table of options in config.c gives the command line, the
+ * environment (--query-timeout is ROWTAP_QUERY_TIMEOUT) and the help; the command line wins.
+ */
+struct config_list {
+    char **items;
+    int count;
+    bool from_environment; /* the first item from the command line replaces what is there */
+};
+
+struct config {
+    char *database; /* NULL: not given */
+    struct config_list listen, origins;
+    int64_t heartbeat_ms, query_timeout_ms, busy_timeout_ms;
+    uint64_t max_connections, max_message, max_queue, max_result, max_transaction, max_body;
+    uint64_t max_subscriptions, loops, readers, http_threads;
+    bool keep_journal_mode, no_external, insecure, demo;
+    enum log_level log_level;
+    bool log_json;
+};
+
+void config_init(struct config *c);
+void config_fini(struct config *c);
+
+/*
+ * Fills *c (initialised) with the defaults, then the environment, then argv[1…], and checks the whole.
+ * 0; CONFIG_HELP when --help was asked for; STATUS_INVALID with a sentence for the user in err;
+ * STATUS_NOMEM.
+ */
+#define CONFIG_HELP 1
+int config_parse(struct config *c, int argc, char **argv, struct buf *err);
+
+void config_put_help(struct buf *out);
+
+/*
+ * How many single-character edits turn one word into the other; at most `limit` + 1 is told. For
+ * "did you mean".
+ */
+int config_distance(const char *a, const char *b, int limit);
+
+#endif

@@ -1,0 +1,381 @@
+#include "dialect/native.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "change/value.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What a decoded command's texts point into. */
+struct native_memory {
+    json_t *root;
+    struct buf request_id, sent_at;
+    const char **texts[2]; /* filters, columns */
+    size_t *lens[2];
+};
+
+enum { FILTERS, COLUMNS };
+
+__attribute__((format(printf, 3, 4))) static int refuse(
+    struct command *cmd, const char *code, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    cmd->error.code = code;
+    vsnprintf(cmd->error.message, sizeof(cmd->error.message), fmt, ap);
+    va_end(ap);
+    return STATUS_INVALID;
+}
+
+/* The named argument wherever it may stand, or NULL. */
+static json_t *argument(const struct command *cmd, const char *name)
+{
+    static const char *const places[] = {"data", "payload"};
+    json_t *root = ((struct native_memory *)cmd->memory)->root;
+    json_t *found = json_object_get(root, name);
+
+    for (size_t i = 0; (!found || json_is_null(found)) && i < 2; i++)
+        found = json_object_get(json_object_get(root, places[i]), name);
+    return json_is_null(found) ? NULL : found;
+}
+
+static int read_text(struct command *cmd, const char *name, struct text *to)
+{
+    json_t *j = argument(cmd, name);
+
+    if (!j)
+        return 0;
+    if (!json_is_string(j))
+        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a string", name);
+    *to = (struct text){json_string_value(j), json_string_length(j)};
+    return 0;
+}
+
+static int read_bool(struct command *cmd, const char *name, bool *to)
+{
+    json_t *j = argument(cmd, name);
+
+    if (!j)
+        return 0;
+    if (!json_is_boolean(j))
+        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be true or false", name);
+    *to = json_is_true(j);
+    return 0;
+}
+
+static void put_scalar(struct buf *out, const json_t *j)
+{
+    struct value v = {.type = VALUE_INTEGER};
+
+    if (json_is_string(j)) {
+        buf_put_json(out, json_string_value(j), json_string_length(j));
+    } else if (json_is_integer(j)) {
+        v.i = json_integer_value(j);
+        value_put_json(out, &v);
+    } else if (json_is_real(j)) {
+        v.type = VALUE_REAL;
+        v.r = json_get_real(j);
+        value_put_json(out, &v);
+    } else {
+        buf_puts(out, json_is_true(j) ? "true" : json_is_false(j) ? "false" : "null");
+    }
+}
+
+/* A scalar that is sent back later, kept as JSON in *b. */
+static int read_echo(
+    struct command *cmd, const char *name, const json_t *j, struct buf *b, struct text *to)
+{
+    if (!j)
+        return 0;
+    if (json_is_object(j) || json_is_array(j))
+        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must not be an object or a list", name);
+    b->max = NATIVE_ECHO_MAX;
+    put_scalar(b, j);
+    if (buf_error(b) == STATUS_NOMEM)
+        return STATUS_NOMEM;
+    if (buf_error(b))
+        return refuse(
+            cmd, ERROR_INVALID_FORMAT, "%s is longer than %d bytes", name, NATIVE_ECHO_MAX);
+    *to = (struct text){b->data, b->len};
+    return 0;
+}
+
+static int read_request_id(struct command *cmd)
+{
+    struct native_memory *m = cmd->memory;
+    const char *name = "requestId";
+    json_t *j = json_object_get(m->root, name);
+
+    if (!j && (j = json_object_get(m->root, "id")))
+        name = "id";
+    if (!j)
+        j = argument(cmd, "requestId");
+    return read_echo(cmd, name, j, &m->request_id, &cmd->request_id);
+}
+
+static struct text trimmed(const char *p, const char *end)
+{
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    while (p < end && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    return (struct text){p, (size_t)(end - p)};
+}
+
+static int add_event(struct command *cmd, const char *p, size_t len)
+{
+    static const struct {
+        const char *name;
+        uint32_t bits;
+    } events[] = {
+        {"INSERT", 1u << CHANGE_INSERT},
+        {"UPDATE", 1u << CHANGE_UPDATE},
+        {"DELETE", 1u << CHANGE_DELETE},
+        {"*", EVENTS_ALL},
+    };
+
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
+        if (text_same_nocase(p, len, events[i].name, strlen(events[i].name))) {
+            cmd->events |= events[i].bits;
+            return 0;
+        }
+    return refuse(cmd, ERROR_INVALID_FORMAT,
+        "unknown event \"%.*s\": events are INSERT, UPDATE, DELETE or *",
+        (int)(len < 64 ? len : 64), p);
+}
+
+static int add_events(struct command *cmd, const char *p, size_t len)
+{
+    const char *end = p + len;
+
+    for (;;) {
+        const char *comma = memchr(p, ',', (size_t)(end - p));
+        struct text name = trimmed(p, comma ? comma : end);
+        int rc = add_event(cmd, name.p, name.len);
+
+        if (rc < 0 || !comma)
+            return rc;
+        p = comma + 1;
+    }
+}
+
+/* "insert,update", ["INSERT", "update"] or "*". */
+static int read_events(struct command *cmd)
+{
+    json_t *j = argument(cmd, "events");
+
+    cmd->events = EVENTS_ALL;
+    if (!j)
+        return 0;
+    cmd->events = 0;
+    if (json_is_string(j))
+        return add_events(cmd, json_string_value(j), json_string_length(j));
+    if (!json_is_array(j))
+        return refuse(cmd, ERROR_INVALID_FORMAT, "events must be a list of strings or a string");
+    for (size_t i = 0; i < json_array_size(j); i++) {
+        json_t *e = json_array_get(j, i);
+
+        if (!json_is_string(e))
+            return refuse(cmd, ERROR_INVALID_FORMAT, "events must be a list of strings");
+        if (add_event(cmd, json_string_value(e), json_string_length(e)) < 0)
+            return STATUS_INVALID;
+    }
+    if (!cmd->events)
+        return refuse(
+            cmd, ERROR_INVALID_FORMAT, "events is empty: leave it out to get every event");
+    return 0;
+}
+
+/* A list of strings, or one string. */
+static int read_list(struct command *cmd, const char *name, int which, int *count)
+{
+    struct native_memory *m = cmd->memory;
+    json_t *j = argument(cmd, name);
+    size_t n = json_is_array(j) ? json_array_size(j) : 1;
+
+    if (!json_is_string(j) && !json_is_array(j))
+        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a string or a list of strings", name);
+    if (n > 100000)
+        return refuse(cmd, ERROR_LIMIT_EXCEEDED, "%s has more than 100000 members", name);
+    m->texts[which] = mem_array(n, sizeof(*m->texts[which]));
+    m->lens[which] = mem_array(n, sizeof(*m->lens[which]));
+    if (!m->texts[which] || !m->lens[which])
+        return STATUS_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        json_t *e = json_is_array(j) ? json_array_get(j, i) : j;
+
+        if (!json_is_string(e))
+            return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a list of strings", name);
+        m->texts[which][i] = json_string_value(e);
+        m->lens[which][i] = json_string_length(e);
+    }
+    *count = (int)n;
+    return 0;
+}
+
+static int read_filter(struct command *cmd)
+{
+    struct native_memory *m = cmd->memory;
+    int rc;
+
+    cmd->has_filter = argument(cmd, "filter") != NULL;
+    if (!cmd->has_filter)
+        return 0;
+    rc = read_list(cmd, "filter", FILTERS, &cmd->filter_count);
+    cmd->filters = m->texts[FILTERS];
+    cmd->filter_lens = m->lens[FILTERS];
+    return rc;
+}
+
+static int read_columns(struct command *cmd)
+{
+    struct native_memory *m = cmd->memory;
+    int rc;
+
+    cmd->has_columns = argument(cmd, "columns") != NULL;
+    if (!cmd->has_columns)
+        return 0;
+    rc = read_list(cmd, "columns", COLUMNS, &cmd->column_count);
+    cmd->columns = m->texts[COLUMNS];
+    cmd->column_lens = m->lens[COLUMNS];
+    if (rc == 0 && cmd->column_count == 0)
+        return refuse(
+            cmd, ERROR_INVALID_FORMAT, "columns is empty: leave it out to get every column");
+    return rc;
+}
+
+/* What this version cannot do is refused: a stream other than the one asked for would be worse. */
+static int refuse_unavailable(struct command *cmd)
+{
+    bool snapshot = false;
+
+    if (read_bool(cmd, "snapshot", &snapshot) < 0)
+        return STATUS_INVALID;
+    if (snapshot || argument(cmd, "since"))
+        return refuse(cmd, ERROR_INVALID_FORMAT,
+            "%s is not available in this version: leave it out", snapshot ? "snapshot" : "since");
+    return 0;
+}
+
+static int decode_subscribe(struct command *cmd)
+{
+    int rc = 0;
+
+    if ((rc = read_text(cmd, "table", &cmd->table)) < 0 ||
+        (rc = read_text(cmd, "channel", &cmd->channel)) < 0 || (rc = read_events(cmd)) < 0 ||
+        (rc = read_filter(cmd)) < 0 || (rc = read_columns(cmd)) < 0 ||
+        (rc = read_bool(cmd, "self", &cmd->self)) < 0 ||
+        (rc = read_bool(cmd, "batch", &cmd->batch)) < 0)
+        return rc;
+    if (!cmd->table.p == !cmd->channel.p)
+        return refuse(cmd, ERROR_INVALID_FORMAT, "subscribe needs a table or a channel%s",
+            cmd->table.p ? ", not both" : "");
+    if (cmd->channel.p &&
+        (cmd->has_filter || cmd->has_columns || cmd->batch || argument(cmd, "events")))
+        return refuse(cmd, ERROR_INVALID_FORMAT,
+            "filter, columns, events and batch need a table, not a channel");
+    return refuse_unavailable(cmd);
+}
+
+static int decode_unsubscribe(struct command *cmd)
+{
+    int rc;
+
+    if ((rc = read_text(cmd, "table", &cmd->table)) < 0 ||
+        (rc = read_text(cmd, "channel", &cmd->channel)) < 0 ||
+        (rc = read_text(cmd, "subscription", &cmd->subscription)) < 0)
+        return rc;
+    if (!!cmd->table.p + !!cmd->channel.p + !!cmd->subscription.p > 1)
+        return refuse(
+            cmd, ERROR_INVALID_FORMAT, "unsubscribe takes one of subscription, table and channel");
+    return 0;
+}
+
+static int decode_ping(struct command *cmd)
+{
+    struct native_memory *m = cmd->memory;
+
+    return read_echo(cmd, "sentAt", argument(cmd, "sentAt"), &m->sent_at, &cmd->sent_at);
+}
+
+static int decode_heartbeat(struct command *cmd)
+{
+    (void)cmd;
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    enum command_type type;
+    int (*decode)(struct command *cmd);
+} commands[] = {
+    {"subscribe", COMMAND_SUBSCRIBE, decode_subscribe},
+    {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe},
+    {"ping", COMMAND_PING, decode_ping},
+    {"heartbeat", COMMAND_HEARTBEAT, decode_heartbeat},
+};
+
+static int decode_type(struct command *cmd, const json_t *type)
+{
+    size_t len = json_string_length(type);
+
+    if (!json_is_string(type))
+        return refuse(
+            cmd, ERROR_INVALID_FORMAT, "%s", type ? "type must be a string" : "type is missing");
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (len == strlen(commands[i].name) &&
+            memcmp(json_string_value(type), commands[i].name, len) == 0) {
+            cmd->type = commands[i].type;
+            return commands[i].decode(cmd);
+        }
+    return refuse(cmd, ERROR_UNKNOWN_TYPE, "unknown message type \"%.*s\"",
+        (int)(len < 64 ? len : 64), json_string_value(type));
+}
+
+int native_decode(struct command *cmd, const char *data, size_t len)
+{
+    struct native_memory *m;
+    char err[256];
+    int rc;
+
+    *cmd = (struct command){.self = true};
+    cmd->memory = m = mem_zalloc(sizeof(*m));
+    if (!m)
+        return STATUS_NOMEM;
+    m->root = json_read(data, len, err, sizeof(err));
+    if (!m->root) {
+        refuse(cmd, ERROR_INVALID_FORMAT, "the message is not JSON: %s", err);
+        return 0;
+    }
+    if (!json_is_object(m->root)) {
+        refuse(cmd, ERROR_INVALID_FORMAT,
+            "a message is a JSON object such as {\"type\":\"subscribe\",\"table\":\"users\"}");
+        return 0;
+    }
+    rc = read_request_id(cmd);
+    if (rc == 0)
+        rc = decode_type(cmd, json_object_get(m->root, "type"));
+    return rc == STATUS_NOMEM ? rc : 0;
+}
+
+void native_decode_fini(struct command *cmd)
+{
+    struct native_memory *m = cmd->memory;
+
+    if (!m)
+        return;
+    json_decref(m->root);
+    buf_fini(&m->request_id);
+    buf_fini(&m->sent_at);
+    for (int i = 0; i < 2; i++) {
+        mem_free(m->texts[i]);
+        mem_free(m->lens[i]);
+    }
+    mem_free(m);
+    cmd->memory = NULL;
+}

@@ -1,0 +1,292 @@
+#include "dialect/native.h"
+
+#include "change/change_json.h"
+
+/*
+ * Every message is {"id":…,"timestamp":…,"type":…,…}. A change's id is EPOCH:seq, the same for all
+ * its receivers; any other's is the connection's id and a counter.
+ */
+static void put_head(struct buf *out, const struct reply *r, const char *type)
+{
+    buf_puts(out, "{\"id\":\"c");
+    buf_put_u64(out, r->connection);
+    buf_putc(out, '-');
+    buf_put_u64(out, r->number);
+    buf_puts(out, "\",\"timestamp\":");
+    buf_put_i64(out, r->time_ms);
+    buf_puts(out, ",\"type\":\"");
+    buf_puts(out, type);
+    buf_putc(out, '"');
+    if (r->request_id.p) {
+        buf_puts(out, ",\"requestId\":");
+        buf_put(out, r->request_id.p, r->request_id.len);
+    }
+}
+
+static void put_text(struct buf *out, const char *name, struct text t)
+{
+    buf_putc(out, '"');
+    buf_puts(out, name);
+    buf_puts(out, "\":");
+    buf_put_json(out, t.p, t.len);
+}
+
+static void put_subscription(struct buf *out, uint32_t number)
+{
+    buf_puts(out, "\"s");
+    buf_put_u64(out, number);
+    buf_putc(out, '"');
+}
+
+static void put_subscriptions(struct buf *out, const uint32_t *numbers, size_t count)
+{
+    buf_puts(out, "\"subscriptions\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i)
+            buf_putc(out, ',');
+        put_subscription(out, numbers[i]);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_ack(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "connection:ack");
+    buf_puts(out, ",\"data\":{\"connectionId\":\"c");
+    buf_put_u64(out, r->connection);
+    buf_puts(out, "\",\"userId\":");
+    buf_put_json_text(out, r->user_id);
+    buf_puts(out, ",\"version\":");
+    buf_put_json_text(out, r->version);
+    buf_puts(out, ",\"epoch\":");
+    buf_put_json_text(out, r->epoch);
+    buf_puts(out, ",\"seq\":");
+    buf_put_u64(out, r->seq);
+    buf_puts(out, ",\"heartbeatInterval\":");
+    buf_put_i64(out, r->heartbeat_ms);
+    buf_puts(out, ",\"maxMessageSize\":");
+    buf_put_u64(out, r->max_message);
+    buf_puts(out, ",\"channels\":[\"notifications\"]}}");
+}
+
+static void put_subscribed(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "subscribed");
+    if (r->channel.p) {
+        buf_putc(out, ',');
+        put_text(out, "channel", r->channel);
+        buf_puts(out, ",\"data\":{");
+        put_text(out, "channel", r->channel);
+    } else {
+        buf_puts(out, ",\"data\":{\"subscription\":");
+        put_subscription(out, r->subscriptions[0]);
+        buf_putc(out, ',');
+        put_text(out, "table", r->table);
+    }
+    buf_puts(out, ",\"seq\":");
+    buf_put_u64(out, r->seq);
+    buf_puts(out, "}}");
+}
+
+static void put_unsubscribed(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "unsubscribed");
+    if (r->channel.p) {
+        buf_putc(out, ',');
+        put_text(out, "channel", r->channel);
+        buf_puts(out, ",\"data\":{");
+        put_text(out, "channel", r->channel);
+    } else {
+        buf_puts(out, ",\"data\":{");
+        if (r->table.p) {
+            put_text(out, "table", r->table);
+            buf_putc(out, ',');
+        }
+        if (r->all) {
+            put_subscriptions(out, r->subscriptions, r->subscription_count);
+        } else {
+            buf_puts(out, "\"subscription\":");
+            put_subscription(out, r->subscriptions[0]);
+        }
+    }
+    buf_puts(out, "}}");
+}
+
+static void put_sent_at(struct buf *out, const struct reply *r)
+{
+    if (!r->sent_at.p)
+        return;
+    buf_puts(out, "\"sentAt\":");
+    buf_put(out, r->sent_at.p, r->sent_at.len);
+    buf_putc(out, ',');
+}
+
+static void put_pong(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "pong");
+    buf_putc(out, ',');
+    put_sent_at(out, r);
+    buf_puts(out, "\"data\":{");
+    put_sent_at(out, r);
+    buf_puts(out, "\"timestamp\":");
+    buf_put_i64(out, r->time_ms);
+    buf_puts(out, "}}");
+}
+
+static void put_heartbeat(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "heartbeat");
+    buf_putc(out, '}');
+}
+
+/* Clients look for the code in either place: the one HTTP answers have, or "data". */
+static void put_error(struct buf *out, const struct reply *r)
+{
+    static const char *const places[] = {",\"error\":{\"code\":", ",\"data\":{\"code\":"};
+
+    put_head(out, r, "error");
+    for (int i = 0; i < 2; i++) {
+        buf_puts(out, places[i]);
+        buf_put_json_text(out, r->code);
+        buf_puts(out, ",\"message\":");
+        buf_put_json_text(out, r->message);
+        if (r->subscription_count) {
+            buf_puts(out, ",\"subscription\":");
+            put_subscription(out, r->subscriptions[0]);
+        }
+        buf_putc(out, '}');
+    }
+    buf_putc(out, '}');
+}
+
+static void put_resync(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "resync");
+    buf_puts(out, ",\"reason\":");
+    buf_put_json_text(out, r->reason);
+    buf_puts(out, ",\"data\":{\"reason\":");
+    buf_put_json_text(out, r->reason);
+    buf_puts(out, "}}");
+}
+
+void native_encode_reply(struct buf *out, const struct reply *r)
+{
+    static void (*const put[])(struct buf *, const struct reply *) = {
+        [REPLY_ACK] = put_ack,
+        [REPLY_SUBSCRIBED] = put_subscribed,
+        [REPLY_UNSUBSCRIBED] = put_unsubscribed,
+        [REPLY_PONG] = put_pong,
+        [REPLY_HEARTBEAT] = put_heartbeat,
+        [REPLY_ERROR] = put_error,
+        [REPLY_RESYNC] = put_resync,
+    };
+
+    put[r->type](out, r);
+}
+
+/* {"subscriptions":["s1"],"transition":"enter", — the body goes on from there. */
+void native_encode_prefix(struct buf *out, const struct change_prefix *p)
+{
+    buf_putc(out, '{');
+    if (p->subscription_count) {
+        put_subscriptions(out, p->subscriptions, p->subscription_count);
+        buf_putc(out, ',');
+    }
+    if (p->transition)
+        buf_puts(out, p->transition == TRANSITION_ENTER ? "\"transition\":\"enter\","
+                                                        : "\"transition\":\"leave\",");
+}
+
+static void put_row_change(struct buf *out, const struct change_message *m)
+{
+    const struct change *c = m->change;
+
+    buf_puts(out, ",\"table\":");
+    buf_put_json_text(out, c->table->name);
+    buf_puts(out, ",\"event\":\"");
+    buf_puts(out, change_kind_name(c->kind));
+    buf_puts(out, "\",\"key\":");
+    key_put_json(out, c->table, c->row ? c->row : c->old, c->row ? c->rowid : c->old_rowid);
+    if (change_moved_key(c)) {
+        buf_puts(out, ",\"oldKey\":");
+        key_put_json(out, c->table, c->old, c->old_rowid);
+    }
+    buf_puts(out, ",\"data\":");
+    row_put_json(out, c->table, c->row ? c->row : c->old, m->columns);
+    if (c->old) {
+        buf_puts(out, ",\"old\":");
+        row_put_json(out, c->table, c->old, m->columns);
+    }
+    if (c->external)
+        buf_puts(out, ",\"source\":\"external\"");
+    buf_putc(out, '}');
+}
+
+static void put_ddl(struct buf *out, const struct change_message *m)
+{
+    buf_puts(out, ",\"data\":{\"tableName\":");
+    buf_put_json_text(out, m->change->table->name);
+    buf_puts(out, ",\"userId\":null,\"timestamp\":");
+    buf_put_i64(out, m->transaction->time_ms);
+    buf_puts(out, ",\"changes\":");
+    ddl_put_json(out, m->change);
+    buf_putc(out, '}');
+    if (m->change->external)
+        buf_puts(out, ",\"source\":\"external\"");
+    buf_putc(out, '}');
+}
+
+/* The members that a change and a batch of changes begin with. */
+static void put_change_head(
+    struct buf *out, const char *epoch, const struct transaction *t, uint64_t seq, const char *type)
+{
+    buf_puts(out, "\"id\":\"");
+    buf_puts(out, epoch);
+    buf_putc(out, ':');
+    buf_put_u64(out, seq);
+    buf_puts(out, "\",\"timestamp\":");
+    buf_put_i64(out, t->time_ms);
+    buf_puts(out, ",\"type\":\"");
+    buf_puts(out, type);
+    buf_puts(out, "\",\"channel\":\"tables\",\"seq\":");
+    buf_put_u64(out, seq);
+    buf_puts(out, ",\"tx\":");
+    buf_put_u64(out, t->tx);
+}
+
+void native_encode_body(struct buf *out, const struct change_message *m)
+{
+    const struct change *c = m->change;
+    bool row = c->kind <= CHANGE_DELETE;
+
+    put_change_head(
+        out, m->epoch, m->transaction, c->seq, row ? "database_change" : change_kind_name(c->kind));
+    if (row)
+        put_row_change(out, m);
+    else
+        put_ddl(out, m);
+}
+
+void native_encode_item(
+    struct buf *items, const struct change_prefix *p, const char *body, size_t body_len)
+{
+    if (items->len)
+        buf_putc(items, ',');
+    native_encode_prefix(items, p);
+    buf_put(items, body, body_len);
+}
+
+void native_encode_batch(struct buf *out, const struct batch_message *m)
+{
+    buf_putc(out, '{');
+    put_change_head(out, m->epoch, m->transaction, m->seq, "changes");
+    if (m->table) {
+        buf_puts(out, ",\"table\":");
+        buf_put_json_text(out, m->table);
+    }
+    if (m->more)
+        buf_puts(out, ",\"more\":true");
+    buf_puts(out, ",\"changes\":[");
+    buf_put(out, m->items, m->items_len);
+    buf_puts(out, "]}");
+}

@@ -1,0 +1,199 @@
+#include "filter/filter.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "filter/filter_parse.h"
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_for_sort(const void *a, const void *b, void *collation)
+{
+    return value_compare(a, b, *(const uint8_t *)collation);
+}
+
+static void sort_values(struct filter_term *t)
+{
+    int kept = 1;
+    qsort_r(t->values, (size_t)t->value_count, sizeof(*t->values), compare_for_sort, &t->collation);
+    for (int i = 1; i < t->value_count; i++)
+        if (value_compare(&t->values[i], &t->values[kept - 1], t->collation) != 0)
+            t->values[kept++] = t->values[i];
+    t->value_count = kept;
+}
+
+static bool has_bytes(const struct value *v)
+{
+    return v->type == VALUE_TEXT || v->type == VALUE_BLOB;
+}
+
+static size_t packed_size(const struct filter_term *terms, int count)
+{
+    size_t size = sizeof(struct filter) + (size_t)count * sizeof(*terms);
+    for (int i = 0; i < count; i++) {
+        size += (size_t)terms[i].value_count * sizeof(struct value);
+        for (int k = 0; k < terms[i].value_count; k++)
+            if (has_bytes(&terms[i].values[k]))
+                size += terms[i].values[k].len;
+    }
+    return size;
+}
+
+/* Copies everything into one block: filter, terms, values, text. There may be a million filters. */
+static struct filter *pack(const struct filter_term *terms, int count)
+{
+    struct filter *f = mem_alloc(packed_size(terms, count));
+    if (!f)
+        return NULL;
+    f->term_count = count;
+    f->terms = (struct filter_term *)(f + 1);
+    struct value *values = (struct value *)(f->terms + count);
+    for (int i = 0; i < count; i++) {
+        f->terms[i] = terms[i];
+        f->terms[i].values = values;
+        if (terms[i].value_count > 0)
+            memcpy(values, terms[i].values, (size_t)terms[i].value_count * sizeof(*values));
+        values += terms[i].value_count;
+    }
+    char *bytes = (char *)values;
+    for (struct value *v = (struct value *)(f->terms + count); v < values; v++) {
+        if (!has_bytes(v))
+            continue;
+        v->p = memcpy(bytes, v->p, v->len);
+        bytes += v->len;
+    }
+    return f;
+}
+
+/* Tells which of several filters the message is about, and never ends within a character. */
+static void finish_message(char *err, size_t errlen, int number, int count)
+{
+    char text[512];
+    snprintf(text, sizeof(text), "%s", err);
+    if (count > 1)
+        snprintf(err, errlen, "filter %d of %d, %s", number, count, text);
+    size_t len = strlen(err);
+    while (len > 0 && !utf8_valid(err, len))
+        len--;
+    err[len] = 0;
+}
+
+static int parse_all(struct filter_term *terms, const struct table *table, const char *const *texts,
+    const size_t *lens, int count, char *scratch, char *err, size_t errlen)
+{
+    for (int i = 0; i < count; i++) {
+        struct filter_parse p = {.table = table,
+            .text = texts[i],
+            .len = lens[i],
+            .scratch = scratch,
+            .err = err,
+            .errlen = errlen};
+        int rc = filter_parse(&p);
+        terms[i] = p.term;
+        if (rc == STATUS_NOMEM)
+            return rc;
+        if (rc < 0) {
+            finish_message(err, errlen, i + 1, count);
+            return rc;
+        }
+        if (p.term.op == FILTER_IN)
+            sort_values(&terms[i]);
+        scratch += lens[i];
+    }
+    return STATUS_OK;
+}
+
+static size_t total_length(const size_t *lens, int count)
+{
+    size_t total = 0;
+    for (int i = 0; i < count; i++)
+        total += lens[i] <= FILTER_MAX_LENGTH ? lens[i] : 0;
+    return total;
+}
+
+struct filter *filter_new(const struct table *table, const char *const *texts, const size_t *lens,
+    int count, char *err, size_t errlen, int *status)
+{
+    struct filter_term terms[FILTER_MAX_TERMS] = {0};
+    struct filter *f = NULL;
+    assert(count >= 0);
+    if (count > FILTER_MAX_TERMS) {
+        snprintf(
+            err, errlen, "%d filters were given; at most %d are allowed", count, FILTER_MAX_TERMS);
+        *status = STATUS_TOO_LARGE;
+        return NULL;
+    }
+    *status = STATUS_NOMEM;
+    char *scratch = mem_alloc(total_length(lens, count));
+    if (scratch)
+        *status = parse_all(terms, table, texts, lens, count, scratch, err, errlen);
+    if (*status == STATUS_OK && !(f = pack(terms, count)))
+        *status = STATUS_NOMEM;
+    if (*status == STATUS_NOMEM)
+        snprintf(err, errlen, "the server is out of memory for this filter; try again later");
+    for (int i = 0; i < count; i++)
+        mem_free(terms[i].values);
+    mem_free(scratch);
+    return f;
+}
+
+void filter_free(struct filter *f)
+{
+    mem_free(f);
+}
+
+static bool in_values(const struct filter_term *t, const struct value *v)
+{
+    int low = 0, high = t->value_count;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        int c = value_compare(v, &t->values[middle], t->collation);
+        if (c == 0)
+            return true;
+        if (c < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return false;
+}
+
+/* Which outcomes of comparing the row's value with the constant an operator accepts. */
+enum { LESS = 1, EQUAL = 2, GREATER = 4 };
+static const uint8_t accepted[] = {
+    [FILTER_EQ] = EQUAL,
+    [FILTER_NE] = LESS | GREATER,
+    [FILTER_LT] = LESS,
+    [FILTER_LE] = LESS | EQUAL,
+    [FILTER_GT] = GREATER,
+    [FILTER_GE] = GREATER | EQUAL,
+};
+
+static bool term_match(const struct filter_term *t, const struct value *v)
+{
+    if (v->type == VALUE_NULL || v->type == VALUE_ABSENT)
+        return t->op == FILTER_IS_NULL;
+    if (t->op == FILTER_IS_NULL)
+        return false;
+    if (t->op == FILTER_NOT_NULL)
+        return true;
+    if (t->op == FILTER_IN)
+        return in_values(t, v);
+    int c = value_compare(v, t->values, t->collation);
+    return accepted[t->op] & (c < 0 ? LESS : c > 0 ? GREATER : EQUAL);
+}
+
+bool filter_match(const struct filter *f, const struct value *row, int64_t rowid)
+{
+    struct value key = {.i = rowid, .type = VALUE_INTEGER};
+    if (!row)
+        return false;
+    for (int i = 0; i < f->term_count; i++) {
+        const struct filter_term *t = &f->terms[i];
+        if (!term_match(t, t->column == FILTER_ROWID ? &key : &row[t->column]))
+            return false;
+    }
+    return true;
+}

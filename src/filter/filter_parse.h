@@ -1,0 +1,24 @@
+#ifndef ROWTAP_FILTER_FILTER_PARSE_H
+#define ROWTAP_FILTER_FILTER_PARSE_H
+
+#include "filter/filter.h"
+
+/* One condition on its way from text to a term. Used by filter.c only. */
+struct filter_parse {
+    const struct table *table;
+    const char *text;
+    size_t len;
+    char *scratch; /* room for len bytes; the values' text ends up here or stays in `text` */
+    char *err;     /* the message of a failure, errlen bytes */
+    size_t errlen;
+
+    struct filter_term term; /* the result; the caller frees term.values, after a failure too */
+
+    size_t pos; /* private from here on */
+    int value_cap;
+};
+
+/* 0, STATUS_INVALID, STATUS_TOO_LARGE or STATUS_NOMEM. */
+int filter_parse(struct filter_parse *p);
+
+#endif

@@ -1,0 +1,99 @@
+#include "http/answer.h"
+#include "http/http.h"
+
+#include <civetweb.h>
+#include <stdarg.h>
+#include <string.h>
+
+#define COPY_MAX 65536 /* up to here head and body leave in one write */
+
+static const char out_of_memory[] =
+    "{\"error\":{\"code\":\"LIMIT_EXCEEDED\",\"message\":\"the server is out of memory\"}}";
+
+static void put_head(struct buf *out, struct request *r, int status, const char *type,
+    const char *headers, size_t len)
+{
+    buf_printf(out,
+        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+        "X-Content-Type-Options: nosniff\r\n",
+        status, mg_get_response_code_text(r->conn, status), type, len);
+    if (!headers || !strstr(headers, "Cache-Control:"))
+        buf_puts(out, "Cache-Control: no-store\r\n");
+    if (headers)
+        buf_puts(out, headers);
+    if (r->http->origin_count)
+        buf_puts(out, "Vary: Origin\r\n");
+    if (r->origin)
+        buf_printf(out, "Access-Control-Allow-Origin: %s\r\n", r->origin);
+    if (headers && strncmp(headers, "Upgrade:", 8) == 0)
+        buf_puts(out, "Connection: Upgrade, ");
+    else
+        buf_puts(out, "Connection: ");
+    buf_puts(out, r->keep ? "keep-alive\r\nKeep-Alive: timeout=4\r\n\r\n" : "close\r\n\r\n");
+}
+
+void answer(struct request *r, int status, const char *type, const char *headers, const void *data,
+    size_t len)
+{
+    struct buf out = {0};
+    const char *text;
+    bool together = !r->head && len <= COPY_MAX;
+
+    r->status = status;
+    if (!r->body_read || !r->keep)
+        request_close_after(r);
+    put_head(&out, r, status, type, headers, len);
+    if (together)
+        buf_put(&out, data, len);
+    text = buf_text(&out);
+    if (!text)
+        request_close_after(r); /* no memory even for the head: the client sees the connection close */
+    else if (request_write(r, text, out.len) && !r->head && !together)
+        request_write(r, data, len);
+    buf_fini(&out);
+}
+
+void answer_json(struct request *r, int status, struct buf *json)
+{
+    if (buf_error(json))
+        answer(r, 503, "application/json", "Retry-After: 1\r\n", out_of_memory,
+            sizeof(out_of_memory) - 1);
+    else
+        answer(r, status, "application/json", NULL, json->data, json->len);
+}
+
+static void error_va(struct request *r, int status, const char *headers, const char *code,
+    const char *fmt, va_list ap)
+{
+    struct buf message = {0}, json = {0};
+
+    buf_vprintf(&message, fmt, ap);
+    buf_printf(&json, "{\"error\":{\"code\":\"%s\",\"message\":", code);
+    buf_put_json_text(&json, buf_error(&message) ? "out of memory" : buf_text(&message));
+    buf_puts(&json, "}}");
+    if (buf_error(&json))
+        answer_json(r, 503, &json);
+    else
+        answer(r, status, "application/json", headers, json.data, json.len);
+    buf_fini(&message);
+    buf_fini(&json);
+}
+
+void answer_error(struct request *r, int status, const char *code, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_va(r, status, NULL, code, fmt, ap);
+    va_end(ap);
+}
+
+void answer_error_with(struct request *r, int status, const char *headers, const char *code,
+    const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_va(r, status, headers, code, fmt, ap);
+    va_end(ap);
+}

@@ -1,0 +1,82 @@
+#include "base/status.h"
+#include "capture/database.h"
+#include "http/answer.h"
+#include "http/route.h"
+
+#include <string.h>
+
+void api_tables(struct request *r, const char *rest)
+{
+    struct schema *schema = database_schema(r->http->db);
+    struct buf json = {0};
+    bool any = false;
+
+    (void)rest;
+    buf_puts(&json, "{\"tables\":[");
+    for (int i = 0; i < schema->table_count; i++) {
+        if (schema->tables[i]->internal)
+            continue;
+        if (any)
+            buf_putc(&json, ',');
+        table_put_json(&json, schema->tables[i]);
+        any = true;
+    }
+    buf_puts(&json, "]}");
+    schema_unref(schema);
+    answer_json(r, 200, &json);
+    buf_fini(&json);
+}
+
+static int hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Percent-decoding (RFC 3986 section 2.1). STATUS_INVALID: a broken escape. */
+static int decode(struct buf *out, const char *s)
+{
+    for (; *s; s++) {
+        if (*s != '%') {
+            buf_putc(out, *s);
+            continue;
+        }
+        if (hex(s[1]) < 0 || hex(s[2]) < 0)
+            return STATUS_INVALID;
+        buf_putc(out, (char)(hex(s[1]) << 4 | hex(s[2])));
+        s += 2;
+    }
+    return buf_error(out);
+}
+
+static void answer_table(struct request *r, const char *name, size_t len)
+{
+    struct schema *schema = database_schema(r->http->db);
+    const struct table *t = schema_find(schema, name, len);
+    struct buf json = {0};
+
+    if (!t || t->internal) {
+        answer_error(r, 404, "NOT_FOUND", "no such table: %.*s", (int)(len < 200 ? len : 200), name);
+    } else {
+        table_put_json(&json, t);
+        answer_json(r, 200, &json);
+    }
+    buf_fini(&json);
+    schema_unref(schema);
+}
+
+void api_table(struct request *r, const char *rest)
+{
+    struct buf name = {0};
+    int rc = decode(&name, rest);
+
+    if (rc == STATUS_INVALID)
+        answer_error(r, 400, "INVALID_FORMAT", "the path has a %% that is not followed by two hex digits");
+    else if (rc < 0)
+        answer_json(r, 503, &name);
+    else
+        answer_table(r, buf_text(&name), name.len);
+    buf_fini(&name);
+}

@@ -1,0 +1,378 @@
+#include "http/http.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "http/answer.h"
+#include "http/route.h"
+
+#include <civetweb.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DEFAULT_THREADS 64
+#define HEAD_MS 5000 /* for a request's head; also the longest silence within a body */
+#define TEXT(x) #x
+#define TEXT_OF(x) TEXT(x)
+#define WORKER_STACK (1 << 20) /* SELECTs run on it too */
+
+static struct http *http_of(const struct mg_connection *conn)
+{
+    return mg_get_user_data(mg_get_context(conn));
+}
+
+static void peer_of(const struct mg_connection *conn, struct peer *p)
+{
+    const struct mg_request_info *info = mg_get_request_info(conn);
+
+    p->port = info->remote_port;
+    p->server_port = info->server_port;
+    snprintf(p->address, sizeof(p->address), "%s", info->remote_addr);
+}
+
+static void *thread_started(const struct mg_context *ctx, int type)
+{
+    struct http *h = mg_get_user_data(ctx);
+
+    return type == 1 ? workers_give(&h->workers) : NULL;
+}
+
+/* civetweb tells the addresses only with the first request; until then its own time limit holds. */
+static int connected(const struct mg_connection *conn, void **data)
+{
+    struct http *h = http_of(conn);
+    struct peer unknown = {0};
+
+    (void)data;
+    workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_WAITING, &unknown);
+    return 0;
+}
+
+static void disconnecting(const struct mg_connection *conn)
+{
+    struct http *h = http_of(conn);
+
+    workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_FREE, NULL);
+}
+
+static int begin_request(struct mg_connection *conn)
+{
+    struct http *h = http_of(conn);
+    struct request r;
+    struct peer p;
+
+    peer_of(conn, &p);
+    workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_BUSY, &p);
+    if (request_init(&r, h, conn))
+        route_run(&r);
+    request_finish(&r);
+    log_debug("http: %s %s %d", r.method, r.path, r.status);
+    workers_set(&h->workers, r.worker, WORKER_WAITING, NULL);
+    return r.status ? r.status : 500;
+}
+
+/* What civetweb says of a request that it could not parse, in words for the client. */
+static const struct {
+    const char *said;
+    int status;
+    const char *message;
+} refusals[] = {
+    {"Malformed message", 400, "the request's head is malformed or larger than 16 KiB"},
+    {"Message too large", 431, "the request's head is larger than 16 KiB"},
+    {"Bad request", 400, "the request line or a header is malformed, or the method is unknown"},
+};
+
+static void explain(const struct mg_connection *conn, int *status, const char **message)
+{
+    const struct worker *w = mg_get_thread_pointer(conn);
+
+    if (clock_mono_ms() - w->since_ms >= HEAD_MS) {
+        *status = 408;
+        *message = "the request's head did not arrive in time";
+        return;
+    }
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+        if (strcmp(refusals[i].said, *message) == 0) {
+            *status = refusals[i].status;
+            *message = refusals[i].message;
+            return;
+        }
+    }
+}
+
+/* There is no struct request for it: civetweb closes the connection afterwards. */
+static int refuse(struct mg_connection *conn, int status, const char *message)
+{
+    char head[256];
+    struct buf body = {0};
+
+    explain(conn, &status, &message);
+    buf_puts(&body, "{\"error\":{\"code\":\"INVALID_FORMAT\",\"message\":");
+    buf_put_json_text(&body, message);
+    buf_puts(&body, "}}");
+    snprintf(head, sizeof(head),
+        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
+        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
+        status, mg_get_response_code_text(conn, status), body.len);
+    mg_disable_connection_keep_alive(conn);
+    if (!buf_error(&body)) {
+        mg_write(conn, head, strlen(head));
+        mg_write(conn, body.data, body.len);
+    }
+    buf_fini(&body);
+    return 0;
+}
+
+static int log_message(const struct mg_connection *conn, const char *message)
+{
+    struct http *h = http_of(conn);
+
+    if (h && h->start_error && !h->start_error->len)
+        buf_puts(h->start_error, message);
+    log_debug("civetweb: %s", message);
+    return 1;
+}
+
+static char **copy_strings(const char *const *from, int count)
+{
+    char **to = mem_array((size_t)count + 1, sizeof(*to));
+
+    for (int i = 0; to && i < count; i++) {
+        to[i] = mem_strdup(from[i]);
+        if (!to[i]) {
+            while (i-- > 0)
+                mem_free(to[i]);
+            mem_free(to);
+            return NULL;
+        }
+    }
+    return to;
+}
+
+static void free_strings(char **s, int count)
+{
+    for (int i = 0; s && i < count; i++)
+        mem_free(s[i]);
+    mem_free(s);
+}
+
+static void http_free(struct http *h)
+{
+    workers_fini(&h->workers);
+    free_strings(h->urls, h->address_count);
+    free_strings(h->origins, h->origin_count);
+    mem_free(h->addresses);
+    mem_free(h->version);
+    mem_free(h);
+}
+
+static struct http *http_new(const struct http_options *o, int threads)
+{
+    struct http *h = mem_zalloc(sizeof(*h));
+
+    if (!h)
+        return NULL;
+    h->db = o->db;
+    h->hub = o->hub;
+    h->max_body = o->max_body;
+    h->started_ms = clock_mono_ms();
+    h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
+    h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));
+    h->origins = copy_strings(o->origins, o->origin_count);
+    h->version = mem_strdup(o->version);
+    if (!h->addresses || !h->urls || !h->origins || !h->version ||
+        workers_init(&h->workers, threads) < 0) {
+        http_free(h);
+        return NULL;
+    }
+    h->origin_count = o->origin_count;
+    h->address_count = o->listen_count;
+    h->names = (struct listen_names){.addresses = h->addresses,
+        .address_count = o->listen_count,
+        .origins = (const char *const *)h->origins,
+        .origin_count = o->origin_count};
+    return h;
+}
+
+/* The listening addresses as civetweb wants them. */
+static int put_ports(struct http *h, const struct http_options *o, struct buf *ports, struct buf *err)
+{
+    char text[LISTEN_TEXT_MAX];
+
+    for (int i = 0; i < o->listen_count; i++) {
+        struct listen_address *a = &h->addresses[i];
+
+        if (listen_parse(a, o->listen[i]) < 0) {
+            buf_printf(err, "cannot listen on \"%s\": it is not ADDR:PORT", o->listen[i]);
+            return STATUS_INVALID;
+        }
+        if (a->sa.sa_family == AF_INET6 && !mg_check_feature(MG_FEATURES_IPV6)) {
+            buf_printf(err,
+                "cannot listen on %s: the installed civetweb library was built without IPv6; use an "
+                "IPv4 address such as 127.0.0.1",
+                o->listen[i]);
+            return STATUS_INVALID;
+        }
+        listen_format(text, a);
+        buf_printf(ports, "%s%s", i ? "," : "", text);
+    }
+    return buf_error(ports);
+}
+
+static int find_urls(struct http *h)
+{
+    struct mg_server_port *ports = mem_array((size_t)h->address_count, sizeof(*ports));
+    char text[LISTEN_TEXT_MAX], url[LISTEN_TEXT_MAX + 8];
+    int rc = 0;
+
+    if (!ports || mg_get_server_ports(h->ctx, h->address_count, ports) != h->address_count)
+        rc = STATUS_NOMEM;
+    for (int i = 0; i < h->address_count && rc == 0; i++) {
+        listen_set_port(&h->addresses[i], ports[i].port);
+        listen_format(text, &h->addresses[i]);
+        snprintf(url, sizeof(url), "http://%s", text);
+        h->urls[i] = mem_strdup(url);
+        if (!h->urls[i])
+            rc = STATUS_NOMEM;
+    }
+    mem_free(ports);
+    return rc;
+}
+
+static struct mg_context *start_civetweb(struct http *h, const char *ports, int threads)
+{
+    static const struct mg_callbacks callbacks = {
+        .begin_request = begin_request,
+        .http_error = refuse,
+        .log_message = log_message,
+        .init_thread = thread_started,
+        .init_connection = connected,
+        .connection_close = disconnecting,
+    };
+    char count[16];
+    const char *options[] = {
+        "listening_ports", ports,
+        "num_threads", count,
+        "tcp_nodelay", "1",
+        "enable_keep_alive", "yes",
+        "keep_alive_timeout_ms", TEXT_OF(HEAD_MS),
+        "request_timeout_ms", TEXT_OF(HEAD_MS),
+        "connection_queue", "256",
+        "listen_backlog", "1024",
+        "max_request_size", "16384",
+        "decode_url", "no",
+        "enable_directory_listing", "no",
+        "enable_auth_domain_check", "no",
+        "authentication_domain", "",
+        "ssi_pattern", "",
+        "cgi_pattern", "",
+        "access_control_allow_origin", "",
+        "access_control_allow_methods", "",
+        NULL,
+    };
+    pthread_attr_t before, small;
+    struct mg_context *ctx;
+
+    snprintf(count, sizeof(count), "%d", threads);
+    pthread_getattr_default_np(&before);
+    pthread_getattr_default_np(&small);
+    pthread_attr_setstacksize(&small, WORKER_STACK);
+    pthread_setattr_default_np(&small);
+    ctx = mg_start(&callbacks, h, options);
+    pthread_setattr_default_np(&before);
+    pthread_attr_destroy(&small);
+    pthread_attr_destroy(&before);
+    return ctx;
+}
+
+struct http *http_start(const struct http_options *o, struct buf *err)
+{
+    int threads = o->threads > 0 ? o->threads : DEFAULT_THREADS;
+    struct http *h = http_new(o, threads);
+    struct buf ports = {0}, said = {0};
+
+    if (!h) {
+        buf_puts(err, "out of memory while starting the HTTP server");
+        return NULL;
+    }
+    if (put_ports(h, o, &ports, err) < 0)
+        goto fail;
+    mg_init_library(0);
+    h->start_error = &said;
+    h->ctx = start_civetweb(h, buf_text(&ports), threads);
+    h->start_error = NULL;
+    if (!h->ctx) {
+        buf_printf(err, "cannot listen on %s: %s", buf_text(&ports),
+            said.len ? buf_text(&said) : "the HTTP server did not start");
+        goto fail;
+    }
+    if (find_urls(h) < 0) {
+        buf_puts(err, "out of memory while starting the HTTP server");
+        mg_stop(h->ctx);
+        goto fail;
+    }
+    buf_fini(&ports);
+    buf_fini(&said);
+    return h;
+fail:
+    buf_fini(&ports);
+    buf_fini(&said);
+    http_free(h);
+    return NULL;
+}
+
+const char *http_address(const struct http *h, int i)
+{
+    return i >= 0 && i < h->address_count ? h->urls[i] : NULL;
+}
+
+/*
+ * civetweb closes its listeners only when it ends altogether. A shut-down listening socket refuses
+ * connections; an idle socket put in its place keeps civetweb from polling it in a circle, and closing
+ * that one's other end wakes civetweb when it is to end.
+ */
+static void close_listeners(struct http *h)
+{
+    int idle[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, idle) < 0)
+        return;
+    for (int i = 0; i < h->address_count; i++) {
+        int fd = peer_find_listener(listen_port(&h->addresses[i]));
+
+        if (fd < 0)
+            continue;
+        shutdown(fd, SHUT_RDWR);
+        dup3(idle[0], fd, O_CLOEXEC);
+    }
+    close(idle[0]);
+    h->wake = idle[1];
+}
+
+void http_stop_accepting(struct http *h)
+{
+    if (!atomic_exchange(&h->stopping, true))
+        close_listeners(h);
+}
+
+bool http_drain(struct http *h, int64_t timeout_ms)
+{
+    return workers_drain(&h->workers, timeout_ms);
+}
+
+void http_stop(struct http *h)
+{
+    if (!h)
+        return;
+    http_stop_accepting(h);
+    workers_drop_waiting(&h->workers);
+    if (h->wake > 0)
+        close(h->wake);
+    mg_stop(h->ctx);
+    http_free(h);
+}

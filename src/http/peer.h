@@ -1,0 +1,27 @@
+#ifndef ROWTAP_HTTP_PEER_H
+#define ROWTAP_HTTP_PEER_H
+
+/*
+ * civetweb does not tell a connection's descriptor, only its addresses; these find it among the
+ * process's descriptors. Any thread. The caller must know that the connection stays open meanwhile.
+ */
+struct peer {
+    char address[48]; /* as civetweb writes it: "127.0.0.1", "::1" */
+    int port; /* 0: not known */
+    int server_port;
+};
+
+/* The connected socket, or -1: none, or more than one with the same addresses. */
+int peer_find(const struct peer *p);
+/* The first descriptor that listens on this local port, or -1. */
+int peer_find_listener(int port);
+
+/*
+ * Takes the connection out of civetweb: returns a new descriptor for it, above the low numbers (so that
+ * peer_find stays short) where the limit allows, and puts a dead socket at `fd`: civetweb reads
+ * end-of-file there and closes only that. -1 with errno; nothing was changed then. Timeouts and
+ * lingering are as in a fresh non-blocking socket.
+ */
+int peer_detach(int fd);
+
+#endif

@@ -1,0 +1,295 @@
+#include "http/request.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "http/answer.h"
+
+#include <civetweb.h>
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define BODY_MS 10000        /* for any body … */
+#define BODY_BYTES_PER_S 65536 /* … and this rate on top */
+#define LINGER_MS 1000
+#define LINGER_BYTES (64 << 20)
+#define READ_SIZE 16384
+
+const char *request_header(const struct request *r, const char *name)
+{
+    for (int i = 0; i < r->info->num_headers; i++)
+        if (text_casecmp(r->info->http_headers[i].name, name) == 0)
+            return r->info->http_headers[i].value;
+    return NULL;
+}
+
+int request_header_count(const struct request *r, const char *name)
+{
+    int n = 0;
+
+    for (int i = 0; i < r->info->num_headers; i++)
+        n += text_casecmp(r->info->http_headers[i].name, name) == 0;
+    return n;
+}
+
+static bool list_has(const char *list, const char *token)
+{
+    size_t want = strlen(token);
+
+    while (*list) {
+        size_t len;
+
+        list += strspn(list, " \t,");
+        len = strcspn(list, " \t,");
+        if (text_same_nocase(list, len, token, want))
+            return true;
+        list += len;
+    }
+    return false;
+}
+
+bool request_header_has(const struct request *r, const char *name, const char *token)
+{
+    for (int i = 0; i < r->info->num_headers; i++)
+        if (text_casecmp(r->info->http_headers[i].name, name) == 0 &&
+            list_has(r->info->http_headers[i].value, token))
+            return true;
+    return false;
+}
+
+/*
+ * civetweb stops reading header lines at one that it does not understand (a folded line, a byte
+ * outside ASCII in a name, the 65th) and says nothing, so that what follows would be lost: a
+ * Content-Length there would turn the body into a second request. The text after the last header it
+ * took must be the end of the head. Line ends were overwritten: "value\r\n\r\n" is left as
+ * "value\0\0\r\0".
+ */
+static bool head_complete(const struct mg_request_info *info)
+{
+    const char *end;
+
+    if (info->num_headers == 0)
+        return true;
+    end = info->http_headers[info->num_headers - 1].value;
+    end += strlen(end);
+    return end[1] == '\0' && end[2] == '\r' && end[3] == '\0';
+}
+
+/* "Name : value" (RFC 9112 section 5.1); civetweb writes NULs over those spaces. */
+static bool space_before_colon(const struct mg_header *h)
+{
+    const char *after = h->name + strlen(h->name) + 1;
+
+    return *after == '\0' && h->value != after;
+}
+
+static const char *check_head(const struct request *r)
+{
+    const struct mg_request_info *info = r->info;
+    int hosts = request_header_count(r, "Host");
+
+    if (!head_complete(info))
+        return info->num_headers >= MG_MAX_HEADERS ? "too many header lines"
+                                                   : "a header line is malformed";
+    for (int i = 0; i < info->num_headers; i++)
+        if (space_before_colon(&info->http_headers[i]))
+            return "a header's name is followed by a space";
+    if (hosts > 1)
+        return "more than one Host header";
+    if (hosts == 0 && strcmp(info->http_version, "1.0") != 0)
+        return "the Host header is missing";
+    return NULL;
+}
+
+/* Digits only, with optional white space behind them. */
+static bool parse_length(const char *s, int64_t *length)
+{
+    size_t digits = strspn(s, "0123456789");
+
+    return digits && s[digits + strspn(s + digits, " \t")] == '\0' &&
+           text_parse_i64(s, digits, length) == 0;
+}
+
+/* How the body is delimited (RFC 9112 section 6); civetweb is lenient here. */
+static const char *check_framing(struct request *r)
+{
+    const char *length = request_header(r, "Content-Length");
+    const char *coding = request_header(r, "Transfer-Encoding");
+
+    if (coding && length)
+        return "Content-Length and Transfer-Encoding exclude each other";
+    if (request_header_count(r, "Content-Length") > 1)
+        return "more than one Content-Length header";
+    if (coding) {
+        if (request_header_count(r, "Transfer-Encoding") > 1 || text_casecmp(coding, "chunked") != 0)
+            return "the only Transfer-Encoding understood is chunked";
+        if (strcmp(r->info->http_version, "1.0") == 0)
+            return "HTTP/1.0 has no Transfer-Encoding";
+        r->chunked = true;
+        return NULL;
+    }
+    if (length && !parse_length(length, &r->content_length))
+        return "Content-Length is not a number";
+    return NULL;
+}
+
+static bool may_keep(const struct request *r)
+{
+    if (strcmp(r->info->http_version, "1.1") != 0 || r->chunked ||
+        atomic_load(&r->http->stopping) || workers_scarce(&r->http->workers))
+        return false;
+    /* As civetweb decides it, so that both agree. */
+    return !request_header(r, "Connection") || request_header_has(r, "Connection", "keep-alive");
+}
+
+bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
+{
+    const char *wrong;
+
+    *r = (struct request){.http = h, .conn = conn, .info = mg_get_request_info(conn)};
+    r->worker = mg_get_thread_pointer(conn);
+    r->method = r->info->request_method;
+    r->path = r->info->local_uri_raw;
+    r->query = r->info->query_string;
+    r->head = strcmp(r->method, "HEAD") == 0;
+    wrong = check_head(r);
+    if (!wrong)
+        wrong = check_framing(r);
+    r->body_read = !r->chunked && r->content_length == 0;
+    if (wrong) {
+        answer_error(r, 400, "INVALID_FORMAT", "malformed request: %s", wrong);
+        return false;
+    }
+    r->keep = may_keep(r);
+    return true;
+}
+
+void request_close_after(struct request *r)
+{
+    r->keep = false;
+    mg_disable_connection_keep_alive(r->conn);
+}
+
+static bool expectation(struct request *r)
+{
+    const char *expect = request_header(r, "Expect");
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+    if (!expect)
+        return true;
+    if (text_casecmp(expect, "100-continue") != 0) {
+        answer_error(r, 417, "INVALID_FORMAT", "cannot meet \"Expect: %.40s\"", expect);
+        return false;
+    }
+    return request_write(r, go_on, sizeof(go_on) - 1);
+}
+
+static void too_large(struct request *r)
+{
+    answer_error(r, 413, "TOO_LARGE",
+        "the body is larger than %zu bytes; send less at once or raise --max-body",
+        r->http->max_body);
+}
+
+static void read_body(struct request *r, struct buf *body)
+{
+    size_t left = r->chunked ? SIZE_MAX : (size_t)r->content_length;
+
+    while (left) {
+        size_t want = left < READ_SIZE ? left : READ_SIZE;
+        char *room = buf_reserve(body, want);
+        int n;
+
+        if (!room)
+            return;
+        n = mg_read(r->conn, room, want);
+        if (n <= 0) {
+            r->body_read = r->chunked && n == 0;
+            return;
+        }
+        body->len += (size_t)n;
+        if (r->chunked && body->len > r->http->max_body)
+            return;
+        left -= r->chunked ? 0 : (size_t)n;
+    }
+    r->body_read = true;
+}
+
+bool request_body(struct request *r, struct buf *body)
+{
+    if (r->content_length > (int64_t)r->http->max_body) {
+        too_large(r);
+        return false;
+    }
+    if (!r->body_read) {
+        if (!expectation(r))
+            return false;
+        workers_deadline(r->worker, BODY_MS + r->content_length * 1000 / BODY_BYTES_PER_S);
+        read_body(r, body);
+        workers_deadline(r->worker, 0);
+    }
+    if (buf_error(body)) {
+        answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the body");
+        return false;
+    }
+    if (body->len > r->http->max_body) {
+        too_large(r);
+        return false;
+    }
+    if (!r->body_read) {
+        request_close_after(r);
+        answer_error(r, 408, "INVALID_FORMAT",
+            r->chunked ? "the chunked body is malformed or did not arrive in time"
+                       : "the body did not arrive in time or is shorter than its Content-Length");
+        r->body_read = true; /* nothing more is expected */
+        return false;
+    }
+    return true;
+}
+
+bool request_write(struct request *r, const void *data, size_t len)
+{
+    const char *p = data;
+
+    workers_deadline(r->worker, BODY_MS + (int64_t)len * 1000 / BODY_BYTES_PER_S);
+    while (len) {
+        size_t piece = len < 1 << 20 ? len : 1 << 20;
+        int n = mg_write(r->conn, p, piece);
+
+        if (n < (int)piece) {
+            request_close_after(r);
+            break;
+        }
+        p += piece;
+        len -= piece;
+    }
+    workers_deadline(r->worker, 0);
+    return len == 0;
+}
+
+/*
+ * Closing a socket with unread data resets the connection, and the client may lose the answer that
+ * tells it why: what it still sends is thrown away for a while.
+ */
+void request_finish(struct request *r)
+{
+    char scrap[READ_SIZE];
+    int64_t end = clock_mono_ms() + LINGER_MS, left = LINGER_BYTES;
+    struct pollfd p = {.events = POLLIN};
+
+    if (r->body_read)
+        return;
+    p.fd = peer_find(&r->worker->peer);
+    if (p.fd < 0 || shutdown(p.fd, SHUT_WR) < 0)
+        return;
+    while (left > 0 && clock_mono_ms() < end) {
+        ssize_t n;
+
+        if (poll(&p, 1, (int)(end - clock_mono_ms() > 0 ? end - clock_mono_ms() : 0)) <= 0)
+            break;
+        n = recv(p.fd, scrap, sizeof(scrap), MSG_DONTWAIT);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            break;
+        left -= n > 0 ? n : 0;
+    }
+}

@@ -1,0 +1,75 @@
+#ifndef ROWTAP_HTTP_REQUEST_H
+#define ROWTAP_HTTP_REQUEST_H
+
+#include "base/buf.h"
+#include "http/listen.h"
+#include "http/workers.h"
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct database;
+struct hub;
+struct mg_connection;
+struct mg_context;
+struct mg_request_info;
+
+/* The server's HTTP side. Constant after the start, but for what is marked. */
+struct http {
+    struct mg_context *ctx;
+    struct database *db;
+    struct hub *hub;
+    struct workers workers;
+    struct listen_address *addresses;
+    char **urls;
+    int address_count;
+    char **origins;
+    int origin_count;
+    struct listen_names names;
+    size_t max_body;
+    char *version;
+    int64_t started_ms; /* monotonic */
+    atomic_bool stopping;
+    int wake; /* closing it wakes civetweb's listening thread while stopping */
+    struct buf *start_error; /* while civetweb starts: what it says goes here */
+};
+
+/*
+ * One request, on its worker's thread, from the parsed head to the answer. A handler sends exactly one
+ * answer. Strings live as long as the request.
+ */
+struct request {
+    struct http *http;
+    struct mg_connection *conn;
+    const struct mg_request_info *info;
+    struct worker *worker;
+    const char *method;
+    const char *path;   /* undecoded, without the query string */
+    const char *query;  /* or NULL */
+    const char *origin; /* a listed --origin that sent it: told that it may read the answer; or NULL */
+    int64_t content_length; /* 0 without a body */
+    bool chunked;
+    bool head;      /* HEAD: the answer's body is left out */
+    bool keep;      /* the connection may serve another request */
+    bool body_read; /* up to its end */
+    int status;     /* of the answer */
+};
+
+/* Reads the head; false: it was malformed and has been answered. */
+bool request_init(struct request *r, struct http *h, struct mg_connection *conn);
+/* The first header of that name, or NULL. */
+const char *request_header(const struct request *r, const char *name);
+int request_header_count(const struct request *r, const char *name);
+/* A comma-separated header contains that token, in any case, on any of its lines. */
+bool request_header_has(const struct request *r, const char *name, const char *token);
+
+/* Reads the whole body. False: it was too large, late or broken, and has been answered. */
+bool request_body(struct request *r, struct buf *body);
+/* After the answer: lets a client that is still sending its body read the answer first. */
+void request_finish(struct request *r);
+/* Answers came in, or a wait is over: false when the connection is gone. */
+bool request_write(struct request *r, const void *data, size_t len);
+void request_close_after(struct request *r); /* no further request on this connection */
+
+#endif

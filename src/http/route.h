@@ -1,0 +1,18 @@
+#ifndef ROWTAP_HTTP_ROUTE_H
+#define ROWTAP_HTTP_ROUTE_H
+
+#include "http/request.h"
+
+/* Checks who asks (Host, Origin), finds the handler in the table of routes and has it answer. */
+void route_run(struct request *r);
+
+/* The handlers; `rest` is the undecoded part of the path after a prefix route. */
+void api_health(struct request *r, const char *rest);
+void api_websocket_health(struct request *r, const char *rest);
+void api_ws_status(struct request *r, const char *rest);
+void api_tables(struct request *r, const char *rest);
+void api_table(struct request *r, const char *rest);
+void api_sql(struct request *r, const char *rest);
+void web_file(struct request *r, const char *rest);
+
+#endif

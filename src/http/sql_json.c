@@ -1,0 +1,264 @@
+#include "http/sql_json.h"
+#include "base/json.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "capture/database.h"
+
+#include <string.h>
+
+/* Where a value stands, for messages: "params[2]", "statements[1].params.name". */
+struct place {
+    int statement; /* -1: the only one */
+    int index;     /* of a parameter by position, -1: none */
+    const char *name;
+    const char *member;
+};
+
+static void put_place(struct buf *err, const struct place *at)
+{
+    if (at->statement >= 0)
+        buf_printf(err, "statements[%d].", at->statement);
+    buf_puts(err, at->member);
+    if (at->name)
+        buf_printf(err, ".%.60s", at->name);
+    else if (at->index >= 0)
+        buf_printf(err, "[%d]", at->index);
+}
+
+static int wrong(struct buf *err, const struct place *at, const char *what)
+{
+    put_place(err, at);
+    buf_puts(err, what);
+    return STATUS_INVALID;
+}
+
+static const char *type_name(const json_t *j)
+{
+    static const char *const names[] = {[JSON_OBJECT] = "an object",
+        [JSON_ARRAY] = "an array",
+        [JSON_STRING] = "a string",
+        [JSON_INTEGER] = "a number",
+        [JSON_REAL] = "a number",
+        [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",
+        [JSON_NULL] = "null"};
+
+    return names[json_typeof(j)];
+}
+
+static int bind_blob(struct sql_statement *s, const char *name, json_t *j, const struct place *at,
+    struct buf *err)
+{
+    json_t *text = json_object_get(j, "$base64");
+    struct buf bytes = {0};
+    struct value v = {.type = VALUE_BLOB};
+    int rc;
+
+    if (json_object_size(j) != 1 || !json_is_string(text))
+        return wrong(err, at,
+            " is an object; values are numbers, strings, true, false, null and {\"$base64\":\"…\"}");
+    rc = base64_decode(&bytes, json_string_value(text), json_string_length(text));
+    if (rc == STATUS_INVALID)
+        wrong(err, at, " is not valid base64");
+    if (rc == 0) {
+        v.p = bytes.data;
+        v.len = (uint32_t)bytes.len;
+        rc = sql_statement_bind(s, name, &v);
+    }
+    buf_fini(&bytes);
+    return rc;
+}
+
+static int bind(struct sql_statement *s, const char *name, json_t *j, const struct place *at,
+    struct buf *err)
+{
+    struct value v = {.type = VALUE_NULL};
+
+    switch (json_typeof(j)) {
+    case JSON_OBJECT:
+        return bind_blob(s, name, j, at, err);
+    case JSON_ARRAY:
+        return wrong(err, at,
+            " is an array; values are numbers, strings, true, false, null and {\"$base64\":\"…\"}");
+    case JSON_STRING:
+        v.type = VALUE_TEXT;
+        v.p = json_string_value(j);
+        v.len = (uint32_t)json_string_length(j);
+        break;
+    case JSON_REAL:
+        v.type = VALUE_REAL;
+        v.r = json_get_real(j);
+        break;
+    case JSON_INTEGER:
+        v.type = VALUE_INTEGER;
+        v.i = json_integer_value(j);
+        break;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        v.type = VALUE_INTEGER;
+        v.i = json_is_true(j);
+        break;
+    case JSON_NULL:
+        break;
+    }
+    return sql_statement_bind(s, name, &v);
+}
+
+static int read_params(struct sql_statement *s, json_t *params, int statement, struct buf *err)
+{
+    struct place at = {.statement = statement, .index = -1, .member = "params"};
+    const char *name;
+    json_t *value;
+    size_t i;
+    int rc = 0;
+
+    if (json_is_array(params)) {
+        json_array_foreach (params, i, value) {
+            at.index = (int)i;
+            rc = bind(s, NULL, value, &at, err);
+            if (rc < 0)
+                return rc;
+        }
+        return 0;
+    }
+    if (!json_is_object(params)) {
+        put_place(err, &at);
+        buf_printf(err, " is %s; it must be an array, or an object for named parameters",
+            type_name(params));
+        return STATUS_INVALID;
+    }
+    s->named = true;
+    json_object_foreach (params, name, value) {
+        at.name = name;
+        rc = bind(s, name + (*name && strchr(":@$", *name) ? 1 : 0), value, &at, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* True when every member of the object is one of the two; otherwise says which is not. */
+static bool known_members(json_t *object, int statement, const char *a, const char *b, const char *c,
+    struct buf *err)
+{
+    const char *name;
+    json_t *value;
+
+    json_object_foreach (object, name, value) {
+        if (strcmp(name, a) == 0 || strcmp(name, b) == 0 || (c && strcmp(name, c) == 0))
+            continue;
+        if (statement >= 0)
+            buf_printf(err, "statements[%d]: ", statement);
+        buf_printf(err, "unknown member \"%.60s\"; known are \"%s\" and \"%s\"", name, a, b);
+        if (c)
+            buf_printf(err, ", or \"%s\"", c);
+        return false;
+    }
+    return true;
+}
+
+static int read_statement(struct sql_request *r, json_t *object, int statement, struct buf *err)
+{
+    struct place at = {.statement = statement, .index = -1, .member = "sql"};
+    json_t *sql = json_object_get(object, "sql"), *params = json_object_get(object, "params");
+    struct sql_statement *s;
+
+    if (!sql)
+        return wrong(err, &at, " is missing");
+    if (!json_is_string(sql)) {
+        put_place(err, &at);
+        buf_printf(err, " is %s; it must be a string", type_name(sql));
+        return STATUS_INVALID;
+    }
+    if (memchr(json_string_value(sql), '\0', json_string_length(sql)))
+        return wrong(err, &at, " contains a NUL character");
+    s = sql_request_add(r, json_string_value(sql), json_string_length(sql));
+    if (!s)
+        return STATUS_NOMEM;
+    return params ? read_params(s, params, statement, err) : 0;
+}
+
+static int read_transaction(struct sql_request *r, json_t *statements, struct buf *err)
+{
+    json_t *object;
+    size_t i;
+
+    if (!json_is_array(statements) || json_array_size(statements) == 0) {
+        buf_puts(err, "statements must be an array of at least one {\"sql\":…,\"params\":…}");
+        return STATUS_INVALID;
+    }
+    r->transaction = true;
+    json_array_foreach (statements, i, object) {
+        int rc;
+
+        if (!json_is_object(object)) {
+            buf_printf(err, "statements[%zu] is %s; it must be an object {\"sql\":…,\"params\":…}", i,
+                type_name(object));
+            return STATUS_INVALID;
+        }
+        if (!known_members(object, (int)i, "sql", "params", NULL, err))
+            return STATUS_INVALID;
+        rc = read_statement(r, object, (int)i, err);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_root(struct sql_request *r, json_t *root, struct buf *err)
+{
+    json_t *statements;
+
+    if (!json_is_object(root)) {
+        buf_printf(err, "the body is %s; it must be an object such as {\"sql\":\"SELECT 1\"}",
+            type_name(root));
+        return STATUS_INVALID;
+    }
+    if (!known_members(root, -1, "sql", "params", "statements", err))
+        return STATUS_INVALID;
+    statements = json_object_get(root, "statements");
+    if (!statements)
+        return read_statement(r, root, -1, err);
+    if (json_object_size(root) != 1) {
+        buf_puts(err, "statements stands alone: put sql and params into its items");
+        return STATUS_INVALID;
+    }
+    return read_transaction(r, statements, err);
+}
+
+int sql_json_read(struct sql_request *r, const char *text, size_t len, struct buf *err)
+{
+    char message[256] = "";
+    json_t *root;
+    int rc;
+
+    if (!utf8_valid(text, len)) {
+        buf_puts(err, "the body is not UTF-8");
+        return STATUS_INVALID;
+    }
+    root = json_read(text, len, message, sizeof(message));
+    if (!root) {
+        buf_printf(err, "the body is not JSON: %s", message);
+        return STATUS_INVALID;
+    }
+    rc = read_root(r, root, err);
+    json_decref(root);
+    return rc;
+}
+
+void sql_json_put_error(struct buf *out, const struct sql_error *e)
+{
+    buf_printf(out, "{\"error\":{\"code\":\"%s\",\"message\":", e->code);
+    buf_put_json_text(out, e->message);
+    if (e->sqlite_code)
+        buf_printf(out, ",\"sqliteCode\":%d", e->sqlite_code);
+    if (e->offset >= 0)
+        buf_printf(out, ",\"offset\":%d", e->offset);
+    if (e->statement >= 0)
+        buf_printf(out, ",\"statement\":%d", e->statement);
+    if (e->has_seq) {
+        buf_puts(out, ",\"seq\":");
+        buf_put_u64(out, e->seq);
+    }
+    buf_puts(out, "}}");
+}

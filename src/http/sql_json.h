@@ -1,0 +1,23 @@
+#ifndef ROWTAP_HTTP_SQL_JSON_H
+#define ROWTAP_HTTP_SQL_JSON_H
+
+#include "base/buf.h"
+#include <stddef.h>
+
+/*
+ * The JSON of POST /api/sql, both ways: {"sql","params"} or {"statements":[{"sql","params"},…]} into a
+ * request, and a failed request's error out of it. Pure; any thread.
+ */
+struct sql_request;
+struct sql_error;
+
+/*
+ * Fills *r (zeroed) from the text. STATUS_INVALID with a sentence for the user in err; STATUS_NOMEM.
+ * sql_request_fini is due in every case.
+ */
+int sql_json_read(struct sql_request *r, const char *text, size_t len, struct buf *err);
+
+/* {"error":{"code","message","sqliteCode","offset",…}} */
+void sql_json_put_error(struct buf *out, const struct sql_error *e);
+
+#endif

@@ -1,0 +1,55 @@
+#ifndef ROWTAP_HTTP_WORKERS_H
+#define ROWTAP_HTTP_WORKERS_H
+
+#include "http/peer.h"
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * What each civetweb worker is doing, and one thread that looks after them: civetweb bounds the silence
+ * of a client, not the time it takes altogether, so one that sends or reads a byte now and then could
+ * hold a worker for hours. Past its deadline a connection is shut down, which wakes the worker. When all
+ * workers are taken, those that only wait for a request are freed early.
+ */
+enum worker_state {
+    WORKER_FREE,
+    WORKER_WAITING, /* for a request's head, also between two requests */
+    WORKER_BUSY,    /* a handler runs */
+};
+
+struct worker {
+    pthread_mutex_t lock;
+    enum worker_state state;
+    int64_t since_ms;    /* in this state */
+    int64_t deadline_ms; /* shut the connection down then; 0: never */
+    struct peer peer;
+};
+
+struct workers {
+    struct worker *all;
+    int count, given;
+    int taken; /* not FREE */
+    int busy;
+    pthread_mutex_t lock;
+    pthread_cond_t wake, idle;
+    bool stopping, started;
+    bool asleep; /* nothing to look after */
+    pthread_t thread;
+};
+
+int workers_init(struct workers *w, int count); /* STATUS_NOMEM, STATUS_IO */
+void workers_fini(struct workers *w);
+
+struct worker *workers_give(struct workers *w); /* to a starting civetweb thread; NULL: none left */
+void workers_set(struct workers *w, struct worker *x, enum worker_state state, const struct peer *p);
+/* Shuts the connection down in ms milliseconds; 0 takes that back. The worker's own thread. */
+void workers_deadline(struct worker *x, int64_t ms);
+/* More than three quarters are taken: connections should not be kept for later requests. */
+bool workers_scarce(struct workers *w);
+/* Waits until no handler runs, at most ms milliseconds; false: some still do. */
+bool workers_drain(struct workers *w, int64_t ms);
+/* Shuts down every connection on which no handler runs. */
+void workers_drop_waiting(struct workers *w);
+
+#endif

@@ -1,0 +1,247 @@
+#include "hub/command.h"
+
+#include "base/status.h"
+#include "base/text.h"
+#include "hub/session.h"
+#include "hub/shard.h"
+
+#include <string.h>
+
+/* Subscriptions. */
+
+static bool under_limit(struct session *s, const struct command *cmd)
+{
+    uint32_t max = s->shard->options->max_subscriptions;
+
+    if ((!max || s->sub_count + s->membership_count < max) && s->last_number < UINT32_MAX)
+        return true;
+    session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
+        "a connection may have at most %u subscriptions: unsubscribe from some first", max);
+    return false;
+}
+
+/* The table that a subscription names; false: the client was told what is wrong. */
+static bool find_table(struct session *s, const struct command *cmd, const struct table **table)
+{
+    const struct table *t = schema_find(s->shard->topics.schema, cmd->table.p, cmd->table.len);
+    int len = (int)(cmd->table.len < 128 ? cmd->table.len : 128);
+
+    *table = t;
+    if (t && table_has_events(t))
+        return true;
+    if (t && !t->internal && t->kind == TABLE_VIEW)
+        session_refuse(s, cmd, ERROR_NOT_FOUND,
+            "%.128s is a view, whose rows are not reported: subscribe to the tables it reads",
+            t->name);
+    else if (t && !t->internal && t->kind == TABLE_VIRTUAL)
+        session_refuse(s, cmd, ERROR_NOT_FOUND,
+            "%.128s is a virtual table, whose rows are not reported", t->name);
+    else
+        session_refuse(s, cmd, ERROR_NOT_FOUND, "no such table: %.*s", len, cmd->table.p);
+    return false;
+}
+
+static bool every_table(struct session *s, const struct command *cmd)
+{
+    if (cmd->has_filter && cmd->filter_count)
+        session_refuse(s, cmd, ERROR_INVALID_FILTER,
+            "a filter needs the columns of one table: name a table instead of *");
+    else if (cmd->has_columns)
+        session_refuse(s, cmd, ERROR_INVALID_FORMAT,
+            "columns are those of one table: name a table instead of *");
+    else
+        return true;
+    return false;
+}
+
+static void report_failure(
+    struct session *s, const struct command *cmd, int status, const struct error_text *err)
+{
+    if (status == STATUS_NOMEM)
+        session_fail(s);
+    else if (err->code)
+        session_error(s, cmd, err);
+    else
+        session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
+            "a subscription may have at most %d conditions and %d bytes of filters and columns",
+            FILTER_MAX_TERMS, SUBSCRIPTION_MAX_TEXT);
+}
+
+static void subscribe_table(struct session *s, const struct command *cmd)
+{
+    bool every = cmd->table.len == 1 && cmd->table.p[0] == '*';
+    const struct table *table = NULL;
+    struct error_text err = {0};
+    struct reply r = {.type = REPLY_SUBSCRIBED, .request_id = cmd->request_id, .table = cmd->table};
+    int status;
+
+    if (!(every ? every_table(s, cmd) : find_table(s, cmd, &table)) || !under_limit(s, cmd))
+        return;
+    status = session_subscribe(s, cmd, table, &err);
+    if (status < 0) {
+        report_failure(s, cmd, status, &err);
+        return;
+    }
+    if (table)
+        r.table = (struct text){table->name, strlen(table->name)};
+    r.subscriptions = &s->last_number;
+    r.subscription_count = 1;
+    r.seq = s->shard->seq;
+    session_reply(s, &r);
+}
+
+static bool is_topic(const struct subscription *sub, struct text table)
+{
+    if (!sub->topic)
+        return table.len == 1 && table.p[0] == '*';
+    return text_same_nocase(sub->topic->name, sub->topic->len, table.p, table.len);
+}
+
+/* Ends the subscriptions to one table, or all (no name). */
+static void unsubscribe_table(struct session *s, const struct command *cmd)
+{
+    struct reply r = {.type = REPLY_UNSUBSCRIBED,
+        .request_id = cmd->request_id,
+        .table = cmd->table,
+        .subscriptions = s->shard->numbers,
+        .all = true};
+
+    r.subscription_count =
+        session_unsubscribe_if(s, cmd->table.p ? is_topic : NULL, cmd->table, s->shard->numbers);
+    if (cmd->table.p && !r.subscription_count)
+        session_refuse(s, cmd, ERROR_NOT_FOUND, "this connection has no subscription to %.*s",
+            (int)(cmd->table.len < 128 ? cmd->table.len : 128), cmd->table.p);
+    else
+        session_reply(s, &r);
+}
+
+/* "s12" -> 12; 0 for anything else. */
+static uint32_t subscription_number(struct text id)
+{
+    int64_t v;
+
+    if (id.len < 2 || id.p[0] != 's' || id.p[1] < '1' || id.p[1] > '9' ||
+        text_parse_i64(id.p + 1, id.len - 1, &v) < 0 || v > UINT32_MAX)
+        return 0;
+    return (uint32_t)v;
+}
+
+static void unsubscribe_one(struct session *s, const struct command *cmd)
+{
+    uint32_t number = subscription_number(cmd->subscription);
+    uint32_t place = session_find(s, number);
+    struct reply r = {.type = REPLY_UNSUBSCRIBED,
+        .request_id = cmd->request_id,
+        .subscriptions = &number,
+        .subscription_count = 1};
+
+    if (place == s->sub_count) {
+        session_refuse(s, cmd, ERROR_NOT_FOUND, "this connection has no subscription %.*s",
+            (int)(cmd->subscription.len < 32 ? cmd->subscription.len : 32), cmd->subscription.p);
+        return;
+    }
+    session_unsubscribe(s, place);
+    session_reply(s, &r);
+}
+
+/* Channels. */
+
+static bool is_notifications(struct text name)
+{
+    return name.len == strlen("notifications") && memcmp(name.p, "notifications", name.len) == 0;
+}
+
+static bool channel_ok(struct session *s, const struct command *cmd)
+{
+    if (channel_name_valid(cmd->channel.p, cmd->channel.len))
+        return true;
+    session_refuse(s, cmd, ERROR_INVALID_FORMAT,
+        "a channel's name has 1 to %d characters of A-Z a-z 0-9 _ : . -", CHANNEL_NAME_MAX);
+    return false;
+}
+
+static void subscribe_channel(struct session *s, const struct command *cmd)
+{
+    struct reply r = {.type = REPLY_SUBSCRIBED,
+        .request_id = cmd->request_id,
+        .channel = cmd->channel,
+        .seq = s->shard->seq};
+
+    if (!channel_ok(s, cmd))
+        return;
+    if (is_notifications(cmd->channel)) {
+        s->notifications = true;
+    } else if (session_membership(s, cmd->channel) == s->membership_count && !under_limit(s, cmd)) {
+        return;
+    } else if (session_join(s, cmd) < 0) {
+        session_fail(s);
+        return;
+    }
+    session_reply(s, &r);
+}
+
+static void unsubscribe_channel(struct session *s, const struct command *cmd)
+{
+    struct reply r = {
+        .type = REPLY_UNSUBSCRIBED, .request_id = cmd->request_id, .channel = cmd->channel};
+    bool notifications = is_notifications(cmd->channel);
+    uint32_t place = session_membership(s, cmd->channel);
+
+    if (!channel_ok(s, cmd))
+        return;
+    if (notifications ? !s->notifications : place == s->membership_count) {
+        session_refuse(s, cmd, ERROR_NOT_FOUND, "this connection has not joined the channel %.*s",
+            (int)cmd->channel.len, cmd->channel.p);
+        return;
+    }
+    if (notifications) {
+        s->notifications = false;
+    } else {
+        session_leave(s, place);
+    }
+    session_reply(s, &r);
+}
+
+static void run_subscribe(struct session *s, const struct command *cmd)
+{
+    if (cmd->channel.p)
+        subscribe_channel(s, cmd);
+    else
+        subscribe_table(s, cmd);
+}
+
+static void run_unsubscribe(struct session *s, const struct command *cmd)
+{
+    if (cmd->channel.p)
+        unsubscribe_channel(s, cmd);
+    else if (cmd->subscription.p)
+        unsubscribe_one(s, cmd);
+    else
+        unsubscribe_table(s, cmd);
+}
+
+static void run_ping(struct session *s, const struct command *cmd)
+{
+    struct reply r = {.type = REPLY_PONG, .request_id = cmd->request_id, .sent_at = cmd->sent_at};
+
+    session_reply(s, &r);
+}
+
+static void run_heartbeat(struct session *s, const struct command *cmd)
+{
+    struct reply r = {.type = REPLY_HEARTBEAT, .request_id = cmd->request_id};
+
+    session_reply(s, &r);
+}
+
+void command_run(struct session *s, const struct command *cmd)
+{
+    static void (*const run[])(struct session *, const struct command *) = {
+        [COMMAND_SUBSCRIBE] = run_subscribe,
+        [COMMAND_UNSUBSCRIBE] = run_unsubscribe,
+        [COMMAND_PING] = run_ping,
+        [COMMAND_HEARTBEAT] = run_heartbeat,
+    };
+
+    run[cmd->type](s, cmd);
+}

@@ -1,0 +1,150 @@
+#ifndef ROWTAP_HUB_DIALECT_H
+#define ROWTAP_HUB_DIALECT_H
+
+#include "base/buf.h"
+#include "change/batch.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What the hub asks of a wire format. A dialect is a pure codec: bytes to a struct command, a
+ * struct reply or a change to bytes. It keeps no state and does no I/O, so any thread may call it.
+ * The hub declares the table here; src/dialect implements one per format.
+ */
+enum command_type {
+    COMMAND_SUBSCRIBE,
+    COMMAND_UNSUBSCRIBE,
+    COMMAND_PING,
+    COMMAND_HEARTBEAT,
+};
+
+/* Bits of a subscription's events: 1 << CHANGE_INSERT and so on. */
+#define EVENTS_ALL (1u << CHANGE_INSERT | 1u << CHANGE_UPDATE | 1u << CHANGE_DELETE)
+
+/* The error codes of the protocol. */
+#define ERROR_INVALID_FORMAT "INVALID_FORMAT"
+#define ERROR_UNKNOWN_TYPE "UNKNOWN_TYPE"
+#define ERROR_NOT_FOUND "NOT_FOUND"
+#define ERROR_INVALID_FILTER "INVALID_FILTER"
+#define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
+
+struct error_text {
+    const char *code;  /* one of the above; NULL: no error */
+    char message[512]; /* a sentence for the user; cut, so it may end inside a UTF-8 character */
+};
+
+/* A piece of text inside the command; p is NULL when the client did not send it. */
+struct text {
+    const char *p;
+    size_t len;
+};
+
+/*
+ * One decoded request. All texts stay valid until the dialect's command_fini. What a dialect could
+ * not read is in `error`, with request_id set if that much could be read.
+ */
+struct command {
+    enum command_type type;
+    struct text request_id; /* as the dialect writes it back; opaque to the hub */
+    struct text table;      /* "*": every table */
+    struct text channel;
+    struct text subscription; /* the id, as given out in a reply */
+    struct text sent_at;      /* opaque, as request_id */
+    uint32_t events;          /* of EVENTS_ALL */
+    bool has_filter;          /* a filter was given, be it an empty list */
+    bool has_columns;
+    int filter_count, column_count;
+    const char *const *filters;
+    const size_t *filter_lens;
+    const char *const *columns;
+    const size_t *column_lens;
+    bool self;  /* false: leave out what this connection itself writes */
+    bool batch; /* one message for all changes of a transaction */
+    struct error_text error;
+    void *memory; /* the dialect's */
+};
+
+enum reply_type {
+    REPLY_ACK, /* first message of a connection */
+    REPLY_SUBSCRIBED,
+    REPLY_UNSUBSCRIBED,
+    REPLY_PONG,
+    REPLY_HEARTBEAT,
+    REPLY_ERROR,
+    REPLY_RESYNC, /* changes were lost to this connection, or are about to be */
+};
+
+/* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
+ * type. */
+struct reply {
+    enum reply_type type;
+    uint64_t connection; /* the connection's id */
+    uint64_t number; /* counts the connection's replies: names the message together with the id */
+    int64_t time_ms; /* wall clock */
+    struct text request_id;
+    struct text sent_at;
+    struct text table;
+    struct text channel;
+    const uint32_t *subscriptions; /* numbers: 1 is "s1" */
+    size_t subscription_count;
+    bool all;     /* UNSUBSCRIBED: the subscriptions are a list, not the one asked for */
+    uint64_t seq; /* ACK, SUBSCRIBED: the last change before it */
+    const char *code, *message;  /* ERROR */
+    const char *reason;          /* RESYNC */
+    const char *user_id;         /* ACK; NULL for nobody */
+    const char *version, *epoch; /* ACK */
+    int64_t heartbeat_ms;        /* ACK */
+    size_t max_message;          /* ACK; bytes */
+};
+
+enum transition { TRANSITION_NONE, TRANSITION_ENTER, TRANSITION_LEAVE };
+
+/* One change (a row's or a table's) as it is shared by all its receivers. */
+struct change_message {
+    const char *epoch;
+    const struct transaction *transaction;
+    const struct change *change;
+    const uint64_t *columns; /* a bit set over column indexes, 64 a word; NULL: all */
+};
+
+/* A change's message is its private prefix followed by its shared body. */
+struct change_prefix {
+    const uint32_t *subscriptions; /* numbers, ascending; none for a channel's message */
+    size_t subscription_count;
+    enum transition transition;
+};
+
+/*
+ * The changes of one transaction for one connection that asked for them together. Past a bound they
+ * come in several messages, all but the last with `more`.
+ */
+struct batch_message {
+    const char *epoch;
+    const struct transaction *transaction;
+    uint64_t seq;      /* of the last change in it */
+    const char *table; /* of all of them, or NULL */
+    const char *items; /* as put_item wrote them */
+    size_t items_len;
+    bool more;
+};
+
+struct dialect {
+    const char *name;
+    /*
+     * Fills *cmd, whatever comes (cmd->error says what was wrong with it). STATUS_NOMEM: nothing
+     * more can be said. command_fini is due in every case.
+     */
+    int (*decode)(struct command *cmd, const char *data, size_t len);
+    void (*command_fini)(struct command *cmd);
+    /* These append to out, whose sticky error the caller checks. */
+    void (*put_reply)(struct buf *out, const struct reply *r);
+    void (*put_body)(struct buf *out, const struct change_message *m);
+    void (*put_prefix)(struct buf *out, const struct change_prefix *p);
+    /* Adds one change to those in `items`, from its prefix and its body as written above. */
+    void (*put_item)(
+        struct buf *items, const struct change_prefix *p, const char *body, size_t body_len);
+    void (*put_batch)(struct buf *out, const struct batch_message *m);
+};
+
+#endif

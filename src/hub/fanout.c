@@ -1,0 +1,254 @@
+#include "hub/fanout.h"
+
+#include "base/status.h"
+#include "hub/changeset.h"
+#include "hub/session.h"
+#include "hub/shard.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The change being delivered. */
+struct fanout {
+    struct shard *shard;
+    const struct transaction *transaction;
+    const struct change *change;
+    struct session *matched;      /* chain of sessions that have matches */
+    struct projection *used;      /* chain of projections that have a body */
+    struct changeset *changesets; /* chain of those begun */
+    uint64_t deliveries;
+};
+
+/* Matching: subscriptions are chained to their sessions, nothing is allocated. */
+
+static void add_match(
+    struct fanout *f, struct subscription *sub, struct projection *p, enum transition transition)
+{
+    struct session *s = sub->session;
+
+    if (!(sub->events >> f->change->kind & 1))
+        return;
+    if (!sub->self && f->transaction->origin == conn_id(s->conn))
+        return;
+    if (!s->matches) {
+        s->next_matched = f->matched;
+        f->matched = s;
+    }
+    sub->next_match = s->matches;
+    sub->match_projection = p;
+    sub->match_transition = (uint8_t)transition;
+    s->matches = sub;
+}
+
+static void found(struct filter_entry *e, bool matched_new, bool matched_old, void *ctx)
+{
+    struct bound *bound = list_entry(e, struct bound, entry);
+    struct fanout *f = ctx;
+    enum transition transition = TRANSITION_NONE;
+
+    if (f->change->kind == CHANGE_UPDATE && bound->sub->filter_count && matched_new != matched_old)
+        transition = matched_new ? TRANSITION_ENTER : TRANSITION_LEAVE;
+    add_match(f, bound->sub, bound->projection, transition);
+}
+
+static void match_row(struct fanout *f)
+{
+    const struct change *c = f->change;
+    struct topics *t = &f->shard->topics;
+    struct binding *b = topics_binding(t, c->table);
+
+    if (b)
+        filter_index_match(b->index, c->row, c->rowid, c->old, c->old_rowid, found, f);
+    if (!table_has_events(c->table))
+        return;
+    for (struct list *n = t->every.next; n != &t->every; n = n->next) {
+        struct subscription *sub = list_entry(n, struct subscription, node);
+
+        add_match(f, sub, sub->whole, TRANSITION_NONE);
+    }
+}
+
+/* Writing. */
+
+static struct change_message message(const struct fanout *f, const struct projection *p)
+{
+    return (struct change_message){
+        .epoch = f->shard->options->epoch,
+        .transaction = f->transaction,
+        .change = f->change,
+        .columns = projection_columns(p),
+    };
+}
+
+static struct body *body_for(struct fanout *f, struct projection *p)
+{
+    struct buf *scratch = &f->shard->scratch;
+    const struct change_message m = message(f, p);
+
+    if (p->body)
+        return p->body;
+    buf_reset(scratch);
+    p->dialect->put_body(scratch, &m);
+    if (!buf_error(scratch))
+        p->body = body_new(scratch->data, scratch->len);
+    if (p->body) {
+        p->next_used = f->used;
+        f->used = p;
+    }
+    return p->body;
+}
+
+static int send_now(
+    struct fanout *f, struct session *s, const struct change_prefix *prefix, struct body *body)
+{
+    struct buf *scratch = &f->shard->scratch;
+
+    buf_reset(scratch);
+    s->dialect->put_prefix(scratch, prefix);
+    if (!buf_error(scratch))
+        return conn_send(s->conn, scratch->data, scratch->len, body);
+    session_fail(s);
+    return STATUS_NOMEM;
+}
+
+/* Sends the change to one session. A failure ends the connection: it must not miss a change. */
+static int send_to(struct fanout *f, struct session *s, struct projection *p,
+    const struct change_prefix *prefix, bool batch)
+{
+    const struct change_message m = message(f, p);
+    struct body *body = body_for(f, p);
+
+    if (!body) {
+        session_fail(s);
+        return STATUS_NOMEM;
+    }
+    f->deliveries++;
+    return batch ? changeset_add(&f->changesets, s, &m, prefix, body)
+                 : send_now(f, s, prefix, body);
+}
+
+static int compare_matches(const void *a, const void *b)
+{
+    const struct subscription *x = *(struct subscription *const *)a;
+    const struct subscription *y = *(struct subscription *const *)b;
+
+    if (x->match_projection != y->match_projection)
+        return x->match_projection->serial < y->match_projection->serial ? -1 : 1;
+    if (x->batch != y->batch)
+        return x->batch < y->batch ? -1 : 1;
+    if (x->match_transition != y->match_transition)
+        return x->match_transition < y->match_transition ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+/* Takes the session's matches into the shard's array, in the order of messages. */
+static size_t take_matches(struct session *s)
+{
+    struct subscription **matches = s->shard->matches;
+    size_t count = 0;
+
+    for (struct subscription *sub = s->matches; sub; sub = sub->next_match)
+        matches[count++] = sub;
+    s->matches = NULL;
+    if (count > 1)
+        qsort(matches, count, sizeof(*matches), compare_matches);
+    return count;
+}
+
+static bool same_message(const struct subscription *a, const struct subscription *b)
+{
+    return a->match_projection == b->match_projection && a->batch == b->batch &&
+           a->match_transition == b->match_transition;
+}
+
+/* One message names all subscriptions that see the change in the same way. */
+static void deliver(struct fanout *f, struct session *s)
+{
+    size_t count = take_matches(s), i = 0, n;
+    struct subscription **matches = f->shard->matches;
+    uint32_t *numbers = f->shard->numbers;
+
+    if (conn_closing(s->conn))
+        return;
+    while (i < count) {
+        struct subscription *first = matches[i];
+        struct change_prefix prefix = {numbers, 0, first->match_transition};
+
+        for (n = 0; i < count && same_message(matches[i], first); i++)
+            numbers[n++] = matches[i]->number;
+        prefix.subscription_count = n;
+        if (send_to(f, s, first->match_projection, &prefix, first->batch) < 0)
+            return;
+    }
+}
+
+static void forget_bodies(struct fanout *f)
+{
+    while (f->used) {
+        struct projection *p = f->used;
+
+        f->used = p->next_used;
+        body_unref(p->body);
+        p->body = NULL;
+    }
+}
+
+static void deliver_row(struct fanout *f)
+{
+    match_row(f);
+    while (f->matched) {
+        struct session *s = f->matched;
+
+        f->matched = s->next_matched;
+        deliver(f, s);
+    }
+}
+
+/* Changes of tables themselves go to the channel "tables". */
+static void deliver_ddl(struct fanout *f)
+{
+    static const struct change_prefix none;
+    struct channel *channel = channel_find(&f->shard->channels, "tables", strlen("tables"));
+
+    if (!channel)
+        return;
+    for (struct list *n = channel->members.next; n != &channel->members; n = n->next) {
+        struct membership *m = list_entry(n, struct membership, node);
+        struct session *s = m->session;
+
+        if (!conn_closing(s->conn) && (m->self || f->transaction->origin != conn_id(s->conn)))
+            send_to(f, s, s->whole, &none, false);
+    }
+}
+
+static void deliver_transaction(
+    struct fanout *f, const struct batch *b, const struct transaction *t)
+{
+    struct shard *s = f->shard;
+
+    f->transaction = t;
+    if (t->schema)
+        topics_follow(&s->topics, t->schema);
+    for (uint32_t i = t->first; i < t->first + t->count; i++) {
+        f->change = &b->changes[i];
+        if (f->change->kind <= CHANGE_DELETE)
+            deliver_row(f);
+        else
+            deliver_ddl(f);
+        forget_bodies(f);
+    }
+    changeset_finish(&f->changesets, s->options->epoch, t);
+    topics_settle(&s->topics);
+}
+
+void fanout_batch(struct shard *s, const struct batch *b)
+{
+    struct fanout f = {.shard = s};
+
+    for (uint32_t i = 0; i < b->transaction_count; i++)
+        deliver_transaction(&f, b, &b->transactions[i]);
+    if (b->last_seq > s->seq)
+        s->seq = b->last_seq;
+    if (f.deliveries)
+        atomic_fetch_add_explicit(&s->deliveries, f.deliveries, memory_order_relaxed);
+}

@@ -1,0 +1,260 @@
+#include "hub/hub.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "hub/session.h"
+#include "hub/shard.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+struct hub {
+    struct hub_options options; /* its strings and the schema are the hub's own */
+    struct shard **shards;
+    int count;
+    atomic_uint connections; /* reserved or adopted */
+    struct gate gate;        /* the publisher waits here for slow loops */
+    pthread_mutex_t posting; /* nothing may be posted to a loop that was stopped */
+    bool stopped;
+};
+
+static int start_shards(struct hub *h, struct buf *err)
+{
+    int count = h->options.loops;
+
+    if (count <= 0) {
+        long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+        count = cores > 0 ? (int)cores : 1;
+    }
+    h->shards = mem_array((size_t)count, sizeof(*h->shards));
+    if (!h->shards) {
+        buf_puts(err, "not enough memory to start");
+        return STATUS_NOMEM;
+    }
+    while (h->count < count) {
+        struct shard *s = shard_new(h, h->count, &h->options, &h->gate);
+
+        if (!s) {
+            buf_printf(
+                err, "cannot start event loop %d of %d: %s", h->count + 1, count, strerror(errno));
+            return STATUS_IO;
+        }
+        h->shards[h->count++] = s;
+    }
+    return 0;
+}
+
+struct hub *hub_new(const struct hub_options *options, struct buf *err)
+{
+    struct hub *h = mem_zalloc(sizeof(*h));
+
+    if (!h) {
+        buf_puts(err, "not enough memory to start");
+        return NULL;
+    }
+    h->options = *options;
+    h->options.schema = schema_ref(options->schema);
+    h->options.version = mem_strdup(options->version);
+    h->options.epoch = mem_strdup(options->epoch);
+    gate_init(&h->gate);
+    pthread_mutex_init(&h->posting, NULL);
+    if (!h->options.version || !h->options.epoch)
+        buf_puts(err, "not enough memory to start");
+    else if (start_shards(h, err) == 0)
+        return h;
+    hub_stop(h, 0);
+    hub_free(h);
+    return NULL;
+}
+
+struct stopper {
+    pthread_t thread;
+    bool started;
+    struct loop *loop;
+    int64_t grace_ms;
+};
+
+static void *stop_loop(void *arg)
+{
+    struct stopper *s = arg;
+
+    loop_stop(s->loop, s->grace_ms);
+    return NULL;
+}
+
+/* All at once, so that the grace is not granted loop by loop. */
+static void stop_loops(struct hub *h, int64_t grace_ms)
+{
+    struct stopper *stoppers = mem_array((size_t)h->count, sizeof(*stoppers));
+    int64_t end = clock_mono_ms() + grace_ms;
+
+    for (int i = 0; stoppers && i < h->count; i++) {
+        stoppers[i].loop = h->shards[i]->loop;
+        stoppers[i].grace_ms = grace_ms;
+        stoppers[i].started =
+            pthread_create(&stoppers[i].thread, NULL, stop_loop, &stoppers[i]) == 0;
+    }
+    for (int i = 0; i < h->count; i++) {
+        int64_t left = end - clock_mono_ms();
+
+        if (stoppers && stoppers[i].started)
+            pthread_join(stoppers[i].thread, NULL);
+        else
+            loop_stop(h->shards[i]->loop, left > 0 ? left : 0);
+    }
+    mem_free(stoppers);
+}
+
+void hub_stop(struct hub *h, int64_t grace_ms)
+{
+    bool before;
+
+    gate_open(&h->gate);
+    pthread_mutex_lock(&h->posting);
+    before = h->stopped;
+    h->stopped = true;
+    pthread_mutex_unlock(&h->posting);
+    if (!before)
+        stop_loops(h, grace_ms);
+}
+
+void hub_free(struct hub *h)
+{
+    if (!h)
+        return;
+    for (int i = 0; i < h->count; i++)
+        shard_free(h->shards[i]);
+    mem_free(h->shards);
+    schema_unref(h->options.schema);
+    mem_free((void *)(uintptr_t)h->options.version);
+    mem_free((void *)(uintptr_t)h->options.epoch);
+    pthread_mutex_destroy(&h->posting);
+    gate_fini(&h->gate);
+    mem_free(h);
+}
+
+/* Publishing. */
+
+static bool has_room(void *ctx)
+{
+    const struct hub *h = ctx;
+
+    for (int i = 0; i < h->count; i++)
+        if (shard_full(h->shards[i]))
+            return false;
+    return true;
+}
+
+void hub_publish(struct hub *h, struct batch *b)
+{
+    gate_wait(&h->gate, has_room, h);
+    pthread_mutex_lock(&h->posting);
+    for (int i = 0; i < h->count && !h->stopped; i++)
+        shard_publish(h->shards[i], b);
+    pthread_mutex_unlock(&h->posting);
+}
+
+/* Connections. */
+
+bool hub_reserve(struct hub *h)
+{
+    uint32_t max = h->options.max_connections;
+
+    if (atomic_fetch_add(&h->connections, 1) < max || !max)
+        return true;
+    atomic_fetch_sub(&h->connections, 1);
+    return false;
+}
+
+void hub_unreserve(struct hub *h)
+{
+    atomic_fetch_sub(&h->connections, 1);
+}
+
+static struct shard *least_connections(const struct hub *h)
+{
+    struct shard *best = h->shards[0];
+
+    for (int i = 1; i < h->count; i++)
+        if (atomic_load(&h->shards[i]->connections) < atomic_load(&best->connections))
+            best = h->shards[i];
+    return best;
+}
+
+static struct arrival *arrival_new(
+    struct shard *s, const struct dialect *dialect, const struct hub_client *client)
+{
+    struct arrival *a = mem_zalloc(sizeof(*a));
+
+    if (!a)
+        return NULL;
+    a->shard = s;
+    a->dialect = dialect;
+    a->user_id = client->user_id ? mem_strdup(client->user_id) : NULL;
+    a->address = mem_strdup(client->address ? client->address : "unknown");
+    if (a->address && (a->user_id || !client->user_id))
+        return a;
+    mem_free(a->user_id);
+    mem_free(a->address);
+    mem_free(a);
+    return NULL;
+}
+
+int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct hub_client *client,
+    const void *hello, size_t hello_len)
+{
+    struct shard *s;
+    struct arrival *a = NULL;
+    int result = STATUS_CLOSED;
+
+    pthread_mutex_lock(&h->posting);
+    s = least_connections(h);
+    if (!h->stopped) {
+        a = arrival_new(s, dialect, client);
+        result = STATUS_NOMEM;
+    }
+    if (a) {
+        atomic_fetch_add(&s->connections, 1);
+        result = loop_adopt(s->loop, fd, &session_ops, a, hello, hello_len);
+    }
+    pthread_mutex_unlock(&h->posting);
+    if (!a) {
+        close(fd);
+        hub_unreserve(h);
+    }
+    return result;
+}
+
+void hub_stats(struct hub *h, struct hub_stats *out)
+{
+    int64_t latency_us = 0;
+    uint64_t measured = 0;
+
+    *out = (struct hub_stats){0};
+    for (int i = 0; i < h->count; i++) {
+        struct shard *s = h->shards[i];
+        struct loop_stats l;
+
+        loop_stats(s->loop, &l);
+        out->connections += l.connections;
+        out->accepted += l.accepted;
+        out->closed += l.closed;
+        out->messages_in += l.messages_in;
+        out->messages_out += l.messages_out;
+        out->bytes_in += l.bytes_in;
+        out->bytes_out += l.bytes_out;
+        out->slow_closed += l.slow_closed;
+        out->unanswered += l.unanswered;
+        out->queued_bytes += l.queued_bytes;
+        latency_us += l.latency_total_us;
+        measured += l.latency_count;
+        out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);
+        out->deliveries += atomic_load_explicit(&s->deliveries, memory_order_relaxed);
+    }
+    if (measured)
+        out->latency_ms = (double)latency_us / (double)measured / 1000;
+}

@@ -1,0 +1,38 @@
+#ifndef ROWTAP_HUB_PROJECTION_H
+#define ROWTAP_HUB_PROJECTION_H
+
+#include "base/map.h"
+#include "hub/dialect.h"
+#include "net/conn.h"
+
+/*
+ * One way of writing a change: a dialect and a set of columns. All subscriptions of a loop that
+ * want the same share one projection, which keeps the body of the change being delivered, so that
+ * each is encoded at most once. Loop thread only.
+ */
+struct projection {
+    const struct dialect *dialect;
+    uint64_t serial; /* orders a connection's messages about one change */
+    uint32_t refs;
+    struct map *set;              /* where it is filed; outlives it */
+    struct body *body;            /* of the present change, or NULL */
+    struct projection *next_used; /* chain of those that have a body */
+    size_t words;                 /* of the bit set; 0: every column */
+    uint64_t key[];               /* the dialect's address, then the bit set */
+};
+
+/*
+ * The projection for `dialect` and the bit set of `words` words, with a reference that
+ * projection_put gives back. `serial` counts new ones. NULL: no memory.
+ */
+struct projection *projection_get(struct map *set, uint64_t *serial, const struct dialect *dialect,
+    const uint64_t *columns, size_t words);
+void projection_put(struct projection *p); /* NULL is allowed */
+
+/* The bit set over the table's columns, NULL for all. */
+static inline const uint64_t *projection_columns(const struct projection *p)
+{
+    return p->words ? p->key + 1 : NULL;
+}
+
+#endif

@@ -1,0 +1,342 @@
+#include "hub/session.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "hub/command.h"
+#include "hub/shard.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct dialect *session_dialect(const struct session *s)
+{
+    return s->dialect;
+}
+
+void session_fail(struct session *s)
+{
+    conn_close_now(s->conn, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
+}
+
+/* Replies. */
+
+static void put_reply(struct session *s, struct buf *out, struct reply *r)
+{
+    r->connection = conn_id(s->conn);
+    r->number = ++s->replies;
+    r->time_ms = clock_wall_ms();
+    s->dialect->put_reply(out, r);
+}
+
+void session_reply(struct session *s, struct reply *r)
+{
+    struct buf *out = &s->shard->scratch;
+
+    buf_reset(out);
+    put_reply(s, out, r);
+    if (buf_error(out))
+        session_fail(s);
+    else
+        conn_send_text(s->conn, out->data, out->len);
+}
+
+void session_error(struct session *s, const struct command *cmd, const struct error_text *e)
+{
+    struct reply r = {
+        .type = REPLY_ERROR, .request_id = cmd->request_id, .code = e->code, .message = e->message};
+
+    session_reply(s, &r);
+}
+
+void session_refuse(
+    struct session *s, const struct command *cmd, const char *code, const char *fmt, ...)
+{
+    struct error_text e = {.code = code};
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(e.message, sizeof(e.message), fmt, ap);
+    va_end(ap);
+    session_error(s, cmd, &e);
+}
+
+void session_slow(void *owner, struct buf *last)
+{
+    struct reply r = {.type = REPLY_RESYNC, .reason = "slow_consumer"};
+    struct session *s = owner;
+
+    log_info("%s reads too slowly: closing it", s->address);
+    put_reply(s, last, &r);
+}
+
+/* Subscriptions. */
+
+static int reserve_subscription(struct session *s)
+{
+    uint32_t cap = s->sub_cap ? s->sub_cap * 2 : 1;
+    struct subscription **subs;
+
+    if (s->sub_count < s->sub_cap)
+        return 0;
+    subs = mem_realloc(s->subs, cap * sizeof(*subs));
+    if (!subs)
+        return STATUS_NOMEM;
+    s->subs = subs;
+    s->sub_cap = cap;
+    return 0;
+}
+
+uint32_t session_find(const struct session *s, uint32_t number)
+{
+    uint32_t lo = 0, hi = s->sub_count;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (s->subs[mid]->number < number)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < s->sub_count && s->subs[lo]->number == number ? lo : s->sub_count;
+}
+
+/* Frees one that is no longer in subs. */
+static void drop_subscription(struct session *s, struct subscription *sub)
+{
+    topics_remove(&s->shard->topics, sub);
+    s->text_bytes -= sub->text_len;
+    subscription_free(sub);
+    atomic_fetch_sub_explicit(&s->shard->subscriptions, 1, memory_order_relaxed);
+}
+
+void session_unsubscribe(struct session *s, uint32_t place)
+{
+    struct subscription *sub = s->subs[place];
+
+    s->sub_count--;
+    memmove(&s->subs[place], &s->subs[place + 1], (s->sub_count - place) * sizeof(*s->subs));
+    drop_subscription(s, sub);
+}
+
+void session_end_subscription(
+    struct subscription *sub, const char *table, const struct error_text *why)
+{
+    struct session *s = sub->session;
+    char message[768];
+    struct reply r = {.type = REPLY_ERROR,
+        .code = why->code,
+        .message = message,
+        .subscriptions = &sub->number,
+        .subscription_count = 1};
+
+    snprintf(message, sizeof(message),
+        "subscription s%u has ended because table %.128s was changed: %s", sub->number, table,
+        why->message);
+    session_reply(s, &r);
+    session_unsubscribe(s, session_find(s, sub->number));
+}
+
+/* Everything that can fail comes before the first change of state. */
+size_t session_unsubscribe_if(struct session *s,
+    bool (*wanted)(const struct subscription *sub, struct text table), struct text table,
+    uint32_t *numbers)
+{
+    uint32_t kept = 0;
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < s->sub_count; i++) {
+        struct subscription *sub = s->subs[i];
+
+        if (wanted && !wanted(sub, table)) {
+            s->subs[kept++] = sub;
+        } else {
+            numbers[count++] = sub->number;
+            drop_subscription(s, sub);
+        }
+    }
+    s->sub_count = kept;
+    return count;
+}
+
+int session_subscribe(
+    struct session *s, const struct command *cmd, const struct table *table, struct error_text *err)
+{
+    struct subscription *sub;
+    int status;
+
+    if (reserve_subscription(s) < 0 || shard_reserve_matches(s->shard, s->sub_count + 1) < 0)
+        return STATUS_NOMEM;
+    sub = subscription_new(s, cmd, &status);
+    if (!sub)
+        return status;
+    if (s->text_bytes + sub->text_len > SESSION_MAX_TEXT) {
+        err->code = ERROR_LIMIT_EXCEEDED;
+        snprintf(err->message, sizeof(err->message),
+            "the filters and columns of a connection may have at most %u bytes together",
+            SESSION_MAX_TEXT);
+        subscription_free(sub);
+        return STATUS_TOO_LARGE;
+    }
+    status = topics_add(&s->shard->topics, sub, table, err);
+    if (status < 0) {
+        subscription_free(sub);
+        return status;
+    }
+    sub->number = ++s->last_number;
+    s->subs[s->sub_count++] = sub;
+    s->text_bytes += sub->text_len;
+    atomic_fetch_add_explicit(&s->shard->subscriptions, 1, memory_order_relaxed);
+    return 0;
+}
+
+/* Channels. */
+
+uint32_t session_membership(const struct session *s, struct text name)
+{
+    struct channel *c = channel_find(&s->shard->channels, name.p, name.len);
+    uint32_t i = 0;
+
+    if (!c)
+        return s->membership_count;
+    while (i < s->membership_count && s->memberships[i]->channel != c)
+        i++;
+    return i;
+}
+
+int session_join(struct session *s, const struct command *cmd)
+{
+    uint32_t place = session_membership(s, cmd->channel), cap = s->membership_cap;
+    struct membership **array, *m;
+
+    if (place < s->membership_count) {
+        s->memberships[place]->self = cmd->self;
+        return 0;
+    }
+    if (place == cap) {
+        cap = cap ? cap * 2 : 1;
+        array = mem_realloc(s->memberships, cap * sizeof(*array));
+        if (!array)
+            return STATUS_NOMEM;
+        s->memberships = array;
+        s->membership_cap = cap;
+    }
+    m = channel_join(&s->shard->channels, cmd->channel.p, cmd->channel.len, s);
+    if (!m)
+        return STATUS_NOMEM;
+    m->self = cmd->self;
+    s->memberships[s->membership_count++] = m;
+    return 0;
+}
+
+void session_leave(struct session *s, uint32_t place)
+{
+    channel_leave(&s->shard->channels, s->memberships[place]);
+    s->memberships[place] = s->memberships[--s->membership_count];
+}
+
+/* Coming, speaking and going. */
+
+static int on_message(void *owner, enum ws_opcode opcode, const char *data, size_t len)
+{
+    struct session *s = owner;
+    struct command cmd = {0};
+
+    if (opcode != WS_TEXT) {
+        session_refuse(
+            s, &cmd, ERROR_INVALID_FORMAT, "binary messages are not understood: send text");
+    } else if (s->dialect->decode(&cmd, data, len) < 0) {
+        session_fail(s);
+    } else if (cmd.error.code) {
+        session_error(s, &cmd, &cmd.error);
+    } else {
+        command_run(s, &cmd);
+    }
+    if (opcode == WS_TEXT)
+        s->dialect->command_fini(&cmd);
+    return conn_closing(s->conn) ? STATUS_CLOSED : 0;
+}
+
+void arrival_free(struct arrival *a)
+{
+    shard_leave(a->shard);
+    mem_free(a->user_id);
+    mem_free(a->address);
+    mem_free(a);
+}
+
+static void on_refused(void *start_ctx)
+{
+    arrival_free(start_ctx);
+}
+
+static void send_ack(struct session *s)
+{
+    const struct hub_options *o = s->shard->options;
+    struct reply r = {
+        .type = REPLY_ACK,
+        .user_id = s->user_id,
+        .version = o->version,
+        .epoch = o->epoch,
+        .seq = s->shard->seq,
+        .heartbeat_ms = o->heartbeat_ms,
+        .max_message = o->max_message,
+    };
+
+    session_reply(s, &r);
+}
+
+static void *on_open(struct conn *c, void *start_ctx)
+{
+    struct arrival *a = start_ctx;
+    struct topics *t = &a->shard->topics;
+    struct session *s = mem_zalloc(sizeof(*s));
+
+    if (s)
+        s->whole = projection_get(&t->whole, &t->projections, a->dialect, NULL, 0);
+    if (!s || !s->whole) {
+        mem_free(s);
+        arrival_free(a);
+        return NULL;
+    }
+    s->conn = c;
+    s->shard = a->shard;
+    s->dialect = a->dialect;
+    s->user_id = a->user_id;
+    s->address = a->address;
+    s->notifications = true;
+    mem_free(a);
+    send_ack(s);
+    return s;
+}
+
+static void on_closed(void *owner, int code)
+{
+    struct session *s = owner;
+
+    if (!s)
+        return;
+    log_debug("%s closed: %d", s->address, code);
+    while (s->sub_count)
+        drop_subscription(s, s->subs[--s->sub_count]);
+    while (s->membership_count)
+        session_leave(s, s->membership_count - 1);
+    shard_leave(s->shard);
+    projection_put(s->whole);
+    mem_free(s->subs);
+    mem_free(s->memberships);
+    mem_free(s->user_id);
+    mem_free(s->address);
+    mem_free(s);
+}
+
+const struct conn_ops session_ops = {
+    .open = on_open,
+    .message = on_message,
+    .closed = on_closed,
+    .refused = on_refused,
+};

@@ -1,0 +1,87 @@
+#ifndef ROWTAP_HUB_SESSION_H
+#define ROWTAP_HUB_SESSION_H
+
+#include "base/buf.h"
+#include "hub/channel.h"
+#include "hub/dialect.h"
+#include "hub/subscription.h"
+#include "net/conn.h"
+
+/* One connection's state: who it is, what it hears, and how it executes commands. Loop thread only.
+ */
+struct shard;
+
+struct session {
+    struct conn *conn;
+    struct shard *shard;
+    const struct dialect *dialect;
+    char *user_id; /* NULL for nobody */
+    char *address;
+    struct subscription **subs; /* by number, ascending */
+    uint32_t sub_count, sub_cap;
+    uint32_t last_number;
+    uint32_t membership_count, membership_cap;
+    struct membership **memberships;
+    size_t text_bytes; /* of all its subscriptions */
+    uint64_t replies;
+    struct projection *whole; /* how to write changes of tables themselves */
+    bool notifications;       /* in the channel everyone starts in */
+    /* For the change being delivered. */
+    struct subscription *matches;
+    struct session *next_matched;
+    struct changeset *changeset; /* what it gets together when the transaction is through */
+};
+
+/* Bytes of filters and column names that one connection may have. */
+#define SESSION_MAX_TEXT (4u << 20)
+
+/* What hub_adopt sends along with a socket. Owned by the session once it is open. */
+struct arrival {
+    struct shard *shard;
+    const struct dialect *dialect;
+    char *user_id;
+    char *address;
+};
+void arrival_free(struct arrival *a); /* gives its reservation back */
+
+extern const struct conn_ops session_ops;
+/* A loop's `slow`: tells the client that it must resynchronise. */
+void session_slow(void *owner, struct buf *last);
+
+/* Memory ran out for this connection: closes it with 1011, for it must not go on with a gap. */
+void session_fail(struct session *s);
+/* A subscription no longer fits its table: tells the client why, and frees it. */
+void session_end_subscription(
+    struct subscription *sub, const char *table, const struct error_text *why);
+
+/* Each sends one message; a failure ends the connection. The reply's head is filled in. */
+void session_reply(struct session *s, struct reply *r);
+void session_error(struct session *s, const struct command *cmd, const struct error_text *e);
+void session_refuse(struct session *s, const struct command *cmd, const char *code, const char *fmt,
+    ...) __attribute__((format(printf, 4, 5)));
+
+/*
+ * Adds a subscription to `table` (NULL: every table) as last_number. STATUS_NOMEM, or else err says
+ * what is wrong (err->code NULL: STATUS_TOO_LARGE, past what one subscription may hold).
+ */
+int session_subscribe(struct session *s, const struct command *cmd, const struct table *table,
+    struct error_text *err);
+/* The place in subs of the subscription with that number, or sub_count. */
+uint32_t session_find(const struct session *s, uint32_t number);
+void session_unsubscribe(struct session *s, uint32_t place);
+/*
+ * Removes the subscriptions that are wanted (NULL: all) and writes their numbers, which has room
+ * for sub_count. Returns how many they were.
+ */
+size_t session_unsubscribe_if(struct session *s,
+    bool (*wanted)(const struct subscription *sub, struct text table), struct text table,
+    uint32_t *numbers);
+
+/* The place of the session's membership of a channel, or membership_count. */
+uint32_t session_membership(const struct session *s, struct text name);
+int session_join(struct session *s, const struct command *cmd); /* STATUS_NOMEM */
+void session_leave(struct session *s, uint32_t place);
+
+const struct dialect *session_dialect(const struct session *s);
+
+#endif

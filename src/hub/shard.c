@@ -1,0 +1,128 @@
+#include "hub/shard.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "hub/fanout.h"
+#include "hub/session.h"
+
+#include <assert.h>
+#include <errno.h>
+
+static void run_publication(struct message *m, void *receiver)
+{
+    struct publication *p = list_entry(m, struct publication, message);
+    struct shard *s = receiver;
+    struct batch *b = p->batch;
+
+    fanout_batch(s, b);
+    p->batch = NULL;
+    atomic_fetch_sub(&s->backlog, b->bytes);
+    atomic_fetch_sub(&s->pending, 1);
+    batch_unref(b);
+    gate_signal(s->gate);
+}
+
+bool shard_full(const struct shard *s)
+{
+    size_t max = s->options->max_backlog;
+
+    return atomic_load(&s->pending) >= SHARD_PUBLICATIONS ||
+           (max && atomic_load(&s->backlog) > max);
+}
+
+void shard_publish(struct shard *s, struct batch *b)
+{
+    struct publication *p = &s->ring[s->next++ % SHARD_PUBLICATIONS];
+
+    assert(atomic_load(&s->pending) < SHARD_PUBLICATIONS);
+    p->message.run = run_publication;
+    p->batch = batch_ref(b);
+    atomic_fetch_add(&s->backlog, b->bytes);
+    atomic_fetch_add(&s->pending, 1);
+    loop_post(s->loop, &p->message);
+}
+
+int shard_reserve_matches(struct shard *s, size_t count)
+{
+    size_t cap = s->match_cap ? s->match_cap : 16;
+    struct subscription **matches;
+    uint32_t *numbers;
+
+    if (count <= s->match_cap)
+        return 0;
+    while (cap < count)
+        cap *= 2;
+    matches = mem_realloc(s->matches, cap * sizeof(*matches));
+    if (!matches)
+        return STATUS_NOMEM;
+    s->matches = matches;
+    numbers = mem_realloc(s->numbers, cap * sizeof(*numbers));
+    if (!numbers)
+        return STATUS_NOMEM;
+    s->numbers = numbers;
+    s->match_cap = cap;
+    return 0;
+}
+
+void shard_leave(struct shard *s)
+{
+    atomic_fetch_sub(&s->connections, 1);
+    hub_unreserve(s->hub);
+}
+
+static struct loop *start_loop(struct shard *s, int id)
+{
+    const struct loop_options options = {
+        .id = id,
+        .max_message = s->options->max_message,
+        .max_queue = s->options->max_queue,
+        .heartbeat_ms = s->options->heartbeat_ms,
+        .ctx = s,
+        .slow = session_slow,
+    };
+
+    return loop_new(&options);
+}
+
+struct shard *shard_new(
+    struct hub *hub, int id, const struct hub_options *options, struct gate *gate)
+{
+    struct shard *s = mem_zalloc(sizeof(*s));
+
+    errno = ENOMEM;
+    if (!s)
+        return NULL;
+    s->hub = hub;
+    s->options = options;
+    s->gate = gate;
+    s->seq = options->seq;
+    topics_init(&s->topics, options->schema);
+    s->ring = mem_array(SHARD_PUBLICATIONS, sizeof(*s->ring));
+    if (s->ring)
+        s->loop = start_loop(s, id);
+    if (s->loop)
+        return s;
+    shard_free(s);
+    return NULL;
+}
+
+void shard_free(struct shard *s)
+{
+    int err = errno;
+
+    if (!s)
+        return;
+    loop_free(s->loop);
+    for (int i = 0; s->ring && i < SHARD_PUBLICATIONS; i++)
+        if (s->ring[i].batch)
+            batch_unref(s->ring[i].batch);
+    topics_fini(&s->topics);
+    assert(s->channels.count == 0);
+    map_fini(&s->channels);
+    buf_fini(&s->scratch);
+    mem_free(s->matches);
+    mem_free(s->numbers);
+    mem_free(s->ring);
+    mem_free(s);
+    errno = err;
+}

@@ -1,0 +1,59 @@
+#ifndef ROWTAP_HUB_SHARD_H
+#define ROWTAP_HUB_SHARD_H
+
+#include "base/mailbox.h"
+#include "hub/gate.h"
+#include "hub/hub.h"
+#include "hub/topic.h"
+#include "net/loop.h"
+
+/*
+ * One loop's part of the hub. Everything but the atomics and the publications belongs to the loop's
+ * thread.
+ *
+ * Publications are a ring of messages that exist from the start, so that handing over a batch
+ * cannot fail: the database thread fills the next one, the loop empties them in the same order.
+ * `pending` counts the filled ones.
+ */
+#define SHARD_PUBLICATIONS 1024
+
+struct publication {
+    struct message message;
+    struct batch *batch;
+};
+
+struct shard {
+    struct hub *hub;
+    const struct hub_options *options; /* the hub's */
+    struct gate *gate;                 /* where the publisher waits */
+    struct loop *loop;
+    struct publication *ring;
+    uint32_t next; /* to fill; the publisher's */
+    atomic_uint pending;
+    atomic_size_t backlog;   /* bytes of the batches pending */
+    atomic_uint connections; /* given to this loop and not ended */
+    atomic_ullong subscriptions, deliveries;
+
+    uint64_t seq; /* of the last change handled */
+    struct topics topics;
+    struct map channels;
+    struct buf scratch; /* the message being written */
+    /* Room for the matches of the session with the most subscriptions. */
+    struct subscription **matches;
+    uint32_t *numbers;
+    size_t match_cap;
+};
+
+/* Starts its loop; NULL: errno. The options and the gate outlive it. */
+struct shard *shard_new(
+    struct hub *hub, int id, const struct hub_options *options, struct gate *gate);
+void shard_free(struct shard *s); /* its loop has been stopped */
+
+bool shard_full(const struct shard *s);               /* more than max_backlog waits; any thread */
+void shard_publish(struct shard *s, struct batch *b); /* database thread; there is a free place */
+
+/* Makes room in matches and numbers. STATUS_NOMEM. */
+int shard_reserve_matches(struct shard *s, size_t count);
+void shard_leave(struct shard *s); /* one of its connections has ended; any thread */
+
+#endif

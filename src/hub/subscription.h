@@ -1,0 +1,64 @@
+#ifndef ROWTAP_HUB_SUBSCRIPTION_H
+#define ROWTAP_HUB_SUBSCRIPTION_H
+
+#include "base/list.h"
+#include "filter/filter_index.h"
+#include "hub/dialect.h"
+#include "hub/projection.h"
+
+/*
+ * What one connection asked to hear of one table, kept as the client wrote it, because tables
+ * change and the filter is then bound again. Owned by its session; loop thread only.
+ */
+struct session;
+struct topic;
+
+/* A subscription's filter and columns as they apply to one definition of its table. */
+struct bound {
+    struct filter_entry entry; /* its filter is owned */
+    struct subscription *sub;
+    struct projection *projection;
+};
+
+struct subscription {
+    struct session *session;
+    struct topic *topic;      /* NULL: every table */
+    struct list node;         /* in the topic, or in topics->every */
+    struct bound *bound;      /* to the topic's table; NULL while there is none of that name */
+    struct bound *leaving;    /* to a table dropped in the transaction being delivered */
+    struct projection *whole; /* with no topic: how to write any table's change */
+    struct subscription *next_match; /* of its session, for the change being delivered */
+    struct projection *match_projection;
+    uint8_t match_transition; /* enum transition */
+    uint8_t events;           /* of EVENTS_ALL */
+    bool self;
+    bool batch; /* a transaction's changes in one message */
+    uint8_t filter_count;
+    uint32_t number; /* "s1" is 1 */
+    uint32_t column_count;
+    uint32_t text_len;
+    char text[]; /* the filters, then the columns: a uint32_t length and the bytes of each */
+};
+
+/* Bytes that all filters and column names of one subscription may have together. */
+#define SUBSCRIPTION_MAX_TEXT 65536
+
+/* Not yet filed anywhere. NULL and *status: STATUS_NOMEM, or STATUS_TOO_LARGE past a bound. */
+struct subscription *subscription_new(
+    struct session *session, const struct command *cmd, int *status);
+void subscription_free(struct subscription *s); /* unfiled before: see topics_remove */
+
+/* The next text, starting with *pos = 0: filter_count filters, then column_count column names. */
+struct text subscription_text(const struct subscription *s, size_t *pos);
+
+/* The parts of a subscription bound to `table`, not yet in an index. On failure as filter_new. */
+struct filter *subscription_filter(
+    const struct subscription *s, const struct table *table, struct error_text *err, int *status);
+/*
+ * Sets the bits of the wanted columns in `bits` (at least column_count of the table, zeroed). *all:
+ * they are all wanted. STATUS_INVALID and err when a column is not there.
+ */
+int subscription_columns(const struct subscription *s, const struct table *table, uint64_t *bits,
+    bool *all, struct error_text *err);
+
+#endif

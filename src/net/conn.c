@@ -1,0 +1,252 @@
+#include "base/mem.h"
+#include "base/status.h"
+#include "net/private.h"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CLOSING_MS 3000 /* for what is queued, our Close frame and the peer's */
+#define FLUSH_AT LOOP_OUT_SIZE
+
+static atomic_uint_fast64_t last_id;
+
+static int start(struct conn *c, const void *hello, size_t hello_len)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
+    int one = 1;
+
+    if (hello_len && outq_put(&c->out, &c->loop->pool, hello, hello_len, NULL, 0, NULL))
+        return STATUS_NOMEM;
+    /* The handshake's answer may never be left out, so it counts as begun. */
+    c->out.begun = hello_len > 0;
+    c->events = e.events;
+    fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* in vain on a local socket */
+    if (epoll_ctl(c->loop->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0)
+        return 0;
+    outq_clear(&c->out, &c->loop->pool);
+    return STATUS_IO;
+}
+
+struct conn *conn_new(
+    struct loop *l, int fd, const struct conn_ops *ops, const void *hello, size_t hello_len)
+{
+    struct conn *c = mem_zalloc(sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->loop = l;
+    c->fd = fd;
+    c->ops = ops;
+    c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
+    c->latency_us = -1;
+    list_init(&c->timer);
+    list_init(&c->dirty);
+    outq_init(&c->out);
+    ws_parser_init(&c->parser, false, l->options.max_message);
+    if (start(c, hello, hello_len)) {
+        mem_free(c);
+        return NULL;
+    }
+    heartbeat_start(c);
+    conn_touch(c);
+    loop_count(&l->counters.accepted, 1);
+    loop_count(&l->counters.connections, 1);
+    return c;
+}
+
+void conn_free(struct conn *c)
+{
+    list_del(&c->timer);
+    ws_parser_fini(&c->parser);
+    mem_free(c);
+}
+
+void conn_end(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    if (c->state == CONN_DEAD)
+        return;
+    c->state = CONN_DEAD;
+    /* Not left to close(): another descriptor of the same socket would keep the events coming. */
+    epoll_ctl(l->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    close(c->fd);
+    outq_clear(&c->out, &l->pool);
+    body_unref(c->late_pong);
+    c->late_pong = NULL;
+    heartbeat_stop(c);
+    list_del(&c->dirty);
+    list_del(&c->timer);
+    list_add_tail(&l->dead, &c->timer);
+    loop_count(&l->counters.closed, 1);
+    loop_count(&l->counters.connections, -(uint64_t)1);
+}
+
+void conn_touch(struct conn *c)
+{
+    if (!c->blocked && c->state != CONN_DEAD && list_empty(&c->dirty))
+        list_add_tail(&c->loop->dirty, &c->dirty);
+}
+
+int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, size_t len)
+{
+    uint8_t head[WS_HEADER_MAX];
+    size_t n = ws_header(head, opcode, len);
+    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, NULL);
+
+    conn_touch(c);
+    return rc;
+}
+
+/* Leaves OPEN: queues the Close frame. Without memory for it the connection ends without one. */
+static void leave_open(struct conn *c, enum conn_state state, int code, const char *reason)
+{
+    uint8_t payload[125];
+    size_t len = ws_close_payload(payload, code, reason);
+
+    c->code = (uint16_t)code;
+    c->state = (uint8_t)state;
+    if (conn_put_control(c, WS_CLOSE, payload, len))
+        c->state = CONN_FINISHING;
+    list_del(&c->timer);
+    c->due = c->loop->now + CLOSING_MS;
+    list_add_tail(&c->loop->closing, &c->timer);
+}
+
+/* In CLOSING our Close frame is on its way already; the deadline stays. */
+static void finish(struct conn *c, int code, const char *reason)
+{
+    if (c->state == CONN_OPEN)
+        leave_open(c, CONN_FINISHING, code, reason);
+    else if (c->state == CONN_CLOSING)
+        c->state = CONN_FINISHING;
+    conn_touch(c);
+}
+
+void conn_fail(struct conn *c, int code, const char *reason)
+{
+    finish(c, code, reason);
+}
+
+void conn_finish(struct conn *c, int code)
+{
+    finish(c, code, NULL);
+}
+
+void conn_close(struct conn *c, int code, const char *reason)
+{
+    if (c->state == CONN_OPEN)
+        leave_open(c, CONN_CLOSING, code, reason);
+}
+
+static int put_text(struct conn *c, const char *data, size_t len, struct body *body)
+{
+    uint8_t head[WS_HEADER_MAX];
+    size_t n = ws_header(head, WS_TEXT, len + (body ? body->len : 0));
+    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, body);
+
+    if (rc == 0)
+        loop_count(&c->loop->counters.messages_out, 1);
+    return rc;
+}
+
+void conn_close_now(struct conn *c, int code, const char *reason, const char *last, size_t last_len)
+{
+    if (c->state != CONN_OPEN)
+        return;
+    outq_drop(&c->out, &c->loop->pool);
+    if (last)
+        put_text(c, last, last_len, NULL);
+    leave_open(c, CONN_CLOSING, code, reason);
+}
+
+/* The peer does not read what it asked for. */
+static int give_up(struct conn *c)
+{
+    struct loop *l = c->loop;
+    char reason[100];
+    struct buf last;
+
+    buf_init(&last, 0);
+    loop_count(&l->counters.slow_closed, 1);
+    snprintf(reason, sizeof(reason), "reading too slowly: more than %zu bytes were waiting",
+        l->options.max_queue);
+    c->state = CONN_CLOSING; /* so that the callback cannot queue anything */
+    if (l->options.slow && c->owner)
+        l->options.slow(c->owner, &last);
+    c->state = CONN_OPEN;
+    conn_close_now(c, WS_CLOSE_TRY_LATER, reason, buf_error(&last) ? NULL : last.data, last.len);
+    buf_fini(&last);
+    return STATUS_TOO_LARGE;
+}
+
+static bool fits(const struct conn *c, size_t len)
+{
+    size_t max = c->loop->options.max_queue;
+
+    return c->out.bytes <= max && len <= max - c->out.bytes;
+}
+
+int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body)
+{
+    size_t len = prefix_len + (body ? body->len : 0) + WS_HEADER_MAX;
+
+    if (c->state != CONN_OPEN)
+        return STATUS_CLOSED;
+    /* A large transaction must not cost a peer that keeps up its connection. */
+    if (!fits(c, len) || (c->out.bytes >= FLUSH_AT && !c->blocked)) {
+        conn_io_flush(c);
+        if (c->state != CONN_OPEN)
+            return STATUS_CLOSED;
+        if (!fits(c, len))
+            return give_up(c);
+    }
+    if (put_text(c, prefix, prefix_len, body)) {
+        conn_close_now(c, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
+        return STATUS_NOMEM;
+    }
+    conn_touch(c);
+    return 0;
+}
+
+int conn_send_text(struct conn *c, const char *data, size_t len)
+{
+    return conn_send(c, data, len, NULL);
+}
+
+void *conn_owner(const struct conn *c)
+{
+    return c->owner;
+}
+
+uint64_t conn_id(const struct conn *c)
+{
+    return c->id;
+}
+
+struct loop *conn_loop(const struct conn *c)
+{
+    return c->loop;
+}
+
+size_t conn_queued(const struct conn *c)
+{
+    return c->out.bytes;
+}
+
+int64_t conn_latency_us(const struct conn *c)
+{
+    return c->latency_us;
+}
+
+bool conn_closing(const struct conn *c)
+{
+    return c->state != CONN_OPEN;
+}

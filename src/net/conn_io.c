@@ -1,0 +1,240 @@
+#include "base/mem.h"
+#include "net/private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define READS 4  /* of one connection in one turn */
+#define SENDS 4  /* likewise */
+#define PONGS 64 /* queued before only the latest ping is answered (RFC 6455 section 5.5.3) */
+#define DRAINING_MS 1000 /* for the peer to close its side after ours */
+
+static void watch(struct conn *c, uint32_t events)
+{
+    struct epoll_event e = {.events = events, .data.ptr = c};
+
+    if (events == c->events)
+        return;
+    c->events = events;
+    if (epoll_ctl(c->loop->epoll, EPOLL_CTL_MOD, c->fd, &e))
+        conn_end(c);
+}
+
+static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t len)
+{
+    struct conn *c = ctx;
+
+    if (c->state != CONN_OPEN || !c->owner)
+        return 0;
+    loop_count(&c->loop->counters.messages_in, 1);
+    if (c->ops->message(c->owner, opcode, data, len))
+        conn_close(c, WS_CLOSE_INTERNAL, "internal error");
+    return 0;
+}
+
+/* Too many pings wait for their pongs: keeps the payload of this one, the last so far. */
+static void answer_later(struct conn *c, const char *data, size_t len)
+{
+    if (!c->late_pong)
+        c->late_pong = body_new_empty(125);
+    if (!c->late_pong) {
+        conn_fail(c, WS_CLOSE_INTERNAL, "out of memory");
+        return;
+    }
+    c->late_pong->len = (uint32_t)len;
+    memcpy(c->late_pong->data, data, len);
+}
+
+static int on_ping(void *ctx, const char *data, size_t len)
+{
+    struct conn *c = ctx;
+
+    if (c->state != CONN_OPEN)
+        return 0;
+    if (c->pongs == PONGS) {
+        answer_later(c, data, len);
+        return 0;
+    }
+    c->pongs++;
+    if (conn_put_control(c, WS_PONG, data, len))
+        conn_fail(c, WS_CLOSE_INTERNAL, "out of memory");
+    return 0;
+}
+
+static int on_pong(void *ctx, const char *data, size_t len)
+{
+    heartbeat_pong(ctx, data, len);
+    return 0;
+}
+
+static int on_close(void *ctx, int code, const char *reason, size_t len)
+{
+    (void)reason;
+    (void)len;
+    conn_finish(ctx, code);
+    return 0;
+}
+
+static const struct ws_events events = {on_message, on_ping, on_pong, on_close};
+
+static void fail(struct conn *c, int code)
+{
+    char reason[100];
+
+    switch (code) {
+    case WS_CLOSE_TOO_LARGE:
+        snprintf(reason, sizeof(reason), "message larger than %zu bytes", c->parser.max_message);
+        conn_fail(c, code, reason);
+        break;
+    case WS_CLOSE_BAD_DATA:
+        conn_fail(c, code, "text is not UTF-8");
+        break;
+    case WS_CLOSE_INTERNAL:
+        conn_fail(c, code, "out of memory");
+        break;
+    default:
+        conn_fail(c, code, "frame breaks the WebSocket protocol");
+    }
+}
+
+static void take(struct conn *c, size_t n)
+{
+    int rc;
+
+    if (c->state != CONN_OPEN && c->state != CONN_CLOSING)
+        return;
+    rc = ws_feed(&c->parser, &events, c, (uint8_t *)c->loop->in, n);
+    if (rc > 0)
+        fail(c, rc);
+}
+
+/* A peer that shut only its sending side may still wait for our answer to its Close. */
+static void at_eof(struct conn *c)
+{
+    c->eof = true;
+    if (c->state == CONN_FINISHING)
+        watch(c, c->events & ~(uint32_t)EPOLLIN);
+    else
+        conn_end(c);
+}
+
+static void receive(struct conn *c)
+{
+    struct loop *l = c->loop;
+    int i;
+
+    for (i = 0; i < READS && c->state != CONN_DEAD; i++) {
+        ssize_t n = recv(c->fd, l->in, LOOP_IN_SIZE, MSG_DONTWAIT);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        if (n < 0) {
+            conn_end(c);
+            return;
+        }
+        if (n == 0) {
+            at_eof(c);
+            return;
+        }
+        loop_count(&l->counters.bytes_in, (uint64_t)n);
+        heartbeat_arrived(c);
+        /* What was posted before these bytes were sent is handled before them. */
+        loop_run_mailbox(l);
+        take(c, (size_t)n);
+        if (n < LOOP_IN_SIZE)
+            return;
+    }
+}
+
+void conn_io_event(struct conn *c, uint32_t seen)
+{
+    if (seen & EPOLLOUT) {
+        c->blocked = false;
+        conn_touch(c);
+    }
+    if (!(seen & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+        return;
+    if (c->eof)
+        conn_end(c);
+    else
+        receive(c);
+}
+
+static void send_some(struct conn *c)
+{
+    struct loop *l = c->loop;
+    struct outq_gather g;
+    struct msghdr m = {0};
+    ssize_t n;
+
+    g.scratch = l->out;
+    g.cap = LOOP_OUT_SIZE;
+    outq_gather(&c->out, &g);
+    m.msg_iov = g.iov;
+    m.msg_iovlen = (size_t)g.count;
+    do
+        n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    loop_count(&l->counters.sends, 1);
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        conn_end(c);
+        return;
+    }
+    if (n < 0)
+        n = 0;
+    loop_count(&l->counters.bytes_out, (uint64_t)n);
+    outq_consume(&c->out, &l->pool, (size_t)n);
+    heartbeat_sent(c, (size_t)n);
+    c->blocked = (size_t)n < g.total;
+}
+
+static void shut(struct conn *c)
+{
+    if (c->eof || shutdown(c->fd, SHUT_WR)) {
+        conn_end(c);
+        return;
+    }
+    c->state = CONN_DRAINING;
+    list_del(&c->timer);
+    c->due = c->loop->now + DRAINING_MS;
+    list_add_tail(&c->loop->draining, &c->timer);
+}
+
+static void drained(struct conn *c)
+{
+    struct body *pong = c->late_pong;
+
+    c->pongs = 0;
+    watch(c, c->events & ~(uint32_t)EPOLLOUT);
+    if (c->state == CONN_OPEN && pong) {
+        c->late_pong = NULL;
+        on_ping(c, pong->data, pong->len);
+        body_unref(pong);
+    } else if (c->state == CONN_FINISHING) {
+        shut(c);
+    }
+}
+
+void conn_io_flush(struct conn *c)
+{
+    int i;
+
+    if (c->state == CONN_DEAD)
+        return;
+    c->blocked = false;
+    for (i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)
+        send_some(c);
+    if (c->state == CONN_DEAD)
+        return;
+    if (c->blocked)
+        watch(c, c->events | EPOLLOUT);
+    else if (c->out.bytes)
+        conn_touch(c);
+    else
+        drained(c);
+}

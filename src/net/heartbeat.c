@@ -1,0 +1,101 @@
+#include "base/clock.h"
+#include "net/private.h"
+
+#include <string.h>
+
+/*
+ * Each connection is looked at every half heartbeat, from one list ordered by time, which is the
+ * order in which they were last looked at. Every other time it is pinged, or ended when nothing at
+ * all has arrived since the last ping; in between, a missing answer is counted for the statistics.
+ */
+static void again(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    list_del(&c->timer);
+    c->due = l->half_ms ? l->now + l->half_ms : INT64_MAX;
+    list_add_tail(&l->idle, &c->timer);
+}
+
+void heartbeat_start(struct conn *c)
+{
+    c->half = true;
+    again(c);
+}
+
+static void ping(struct conn *c)
+{
+    c->ping_ns = clock_mono_ns();
+    if (conn_put_control(c, WS_PING, &c->ping_ns, sizeof(c->ping_ns)))
+        return; /* the next time, perhaps */
+    c->ping_ms = c->loop->now;
+    c->ping_ahead = c->out.bytes;
+    c->unanswered = true;
+}
+
+void heartbeat_due(struct conn *c)
+{
+    struct loop *l = c->loop;
+    bool half = c->half;
+
+    c->half = !half;
+    again(c);
+    if (half) {
+        if (c->unanswered && !c->late) {
+            c->late = true;
+            loop_count(&l->counters.unanswered, 1);
+        }
+    } else if (!c->unanswered) {
+        ping(c);
+    } else if (l->now - c->ping_ms >= 2 * l->half_ms) {
+        outq_drop(&c->out, &l->pool);
+        conn_fail(c, WS_CLOSE_GOING_AWAY, "no answer to a ping");
+    }
+}
+
+void heartbeat_arrived(struct conn *c)
+{
+    c->unanswered = false;
+    if (c->late) {
+        c->late = false;
+        loop_count(&c->loop->counters.unanswered, -(uint64_t)1);
+    }
+}
+
+/* A ping behind much else cannot be answered yet; as long as the queue moves, the peer lives. */
+void heartbeat_sent(struct conn *c, size_t n)
+{
+    if (c->ping_ahead == 0 || n == 0)
+        return;
+    c->ping_ms = c->loop->now;
+    c->ping_ahead -= n < c->ping_ahead ? n : c->ping_ahead;
+}
+
+static void set_latency(struct conn *c, int64_t us)
+{
+    struct loop_counters *counters = &c->loop->counters;
+
+    if (c->latency_us >= 0) {
+        loop_count(&counters->latency_total_us, -(uint64_t)c->latency_us);
+        loop_count(&counters->latency_count, -(uint64_t)1);
+    }
+    c->latency_us = us;
+    if (us >= 0) {
+        loop_count(&counters->latency_total_us, (uint64_t)us);
+        loop_count(&counters->latency_count, 1);
+    }
+}
+
+void heartbeat_pong(struct conn *c, const char *data, size_t len)
+{
+    if (c->ping_ns == 0 || len != sizeof(c->ping_ns) || memcmp(data, &c->ping_ns, len))
+        return;
+    set_latency(c, (clock_mono_ns() - c->ping_ns) / 1000);
+    c->ping_ns = 0;
+}
+
+void heartbeat_stop(struct conn *c)
+{
+    heartbeat_arrived(c);
+    set_latency(c, -1);
+}

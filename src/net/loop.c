@@ -1,0 +1,387 @@
+#include "net/loop.h"
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "net/private.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#define EVENTS 256 /* taken from epoll at once */
+#define TICK_MS 1000
+
+static _Thread_local struct loop *current;
+
+int loop_id(const struct loop *l)
+{
+    return l->options.id;
+}
+
+bool loop_is_current(const struct loop *l)
+{
+    return current == l;
+}
+
+void loop_post(struct loop *l, struct message *m)
+{
+    mailbox_post(&l->mailbox, m);
+}
+
+void loop_run_mailbox(struct loop *l)
+{
+    struct message *m = mailbox_take(&l->mailbox), *next;
+
+    for (; m; m = next) {
+        next = m->next;
+        m->run(m, l->options.ctx);
+    }
+}
+
+struct adoption {
+    struct message message;
+    struct loop *loop;
+    const struct conn_ops *ops;
+    void *start_ctx;
+    int fd;
+    size_t hello_len;
+    char hello[];
+};
+
+static void refuse(int fd, const struct conn_ops *ops, void *start_ctx)
+{
+    close(fd);
+    ops->refused(start_ctx);
+}
+
+static void run_adoption(struct message *m, void *receiver)
+{
+    struct adoption *a = (struct adoption *)m;
+    struct conn *c = NULL;
+
+    (void)receiver;
+    if (!a->loop->stopping)
+        c = conn_new(a->loop, a->fd, a->ops, a->hello, a->hello_len);
+    if (c) {
+        c->owner = a->ops->open(c, a->start_ctx);
+        if (!c->owner)
+            conn_close(c, WS_CLOSE_INTERNAL, "internal error");
+    } else {
+        refuse(a->fd, a->ops, a->start_ctx);
+    }
+    mem_free(a);
+}
+
+int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx,
+    const void *hello, size_t hello_len)
+{
+    struct adoption *a = mem_alloc(sizeof(*a) + hello_len);
+
+    if (!a) {
+        refuse(fd, ops, start_ctx);
+        return STATUS_NOMEM;
+    }
+    *a = (struct adoption){.message.run = run_adoption,
+        .loop = l,
+        .ops = ops,
+        .start_ctx = start_ctx,
+        .fd = fd,
+        .hello_len = hello_len};
+    if (hello_len)
+        memcpy(a->hello, hello, hello_len);
+    loop_post(l, &a->message);
+    return 0;
+}
+
+static struct conn *first(const struct list *l)
+{
+    return list_empty(l) ? NULL : list_entry(l->next, struct conn, timer);
+}
+
+static int timeout(const struct loop *l)
+{
+    const struct list *lists[] = {&l->idle, &l->closing, &l->draining};
+    int64_t due = l->next_tick;
+    int i;
+
+    if (!list_empty(&l->dirty) || !list_empty(&l->dead))
+        return 0;
+    if (l->stopping && l->stop_due < due)
+        due = l->stop_due;
+    for (i = 0; i < 3; i++) {
+        struct conn *c = first(lists[i]);
+
+        if (c && c->due < due)
+            due = c->due;
+    }
+    due -= clock_mono_ms();
+    return due > 0 ? (int)due : 0;
+}
+
+static void run_timers(struct loop *l)
+{
+    struct conn *c;
+
+    while ((c = first(&l->idle)) && c->due <= l->now)
+        heartbeat_due(c);
+    while ((c = first(&l->closing)) && c->due <= l->now)
+        conn_end(c);
+    while ((c = first(&l->draining)) && c->due <= l->now)
+        conn_end(c);
+    if (l->now < l->next_tick)
+        return;
+    l->next_tick = l->now + TICK_MS;
+    outq_pool_trim(&l->pool);
+    if (l->options.tick)
+        l->options.tick(l->options.ctx, l->now);
+}
+
+static void tell_owners(struct loop *l)
+{
+    struct conn *c;
+
+    while ((c = first(&l->dead))) {
+        list_del(&c->timer);
+        list_add_tail(&l->told, &c->timer);
+        if (c->owner)
+            c->ops->closed(c->owner, c->code ? c->code : WS_CLOSE_ABNORMAL);
+        c->owner = NULL;
+    }
+}
+
+/* Once for each connection that is in the list now; what is added meanwhile waits for the next
+ * turn. */
+static void flush_dirty(struct loop *l)
+{
+    struct list end;
+
+    list_add_tail(&l->dirty, &end);
+    while (l->dirty.next != &end) {
+        struct conn *c = list_entry(l->dirty.next, struct conn, dirty);
+
+        list_del(&c->dirty);
+        conn_io_flush(c);
+    }
+    list_del(&end);
+}
+
+static void free_told(struct loop *l)
+{
+    struct conn *c;
+
+    while ((c = first(&l->told)))
+        conn_free(c);
+}
+
+static void turn(struct loop *l)
+{
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(l->epoll, events, EVENTS, timeout(l));
+    int i;
+
+    l->now = clock_mono_ms();
+    loop_run_mailbox(l);
+    for (i = 0; i < n; i++) {
+        struct conn *c = events[i].data.ptr;
+
+        if (c && c->state != CONN_DEAD)
+            conn_io_event(c, events[i].events);
+    }
+    run_timers(l);
+    tell_owners(l);
+    if (l->options.turn_end)
+        l->options.turn_end(l->options.ctx);
+    flush_dirty(l);
+    free_told(l);
+    atomic_store_explicit(&l->counters.queued_bytes, l->pool.queued, memory_order_relaxed);
+}
+
+static void end_all(struct loop *l)
+{
+    struct list *lists[] = {&l->idle, &l->closing, &l->draining};
+    struct conn *c;
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        while ((c = first(lists[i])))
+            conn_end(c);
+    }
+    tell_owners(l);
+    free_told(l);
+}
+
+static bool stopped(const struct loop *l)
+{
+    if (!l->stopping)
+        return false;
+    return l->now >= l->stop_due ||
+           (list_empty(&l->closing) && list_empty(&l->draining) && list_empty(&l->dead));
+}
+
+static void *loop_main(void *arg)
+{
+    struct loop *l = arg;
+
+    current = l;
+    while (!stopped(l))
+        turn(l);
+    end_all(l);
+    return NULL;
+}
+
+static void run_stop(struct message *m, void *receiver)
+{
+    struct loop *l = list_entry(m, struct loop, stop);
+    struct conn *c;
+
+    (void)receiver;
+    l->stopping = true;
+    l->stop_due = l->now + l->grace_ms;
+    while ((c = first(&l->idle)))
+        conn_close(c, WS_CLOSE_RESTART, "server is shutting down");
+}
+
+/* Signals are for the main thread. */
+static int start_thread(struct loop *l)
+{
+    sigset_t all, old;
+    char name[16];
+    int rc;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    rc = pthread_create(&l->thread, NULL, loop_main, l);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (rc) {
+        errno = rc;
+        return STATUS_IO;
+    }
+    snprintf(name, sizeof(name), "loop-%d", l->options.id);
+    pthread_setname_np(l->thread, name);
+    l->running = true;
+    return 0;
+}
+
+static int open_descriptors(struct loop *l)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
+
+    l->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (l->epoll < 0)
+        return STATUS_IO;
+    if (mailbox_init(&l->mailbox))
+        goto no_mailbox;
+    if (epoll_ctl(l->epoll, EPOLL_CTL_ADD, l->mailbox.fd, &e) == 0)
+        return 0;
+    mailbox_fini(&l->mailbox);
+no_mailbox:
+    close(l->epoll);
+    return STATUS_IO;
+}
+
+static void close_descriptors(struct loop *l)
+{
+    mailbox_fini(&l->mailbox);
+    close(l->epoll);
+}
+
+static void init_lists(struct loop *l)
+{
+    list_init(&l->idle);
+    list_init(&l->closing);
+    list_init(&l->draining);
+    list_init(&l->dead);
+    list_init(&l->told);
+    list_init(&l->dirty);
+}
+
+struct loop *loop_new(const struct loop_options *options)
+{
+    struct loop *l = mem_zalloc(sizeof(*l));
+    int err;
+
+    if (!l)
+        return NULL;
+    l->options = *options;
+    l->half_ms = options->heartbeat_ms > 1 ? options->heartbeat_ms / 2 : options->heartbeat_ms > 0;
+    l->stop.run = run_stop;
+    l->now = clock_mono_ms();
+    l->next_tick = l->now + TICK_MS;
+    init_lists(l);
+    outq_pool_init(&l->pool);
+    l->in = mem_alloc(LOOP_IN_SIZE);
+    l->out = mem_alloc(LOOP_OUT_SIZE);
+    errno = ENOMEM;
+    if (!l->in || !l->out || open_descriptors(l))
+        goto no_descriptors;
+    if (start_thread(l) == 0)
+        return l;
+    err = errno;
+    close_descriptors(l);
+    errno = err;
+no_descriptors:
+    err = errno;
+    mem_free(l->in);
+    mem_free(l->out);
+    mem_free(l);
+    errno = err;
+    return NULL;
+}
+
+void loop_stop(struct loop *l, int64_t grace_ms)
+{
+    struct loop *before = current;
+
+    if (!l->running)
+        return;
+    l->grace_ms = grace_ms;
+    loop_post(l, &l->stop);
+    pthread_join(l->thread, NULL);
+    l->running = false;
+    /* What crossed the end of the thread is run in its name. */
+    current = l;
+    loop_run_mailbox(l);
+    current = before;
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    assert(!l->running);
+    close_descriptors(l);
+    outq_pool_fini(&l->pool);
+    mem_free(l->in);
+    mem_free(l->out);
+    mem_free(l);
+}
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+void loop_stats(struct loop *l, struct loop_stats *out)
+{
+    const struct loop_counters *c = &l->counters;
+
+    *out = (struct loop_stats){
+        .accepted = get(&c->accepted),
+        .closed = get(&c->closed),
+        .messages_in = get(&c->messages_in),
+        .messages_out = get(&c->messages_out),
+        .bytes_in = get(&c->bytes_in),
+        .bytes_out = get(&c->bytes_out),
+        .slow_closed = get(&c->slow_closed),
+        .sends = get(&c->sends),
+        .connections = get(&c->connections),
+        .queued_bytes = get(&c->queued_bytes),
+        .unanswered = get(&c->unanswered),
+        .latency_total_us = (int64_t)get(&c->latency_total_us),
+        .latency_count = get(&c->latency_count),
+    };
+}

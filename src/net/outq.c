@@ -1,0 +1,350 @@
+#include "net/outq.h"
+#include "base/mem.h"
+#include "base/status.h"
+
+#include <assert.h>
+#include <string.h>
+
+/*
+ * A queue is a chain of blocks, a block is a row of records, a record is a header and its private
+ * bytes, padded to 8:
+ *
+ *     first                                   last
+ *     [next used |rec|private..|rec|private..] -> [next used |rec|private..|    free    ]
+ *                 ^ head (records before it are gone)
+ *
+ * A frame is one record, or two when its private part is too long for a block: that part becomes a
+ * body of its own.
+ */
+#define BLOCK_SIZE 1024
+#define INLINE_MAX 480 /* private bytes kept in a block */
+#define COPY_MAX 4096  /* bodies up to this are copied together rather than pointed to */
+
+struct record {
+    struct body *body; /* NULL: none */
+    uint32_t len;      /* private bytes behind this header */
+    uint32_t end;      /* the last record of its frame */
+    char data[];
+};
+
+struct outq_block {
+    struct outq_block *next;
+    uint32_t used;
+    _Alignas(8) char data[];
+};
+#define BLOCK_ROOM (BLOCK_SIZE - sizeof(struct outq_block))
+
+static size_t stride(size_t len)
+{
+    return (sizeof(struct record) + len + 7) & ~(size_t)7;
+}
+
+static struct record *record_at(struct outq_block *b, uint32_t at)
+{
+    return (struct record *)(b->data + at);
+}
+
+static size_t record_size(const struct record *r)
+{
+    return r->len + (r->body ? r->body->len : 0);
+}
+
+void outq_pool_init(struct outq_pool *pool)
+{
+    *pool = (struct outq_pool){0};
+}
+
+static void free_blocks(struct outq_pool *pool, size_t n)
+{
+    while (n-- && pool->free) {
+        struct outq_block *b = pool->free;
+
+        pool->free = b->next;
+        pool->free_count--;
+        mem_free(b);
+    }
+}
+
+void outq_pool_fini(struct outq_pool *pool)
+{
+    assert(pool->queued == 0);
+    free_blocks(pool, pool->free_count);
+}
+
+void outq_pool_trim(struct outq_pool *pool)
+{
+    free_blocks(pool, (pool->low + 1) / 2);
+    pool->low = pool->free_count;
+}
+
+static struct outq_block *take_block(struct outq_pool *pool)
+{
+    struct outq_block *b = pool->free;
+
+    if (!b)
+        return mem_alloc(BLOCK_SIZE);
+    pool->free = b->next;
+    if (--pool->free_count < pool->low)
+        pool->low = pool->free_count;
+    return b;
+}
+
+static void give_block(struct outq_pool *pool, struct outq_block *b)
+{
+    b->next = pool->free;
+    pool->free = b;
+    pool->free_count++;
+}
+
+void outq_init(struct outq *q)
+{
+    *q = (struct outq){0};
+}
+
+/* Makes room for n bytes in the last block. */
+static int make_room(struct outq *q, struct outq_pool *pool, size_t n)
+{
+    struct outq_block *b;
+
+    if (q->last && BLOCK_ROOM - q->last->used >= n)
+        return 0;
+    b = take_block(pool);
+    if (!b)
+        return STATUS_NOMEM;
+    b->next = NULL;
+    b->used = 0;
+    if (q->last)
+        q->last->next = b;
+    else
+        q->first = b;
+    q->last = b;
+    return 0;
+}
+
+/* Adds a record of len private bytes, to be filled in by the caller; there is room for it. */
+static struct record *append(
+    struct outq *q, struct outq_pool *pool, size_t len, struct body *body, bool end)
+{
+    struct record *r = record_at(q->last, q->last->used);
+
+    r->body = body;
+    r->len = (uint32_t)len;
+    r->end = end;
+    q->last->used += (uint32_t)stride(len);
+    q->bytes += record_size(r);
+    pool->queued += record_size(r);
+    return r;
+}
+
+static void join(char *to, const void *a, size_t alen, const void *b, size_t blen)
+{
+    if (alen)
+        memcpy(to, a, alen);
+    if (blen)
+        memcpy(to + alen, b, blen);
+}
+
+static int put_long(struct outq *q, struct outq_pool *pool, const void *head, size_t head_len,
+    const void *data, size_t data_len, struct body *body)
+{
+    struct body *copy;
+
+    if (head_len + data_len > UINT32_MAX)
+        return STATUS_NOMEM;
+    copy = body_new_empty(head_len + data_len);
+    if (!copy)
+        return STATUS_NOMEM;
+    if (make_room(q, pool, 2 * stride(0))) {
+        body_unref(copy);
+        return STATUS_NOMEM;
+    }
+    join(copy->data, head, head_len, data, data_len);
+    append(q, pool, 0, copy, !body);
+    if (body) {
+        body_ref(body);
+        append(q, pool, 0, body, true);
+    }
+    return 0;
+}
+
+int outq_put(struct outq *q, struct outq_pool *pool, const void *head, size_t head_len,
+    const void *data, size_t data_len, struct body *body)
+{
+    size_t len = head_len + data_len;
+    struct record *r;
+
+    if (len > INLINE_MAX)
+        return put_long(q, pool, head, head_len, data, data_len, body);
+    if (make_room(q, pool, stride(len)))
+        return STATUS_NOMEM;
+    if (body)
+        body_ref(body);
+    r = append(q, pool, len, body, true);
+    join(r->data, head, head_len, data, data_len);
+    return 0;
+}
+
+static void pop_block(struct outq *q, struct outq_pool *pool)
+{
+    struct outq_block *b = q->first;
+
+    q->first = b->next;
+    q->head = 0;
+    if (!q->first)
+        q->last = NULL;
+    give_block(pool, b);
+}
+
+/* The first record is gone. */
+static void pop(struct outq *q, struct outq_pool *pool)
+{
+    struct record *r = record_at(q->first, q->head);
+
+    q->begun = !r->end;
+    body_unref(r->body);
+    q->head += (uint32_t)stride(r->len);
+    if (q->head == q->first->used)
+        pop_block(q, pool);
+}
+
+void outq_consume(struct outq *q, struct outq_pool *pool, size_t n)
+{
+    assert(n <= q->bytes);
+    q->bytes -= n;
+    pool->queued -= n;
+    n += q->sent;
+    while (q->first) {
+        size_t size = record_size(record_at(q->first, q->head));
+
+        if (n < size)
+            break;
+        n -= size;
+        pop(q, pool);
+    }
+    q->sent = n;
+    if (n)
+        q->begun = true;
+}
+
+void outq_clear(struct outq *q, struct outq_pool *pool)
+{
+    outq_consume(q, pool, q->bytes);
+    assert(!q->first);
+    q->begun = false;
+}
+
+/* Unreferences the records of b from `at` on and takes them off. */
+static void cut_block(struct outq *q, struct outq_pool *pool, struct outq_block *b, uint32_t at)
+{
+    uint32_t i;
+
+    for (i = at; i < b->used; i += (uint32_t)stride(record_at(b, i)->len)) {
+        struct record *r = record_at(b, i);
+
+        q->bytes -= record_size(r);
+        pool->queued -= record_size(r);
+        body_unref(r->body);
+    }
+    b->used = at;
+}
+
+void outq_drop(struct outq *q, struct outq_pool *pool)
+{
+    struct outq_block *b = q->first, *rest;
+    uint32_t at = q->head;
+    bool end = false;
+
+    if (!q->begun) {
+        outq_clear(q, pool);
+        return;
+    }
+    while (!end) {
+        struct record *r;
+
+        if (at == b->used) {
+            b = b->next;
+            at = 0;
+        }
+        r = record_at(b, at);
+        end = r->end;
+        at += (uint32_t)stride(r->len);
+    }
+    cut_block(q, pool, b, at);
+    rest = b->next;
+    b->next = NULL;
+    q->last = b;
+    while (rest) {
+        b = rest;
+        rest = b->next;
+        cut_block(q, pool, b, 0);
+        give_block(pool, b);
+    }
+}
+
+/* Adds a piece by copying; false when the scratch is full before its end. */
+static bool gather_copy(struct outq_gather *g, const char *p, size_t n)
+{
+    size_t room = g->cap - g->used;
+    size_t take = n < room ? n : room;
+    char *to = g->scratch + g->used;
+    struct iovec *v = g->count ? &g->iov[g->count - 1] : NULL;
+
+    if (take == 0)
+        return n == 0;
+    if (!v || g->used == 0 || (char *)v->iov_base + v->iov_len != to) {
+        if (g->count == OUTQ_IOV)
+            return false;
+        v = &g->iov[g->count++];
+        v->iov_base = to;
+        v->iov_len = 0;
+    }
+    memcpy(to, p, take);
+    v->iov_len += take;
+    g->used += take;
+    g->total += take;
+    return take == n;
+}
+
+static bool gather_body(struct outq_gather *g, struct body *body, size_t skip)
+{
+    size_t n = body->len - skip;
+
+    if (n <= COPY_MAX)
+        return gather_copy(g, body->data + skip, n);
+    if (g->count == OUTQ_IOV)
+        return false;
+    g->iov[g->count++] = (struct iovec){body->data + skip, n};
+    g->total += n;
+    return true;
+}
+
+static bool gather_record(struct outq_gather *g, struct record *r, size_t skip)
+{
+    if (skip < r->len && !gather_copy(g, r->data + skip, r->len - skip))
+        return false;
+    if (!r->body)
+        return true;
+    return gather_body(g, r->body, skip > r->len ? skip - r->len : 0);
+}
+
+void outq_gather(const struct outq *q, struct outq_gather *g)
+{
+    struct outq_block *b = q->first;
+    uint32_t at = q->head;
+    size_t skip = q->sent;
+
+    g->used = g->total = 0;
+    g->count = 0;
+    while (b) {
+        struct record *r = record_at(b, at);
+
+        if (!gather_record(g, r, skip))
+            return;
+        skip = 0;
+        at += (uint32_t)stride(r->len);
+        if (at == b->used) {
+            b = b->next;
+            at = 0;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+#ifndef ROWTAP_NET_PRIVATE_H
+#define ROWTAP_NET_PRIVATE_H
+
+#include "net/loop.h"
+#include "net/outq.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+/*
+ * What the files of this folder share about connections and loops. Everything but the mailbox and
+ * the counters belongs to the loop's thread.
+ *
+ *              conn_close                 peer's Close
+ *     OPEN -------------------> CLOSING ---------------+
+ *       |                                              v        all sent, SHUT_WR
+ *       +------------------------------------------> FINISHING -------------------> DRAINING
+ *         peer's Close (answered), protocol failure
+ *
+ * From every state to DEAD when the socket fails, its end is reached or the state has lasted too
+ * long.
+ */
+enum conn_state {
+    CONN_OPEN,
+    CONN_CLOSING,   /* our Close is queued; the peer's is awaited, nothing else matters */
+    CONN_FINISHING, /* the queue is still sent; input is thrown away */
+    CONN_DRAINING, /* our side is shut; input is thrown away up to its end, so that no reset is sent
+                    */
+    CONN_DEAD,     /* the socket is closed; freed at the end of the turn that told the owner */
+};
+
+struct conn {
+    struct list timer; /* in one of the loop's lists: idle, closing, draining, dead, told */
+    struct list dirty; /* in the loop's dirty list, or alone */
+    int64_t due;       /* ms; when the timer list wants it */
+    struct loop *loop;
+    const struct conn_ops *ops;
+    void *owner;
+    uint64_t id;
+    struct outq out;
+    struct ws_parser parser;
+    struct body *late_pong; /* the answer to the latest of too many pings */
+    int64_t ping_ns;        /* when the last ping was queued, and its payload */
+    int64_t ping_ms;        /* when the queue last moved with that ping still in it */
+    size_t ping_ahead;      /* bytes to send up to the end of that ping */
+    int64_t latency_us;
+    int fd;
+    uint32_t events; /* what epoll watches */
+    uint16_t code;   /* to report; 0: none was seen or sent */
+    uint8_t state;
+    uint8_t pongs;   /* queued since the queue was last empty */
+    bool blocked;    /* the socket took less than it was given */
+    bool eof;        /* the peer will send no more */
+    bool half;       /* between two pings */
+    bool unanswered; /* nothing has arrived since the last ping */
+    bool late;       /* and that for half a heartbeat; counted */
+};
+
+/* Written by the loop's thread alone, read by any: see loop_count. */
+struct loop_counters {
+    _Atomic uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed;
+    _Atomic uint64_t sends, connections, queued_bytes, unanswered, latency_total_us, latency_count;
+};
+
+struct loop {
+    struct loop_options options;
+    struct mailbox mailbox;
+    struct message stop;
+    struct loop_counters counters;
+    pthread_t thread;
+    bool running; /* the thread is to be joined */
+    int epoll;
+    bool stopping;
+    int64_t grace_ms;
+    int64_t stop_due;
+    int64_t half_ms; /* half a heartbeat */
+    int64_t now;     /* ms, at the start of the turn */
+    int64_t next_tick;
+    struct list idle, closing, draining; /* every living connection is in one, ordered by due */
+    struct list dead;                    /* to be told to the owners */
+    struct list told;                    /* to be freed */
+    struct list dirty;                   /* something to send */
+    struct outq_pool pool;
+    char *in;  /* what was just received */
+    char *out; /* what is being sent */
+};
+
+#define LOOP_IN_SIZE 65536
+#define LOOP_OUT_SIZE (256 * 1024)
+
+/* One writer, so no locked instruction is needed. */
+static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    uint64_t v = atomic_load_explicit(counter, memory_order_relaxed);
+
+    atomic_store_explicit(counter, v + n, memory_order_relaxed);
+}
+
+/* Runs all messages that have been posted so far. */
+void loop_run_mailbox(struct loop *l);
+
+/* Registers the socket and queues hello. NULL: no memory, or epoll refused; fd is still the
+ * caller's. */
+struct conn *conn_new(
+    struct loop *l, int fd, const struct conn_ops *ops, const void *hello, size_t hello_len);
+void conn_free(struct conn *c);
+/* Closes the socket now. The owner is told later in the turn, or in the next. */
+void conn_end(struct conn *c);
+/* Sends a Close frame, unless one was sent, and ends without waiting for the peer's. */
+void conn_fail(struct conn *c, int code, const char *reason);
+void conn_finish(struct conn *c, int code); /* answers the peer's Close */
+/* Queues a control frame, whatever the bound. STATUS_NOMEM. */
+int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, size_t len);
+void conn_touch(struct conn *c); /* it has something to send, or is to be looked at */
+
+void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
+void conn_io_flush(struct conn *c);                  /* sends what the socket takes */
+
+void heartbeat_start(struct conn *c);
+void heartbeat_due(struct conn *c);
+void heartbeat_arrived(struct conn *c); /* some bytes came */
+void heartbeat_sent(struct conn *c, size_t n);
+void heartbeat_pong(struct conn *c, const char *data, size_t len);
+void heartbeat_stop(struct conn *c); /* takes it out of the counters */
+
+#endif

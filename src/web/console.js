@@ -1,0 +1,489 @@
+/*
+ * The page at /: tables, a live feed of changes, and a box to run SQL in. Whatever comes from the
+ * server is put into the page as text nodes only.
+ */
+import {connect} from './rowtap.js';
+
+const MAX_CHANGES = 500; /* kept in the page */
+const MAX_ROWS = 200;    /* of a result, shown */
+const MAX_TEXT = 80;     /* characters of a value in the feed */
+const EVENTS = ['INSERT', 'UPDATE', 'DELETE'];
+
+const $ = (id) => document.getElementById(id);
+const el = (tag, properties, ...children) => {
+    const element = Object.assign(document.createElement(tag), properties);
+    element.append(...children);
+    return element;
+};
+const plural = (n, noun) => `${n.toLocaleString()} ${noun}${Number(n) === 1 ? '' : 's'}`;
+
+const client = connect();
+const tables = new Map();
+
+/* Values */
+
+function blobText(bytes) {
+    const hex = Array.from(bytes.subarray(0, 16), (b) => b.toString(16).padStart(2, '0')).join('');
+    return bytes.length > 16 ? `x'${hex}…' (${plural(bytes.length, 'byte')})` : `x'${hex}'`;
+}
+
+function valueText(value) {
+    if (value === null || value === undefined) return 'NULL';
+    if (value instanceof Uint8Array) return blobText(value);
+    return value === '' ? "''" : String(value);
+}
+
+function valueNode(value, tag = 'span', max = MAX_TEXT) {
+    const text = valueText(value);
+    const node = el(tag, {}, text.length > max ? `${text.slice(0, max)}…` : text);
+    if (value === null) node.classList.add('null');
+    return node;
+}
+
+function same(a, b) {
+    const blobs = a instanceof Uint8Array && b instanceof Uint8Array;
+    return a === b || (blobs && a.length === b.length && a.every((byte, i) => byte === b[i]));
+}
+
+const changedColumns = ({data, old}) => Object.keys(data).filter((c) => !Object.hasOwn(old, c) || !same(data[c], old[c]));
+
+/* One change, as a row of the feed that opens to the whole row */
+
+function timeNode(timestamp) {
+    const date = new Date(timestamp);
+    const pad = (n, width = 2) => String(n).padStart(width, '0');
+    const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => pad(n)).join(':');
+    return el('time', {dateTime: date.toISOString(), title: date.toLocaleString()},
+        `${clock}.${pad(date.getMilliseconds(), 3)}`);
+}
+
+function plainValue(column, value, className = 'value') {
+    return el('span', {className}, el('b', {}, `${column} `), valueNode(value));
+}
+
+function changedValue(column, before, after) {
+    return el('span', {className: 'value changed'}, el('b', {}, `${column} `), valueNode(before, 'del'), ' → ',
+        valueNode(after, 'ins'));
+}
+
+function rowValues(change) {
+    const {event, data, old, key, transition} = change;
+    const rest = Object.keys(data).filter((c) => !Object.hasOwn(key ?? {}, c));
+    if (event !== 'UPDATE' || !old) return rest.map((c) => plainValue(c, data[c]));
+    const changed = changedColumns(change);
+    const nodes = changed.map((c) => changedValue(c, old[c], data[c]));
+    if (transition) nodes.unshift(el('span', {className: 'value rest'}, `${transition}s the filter`));
+    return nodes.concat(rest.filter((c) => !changed.includes(c)).map((c) => plainValue(c, data[c], 'value rest')));
+}
+
+function wholeRow(change) {
+    const {event, data, old} = change;
+    const compare = event === 'UPDATE' && old;
+    const changed = compare ? changedColumns(change) : [];
+    const head = ['Column', ...(compare ? ['Before', 'After'] : ['Value'])];
+    const cell = (value) => valueNode(value, 'td', 4000);
+    const lines = Object.keys(data).map((c) => el('tr', {className: changed.includes(c) ? 'changed' : ''},
+        el('th', {scope: 'row'}, c), ...(compare ? [cell(old[c])] : []), cell(data[c])));
+    return el('div', {className: 'whole'},
+        el('p', {className: 'muted'}, `seq ${change.seq}, transaction ${change.tx}`),
+        el('table', {}, el('thead', {}, el('tr', {}, ...head.map((h) => el('th', {scope: 'col'}, h)))),
+            el('tbody', {}, ...lines)));
+}
+
+function feedRow(message, kind, label, table, key, values, whole) {
+    const summary = el('summary', {tabIndex: -1}, timeNode(message.timestamp),
+        el('span', {className: `badge ${kind}`}, label), el('span', {className: 'table', title: table}, table),
+        el('span', {className: 'key', title: key}, key),
+        el('span', {className: 'values'}, ...values.flatMap((v) => [v, ' '])));
+    const details = el('details', {className: kind === 'DELETE' ? 'DELETED' : ''}, summary);
+    details.addEventListener('toggle', () => {
+        if (details.open && details.children.length === 1) details.append(whole());
+    });
+    return el('li', {className: 'fresh'}, details);
+}
+
+function changeRow(change) {
+    const key = Object.values(change.key ?? {}).map(valueText).join(', ');
+    return feedRow(change, change.event, change.event, change.table, key, rowValues(change), () => wholeRow(change));
+}
+
+const columnText = (c) => [c.name, c.type].filter(Boolean).join(' ');
+
+function schemaRow(message) {
+    const {tableName, changes} = message.data;
+    const label = {'table:created': 'CREATE', 'table:altered': 'ALTER', 'table:dropped': 'DROP'}[message.type];
+    const values = (changes?.renamed ?? []).map(({from, to}) => changedValue('column', from, to));
+    if (changes?.renamedFrom) values.unshift(changedValue('table', changes.renamedFrom, tableName));
+    if (!values.length && label !== 'DROP') {
+        values.push(...(changes?.columns ?? []).map((c) => plainValue(c.name, c.type)));
+    }
+    const whole = () => el('div', {className: 'whole mono'}, (changes?.columns ?? []).map(columnText).join(', '));
+    return feedRow(message, 'SCHEMA', label, tableName, '', values, whole);
+}
+
+function noticeRow({text, warning}) {
+    return el('li', {className: warning ? 'notice warning' : 'notice'}, text);
+}
+
+/* The feed: what arrives is drawn once per frame, newest first */
+
+const feed = $('feed');
+let pending = [];
+let pendingChanges = 0;
+let frame = 0;
+let paused = false;
+let secondCount = 0;
+let unannounced = 0;
+
+function draw() {
+    frame = 0;
+    if (paused) return;
+    const items = pending.slice(-MAX_CHANGES);
+    pending = [];
+    pendingChanges = 0;
+    feed.prepend(...items.map(({make, item}) => make(item)).reverse());
+    while (feed.children.length > MAX_CHANGES) {
+        if (feed.lastChild.contains(document.activeElement)) feed.focus();
+        feed.lastChild.remove();
+    }
+}
+
+function showPause() {
+    const waiting = pendingChanges ? ` (${pendingChanges.toLocaleString()})` : '';
+    $('pause').textContent = paused ? `Resume${waiting}` : 'Pause';
+    $('pause').setAttribute('aria-pressed', paused);
+}
+
+function add(make, item) {
+    pending.push({make, item});
+    if (pending.length > 2 * MAX_CHANGES) pending = pending.slice(-MAX_CHANGES);
+    if (make !== noticeRow) {
+        pendingChanges++;
+        secondCount++;
+        unannounced++;
+    }
+    if (!paused && !frame) frame = requestAnimationFrame(draw);
+}
+
+function notice(text, warning = false) {
+    add(noticeRow, {text, warning});
+}
+
+$('pause').addEventListener('click', () => {
+    paused = !paused;
+    if (!paused) draw();
+    showPause();
+});
+
+$('clear').addEventListener('click', () => {
+    pending = [];
+    pendingChanges = 0;
+    feed.replaceChildren();
+    showPause();
+});
+
+feed.addEventListener('keydown', (event) => {
+    const rows = [...feed.querySelectorAll('summary')];
+    const at = rows.indexOf(document.activeElement);
+    const to = {ArrowDown: at + 1, ArrowUp: Math.max(at - 1, 0), Home: 0, End: rows.length - 1}[event.key];
+    if (to === undefined || !rows[to]) return;
+    event.preventDefault();
+    rows[to].focus();
+});
+
+/* What is watched: a new choice replaces the old one only when the server has accepted it */
+
+let current = null;
+let wanted = null;
+let typing = 0;
+
+function chosenEvents() {
+    return [...document.querySelectorAll('input[name="event"]:checked')].map((box) => box.value);
+}
+
+function showFilterError(text) {
+    $('filter-error').textContent = text;
+    $('filter').setAttribute('aria-invalid', text !== '');
+}
+
+function describe(table, filter, events) {
+    const what = table === '*' ? 'all tables' : table;
+    const kinds = events.length === EVENTS.length ? '' : `, ${events.join(' and ')} only`;
+    return `Watching ${what}${filter && ` where ${filter}`}${kinds}`;
+}
+
+function accepted(subscription, description) {
+    if (subscription !== wanted) return;
+    if (current) {
+        current.unsubscribe();
+        notice(description);
+    }
+    current = subscription;
+    wanted = null;
+    showFilterError('');
+}
+
+function refused(subscription, error) {
+    if (subscription === wanted) wanted = null;
+    else if (subscription === current) notice(`No longer watching: ${error.message}`, true);
+    else return;
+    if (subscription === current && subscription.closed) current = null;
+    showFilterError(error.message);
+}
+
+function watch() {
+    clearTimeout(typing);
+    const table = $('table').value;
+    const filter = $('filter').value.trim();
+    const events = EVENTS.filter((e) => chosenEvents().includes(e));
+    for (const node of document.querySelectorAll('#tables details')) {
+        node.toggleAttribute('data-watched', node.dataset.name === table);
+    }
+    wanted?.unsubscribe();
+    wanted = null;
+    if (!events.length) {
+        current?.unsubscribe();
+        current = null;
+        showFilterError('');
+        return;
+    }
+    const subscription = client.subscribe(table, {
+        filter: filter || undefined,
+        events: events.length < EVENTS.length ? events : undefined,
+        onChange: (change) => { if (subscription === current) add(changeRow, change); },
+        onError: (error) => refused(subscription, error),
+        onResync: ({reason}) => {
+            if (subscription === current) notice(`${lossText(reason)}: changes in between are not shown`, true);
+        },
+    });
+    wanted = subscription;
+    subscription.ready.then(() => accepted(subscription, describe(table, filter, events)), () => {});
+}
+
+function lossText(reason) {
+    return {
+        reconnected: 'The connection was lost and came back',
+        slow_consumer: 'This page was too slow for the stream',
+        rowids_renumbered: 'VACUUM renumbered rowids',
+    }[reason] ?? `The stream was interrupted (${reason})`;
+}
+
+$('watch').addEventListener('submit', (event) => {
+    event.preventDefault();
+    watch();
+});
+$('filter').addEventListener('input', () => {
+    clearTimeout(typing);
+    typing = setTimeout(watch, 400);
+});
+$('table').addEventListener('change', watch);
+for (const box of document.querySelectorAll('input[name="event"]')) {
+    box.addEventListener('change', () => { if (box.value !== 'SCHEMA') watch(); });
+}
+
+function schemaChanged(message) {
+    if (!message.type.startsWith('table:')) return;
+    loadTables();
+    const {tableName, changes} = message.data;
+    const table = $('table').value;
+    const concerned = table === '*' || table === tableName || table === changes?.renamedFrom;
+    if (concerned && chosenEvents().includes('SCHEMA')) add(schemaRow, message);
+}
+
+/* Tables */
+
+const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
+
+function columnNodes(column) {
+    const {type, primaryKey, notNull, generated} = column;
+    const marks = [type, primaryKey && 'key', notNull && 'not null', generated && 'generated'];
+    return [el('dt', {className: 'mono'}, column.name), el('dd', {className: 'mono'}, marks.filter(Boolean).join(' '))];
+}
+
+function tableNode(table, open) {
+    const columns = el('dl', {}, ...table.columns.flatMap(columnNodes));
+    const watchIt = el('button', {type: 'button', onclick: () => {
+        $('table').value = table.name;
+        $('filter').value = '';
+        watch();
+    }}, 'Watch');
+    const browse = el('button', {type: 'button', onclick: () => {
+        $('sql').value = `SELECT * FROM ${quoted(table.name)} LIMIT 100`;
+        run();
+    }}, 'Browse');
+    const details = el('details', {open}, el('summary', {}, table.name), columns,
+        el('p', {className: 'actions'}, watchIt, browse));
+    details.dataset.name = table.name;
+    details.toggleAttribute('data-watched', $('table').value === table.name);
+    return el('li', {}, details);
+}
+
+function showTables() {
+    const open = new Set([...document.querySelectorAll('#tables details[open]')].map((d) => d.dataset.name));
+    const select = $('table');
+    const chosen = select.value;
+    $('tables').replaceChildren(...[...tables.values()].map((t) => tableNode(t, open.has(t.name))));
+    $('tables-empty').hidden = tables.size > 0;
+    $('table-count').textContent = tables.size || '';
+    const gone = chosen !== '*' && !tables.has(chosen) ? [el('option', {value: chosen}, `${chosen} (gone)`)] : [];
+    select.replaceChildren(el('option', {value: '*'}, 'all tables'),
+        ...[...tables.keys()].map((name) => el('option', {value: name}, name)), ...gone);
+    select.value = chosen;
+}
+
+let loading = false;
+let loadAgain = false;
+
+async function loadTables() {
+    loadAgain = true;
+    if (loading) return;
+    loading = true;
+    while (loadAgain) {
+        loadAgain = false;
+        try {
+            const answer = await client.fetch('api/tables');
+            tables.clear();
+            for (const table of answer.tables ?? answer) tables.set(table.name, table);
+            showTables();
+        } catch (error) {
+            notice(`The list of tables could not be read: ${error.message}`, true);
+        }
+    }
+    loading = false;
+}
+
+/* SQL */
+
+const isNumber = (value) => typeof value === 'number' || typeof value === 'bigint';
+
+function resultTable({columns, rows}) {
+    const shown = rows.slice(0, MAX_ROWS);
+    const numeric = columns.map((_, i) => {
+        const values = shown.map((row) => row[i]).filter((value) => value !== null);
+        return values.length > 0 && values.every(isNumber);
+    });
+    const cell = (value, i) => {
+        const node = valueNode(value, 'td', 2000);
+        if (numeric[i]) node.classList.add('number');
+        return node;
+    };
+    const head = columns.map((c, i) => el('th', {scope: 'col', className: numeric[i] ? 'number' : ''}, c));
+    return el('table', {}, el('thead', {}, el('tr', {}, ...head)),
+        el('tbody', {}, ...shown.map((row) => el('tr', {}, ...row.map(cell)))));
+}
+
+function showResult(result) {
+    const {columns = [], rows = [], changes = 0, durationMs, seq} = result;
+    const count = columns.length ? plural(rows.length, 'row') : `${plural(changes, 'row')} changed`;
+    const parts = [count];
+    if (rows.length > MAX_ROWS) parts.push(`the first ${MAX_ROWS} shown`);
+    if (durationMs !== undefined) parts.push(`${durationMs.toFixed(1)} ms`);
+    if (seq !== undefined) parts.push(`seq ${seq}`);
+    $('sql-status').textContent = parts.join(' · ');
+    $('rows').hidden = columns.length === 0;
+    $('rows').replaceChildren(...(columns.length ? [resultTable(result)] : []));
+}
+
+/* SQLite counts bytes. */
+function errorPlace(sql, offset) {
+    if (typeof offset !== 'number' || offset < 0) return '';
+    const before = new TextDecoder().decode(new TextEncoder().encode(sql).subarray(0, offset));
+    const line = sql.split('\n')[before.split('\n').length - 1];
+    const column = before.length - before.lastIndexOf('\n') - 1;
+    const from = Math.max(0, column - 50);
+    return `\n\n${line.slice(from, column + 50)}\n${' '.repeat(column - from)}^`;
+}
+
+function showSqlError(sql, error) {
+    $('sql-status').textContent = error.code === 'SQL_ERROR' ? 'The statement failed.' : 'The request failed.';
+    $('rows').hidden = true;
+    $('sql-error').hidden = false;
+    $('sql-error').textContent = error.message + errorPlace(sql, error.offset);
+}
+
+async function run() {
+    const sql = $('sql').value;
+    if (!sql.trim() || $('run').disabled) return;
+    $('run').disabled = true;
+    $('sql-error').hidden = true;
+    $('sql-status').textContent = 'Running…';
+    try {
+        showResult(await client.sql(sql));
+    } catch (error) {
+        showSqlError(sql, error);
+    }
+    $('run').disabled = false;
+}
+
+$('sql-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    run();
+});
+$('sql').addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    run();
+});
+document.addEventListener('keydown', (event) => {
+    if (event.key !== '/' || event.target.closest('input, textarea, select')) return;
+    event.preventDefault();
+    $('filter').focus();
+});
+
+/* Header */
+
+function showState(state, text) {
+    $('state').dataset.state = state;
+    $('state').textContent = text;
+}
+
+let shownSeq = null;
+
+function showSeq(seq) {
+    if (seq === null || seq < shownSeq) return;
+    shownSeq = seq;
+    $('seq').textContent = seq.toLocaleString();
+}
+
+async function loadHealth() {
+    if (document.hidden || client.state !== 'open') return;
+    try {
+        const {connectedClients, database} = await client.fetch('health');
+        $('clients').textContent = connectedClients.toLocaleString();
+        $('database').textContent = $('database').title = database.path;
+        document.title = `${database.path.split('/').at(-1)} – rowtap`;
+        showSeq(database.seq);
+        showState('open', 'Connected');
+    } catch {
+        if (client.state === 'open') showState('closed', 'The database cannot be read');
+    }
+}
+
+client.on('open', ({seq}) => {
+    shownSeq = null;
+    showSeq(seq);
+    showState('open', 'Connected');
+    loadTables();
+    loadHealth();
+});
+client.on('close', () => {
+    showState('waiting', 'Disconnected, trying again');
+    $('clients').textContent = '–';
+});
+
+setInterval(() => {
+    $('rate').textContent = secondCount.toLocaleString();
+    secondCount = 0;
+    showSeq(client.seq);
+    if (paused) showPause();
+}, 1000);
+setInterval(() => {
+    if (unannounced && !paused) $('announce').textContent = plural(unannounced, 'new change');
+    unannounced = 0;
+}, 5000);
+setInterval(loadHealth, 5000);
+document.addEventListener('visibilitychange', loadHealth);
+
+if (matchMedia('(max-width: 760px)').matches) $('schema').open = false;
+client.channel('tables', {onChange: schemaChanged, onResync: loadTables});
+watch();

@@ -1,0 +1,525 @@
+/**
+ * Client of a rowtap server: subscribe to the changes of SQLite tables and run SQL. For browsers and
+ * Node (before version 22 pass the WebSocket class of the npm package `ws`). No dependencies.
+ *
+ *     import {connect} from 'http://127.0.0.1:8080/rowtap.js';
+ *     const client = connect();
+ *     client.subscribe('users', {filter: 'age >= 18', onChange: (c) => console.log(c.event, c.data)});
+ *     for await (const change of client.subscribe('orders')) console.log(change.key);
+ *     const {rows} = await client.sql('SELECT * FROM users WHERE id = ?', [7]);
+ *
+ * INTEGERs past 2^53 are BigInts, BLOBs are Uint8Arrays, both ways.
+ *
+ * @typedef {object} Change One INSERT, UPDATE or DELETE; they come in commit order.
+ * @property {'INSERT'|'UPDATE'|'DELETE'} event
+ * @property {string} table
+ * @property {object} key the primary key, or {rowid}; `oldKey` is there when an UPDATE changed it
+ * @property {object} data the new row; for DELETE the old one
+ * @property {object} [old] the old row of an UPDATE or DELETE
+ * @property {'enter'|'leave'} [transition] an UPDATE after which the filter matches, or no longer does
+ * @property {number} seq rises by one per change over the whole database; `tx` per transaction
+ * @property {number} timestamp wall clock at the commit, in milliseconds
+ *
+ * @typedef {object} Resync Changes may be missing: read the data again if you keep a copy.
+ * @property {string} reason 'reconnected', or the server's, such as 'slow_consumer'
+ * @property {number} [lastSeq] what follows this change, up to `seq`, may be missing
+ */
+
+/* No text of another client can contain this: it is made here and never sent. */
+const BIG = `big-${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}:`;
+
+/** Writes integers that a Number cannot hold as marked strings, which `revive` turns into BigInts. */
+function markBigIntegers(text) {
+    const token = /"|-?\d[\d.eE+-]*/g;
+    let out = '';
+    let from = 0;
+    for (let m = token.exec(text); m; m = token.exec(text)) {
+        if (m[0] === '"') {
+            let end = m.index;
+            let slashes;
+            do {
+                end = text.indexOf('"', end + 1);
+                if (end < 0) return text;
+                for (slashes = 0; text[end - 1 - slashes] === '\\';) slashes++;
+            } while (slashes % 2);
+            token.lastIndex = end + 1;
+        } else if (/^-?\d{16,}$/.test(m[0]) && !Number.isSafeInteger(Number(m[0]))) {
+            out += `${text.slice(from, m.index)}"${BIG}${m[0]}"`;
+            from = token.lastIndex;
+        }
+    }
+    return out + text.slice(from);
+}
+
+function revive(name, value) {
+    if (typeof value === 'string' && value.startsWith(BIG)) return BigInt(value.slice(BIG.length));
+    const base64 = value?.$base64;
+    if (typeof base64 !== 'string' || Object.keys(value).length !== 1) return value;
+    try {
+        return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+    } catch {
+        return value;
+    }
+}
+
+/** JSON.parse for the server's JSON: big integers become BigInts, `{"$base64"}` a Uint8Array. */
+export function parse(text) {
+    return /\d{16}|\$base64/.test(text) ? JSON.parse(markBigIntegers(text), revive) : JSON.parse(text);
+}
+
+function base64Of(bytes) {
+    let text = '';
+    for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+    return btoa(text);
+}
+
+/** JSON.stringify for the server: takes BigInts, Uint8Arrays (any view or ArrayBuffer) and infinities. */
+export function stringify(value) {
+    if (typeof value === 'bigint') return String(value);
+    if (value === Infinity || value === -Infinity) return value > 0 ? '9e999' : '-9e999';
+    if (value instanceof ArrayBuffer) return stringify(new Uint8Array(value));
+    if (ArrayBuffer.isView(value)) {
+        return `{"$base64":"${base64Of(new Uint8Array(value.buffer, value.byteOffset, value.byteLength))}"}`;
+    }
+    if (Array.isArray(value)) return `[${value.map(stringify).join(',')}]`;
+    if (value === null || typeof value !== 'object' || typeof value.toJSON === 'function') {
+        return JSON.stringify(value) ?? 'null';
+    }
+    const members = Object.entries(value).filter(([, v]) => v !== undefined && typeof v !== 'function');
+    return `{${members.map(([k, v]) => `${JSON.stringify(k)}:${stringify(v)}`).join(',')}}`;
+}
+
+/** An error that the server reported, or the end of the connection (`code` is then 'DISCONNECTED'). */
+export class RowtapError extends Error {
+    /** @param {{code?: string, message?: string}} detail its other members are copied, such as `offset` */
+    constructor(detail) {
+        super(detail?.message ?? 'the server gave no reason');
+        this.name = 'RowtapError';
+        this.code = 'UNKNOWN';
+        for (const [k, v] of Object.entries(detail ?? {})) if (k !== 'message') this[k] = v;
+    }
+}
+
+/** Runs user code; what it throws is reported as uncaught and stops nothing here. */
+function call(fn, ...args) {
+    try {
+        fn?.(...args);
+    } catch (error) {
+        queueMicrotask(() => { throw error; });
+    }
+}
+
+/**
+ * What `client.subscribe` and `client.channel` return. Without `onChange`, what arrives waits here for
+ * one `for await` loop (at most `maxQueue` items); leaving that loop unsubscribes.
+ */
+class Subscription {
+    constructor(client, request, options) {
+        this._client = client;
+        this._request = request;
+        this._options = options;
+        this._waiting = [];
+        this._wake = () => {};
+        this._iterated = false;
+        /** The server's name for it on this connection ("s1"), or null. */
+        this.id = null;
+        /** The last change it saw or can know of, in the numbering of `epoch`: where to resume. */
+        this.seq = null;
+        this.epoch = null;
+        this.closed = false;
+        /** Settles when the server first answered: from then on no commit is missed. */
+        this.ready = new Promise((resolve, reject) => Object.assign(this, {_resolve: resolve, _reject: reject}));
+        this.ready.catch(() => {});
+    }
+
+    /** Ends it; nothing is delivered afterwards. */
+    unsubscribe() {
+        if (this.closed) return;
+        this._client._forget(this);
+        this._end(null);
+    }
+
+    async *[Symbol.asyncIterator]() {
+        if (this._options.onChange || this._iterated) throw new TypeError('iterate once, and without onChange');
+        this._iterated = true;
+        try {
+            while (this._waiting.length || !this.closed) {
+                if (this._waiting.length) yield this._waiting.shift();
+                else await new Promise((resolve) => { this._wake = resolve; });
+            }
+            if (this._error) throw this._error;
+        } finally {
+            this.unsubscribe();
+        }
+    }
+
+    _deliver(item, seq) {
+        if (this.closed) return;
+        if (seq !== undefined) this.seq = seq;
+        if (this._options.onChange) {
+            call(this._options.onChange, item);
+        } else if (this._waiting.length < (this._options.maxQueue ?? 10000)) {
+            this._waiting.push(item);
+            this._wake();
+        } else {
+            this._client._forget(this);
+            this._end(new RowtapError({code: 'LIMIT_EXCEEDED', message:
+                `${this._waiting.length} changes wait unread: iterate faster, raise maxQueue or use onChange`}));
+        }
+    }
+
+    _subscribed(data) {
+        this.id = data?.subscription ?? null;
+        const again = this.epoch !== null;
+        const missed = again && (!this.id || this.epoch !== this._client.epoch || this.seq !== data.seq);
+        const resync = {reason: 'reconnected', lastSeq: this.seq, seq: data?.seq};
+        this.seq = data?.seq ?? this._client.seq;
+        this.epoch = this._client.epoch;
+        if (missed) call(this._options.onResync, resync);
+        this._resolve(this);
+        return missed;
+    }
+
+    _end(error) {
+        this.closed = true;
+        this._error = error;
+        if (error && this._options.onError) call(this._options.onError, error);
+        else if (error && !this._iterated) this._client._emit('error', error);
+        this._reject(error ?? new RowtapError({code: 'UNSUBSCRIBED', message: 'unsubscribed'}));
+        this._wake();
+    }
+}
+
+class Client {
+    constructor(url, options) {
+        const here = import.meta.url.startsWith('http') ? import.meta.url : 'http://127.0.0.1:8080';
+        const socketUrl = new URL(url ?? new URL('ws', here), globalThis.location?.href);
+        socketUrl.protocol = socketUrl.protocol.replace('http', 'ws');
+        if (socketUrl.pathname === '/') socketUrl.pathname = '/ws';
+        /** The WebSocket's address. */
+        this.url = socketUrl.href;
+        this._base = new URL('.', this.url.replace(/^ws/, 'http')).href;
+        this._WebSocket = options.WebSocket ?? globalThis.WebSocket;
+        if (!this._WebSocket) throw new TypeError('no WebSocket here: pass {WebSocket} from the npm package "ws"');
+        this._currentToken = typeof options.token === 'function' ? options.token : () => options.token;
+        this._backoff = options.reconnect === false ? null : {min: 500, max: 30000, ...options.reconnect};
+        this._listeners = new Map();
+        this._subscriptions = new Set();
+        this._byId = new Map();
+        this._requests = new Map();
+        this._requestCount = 0;
+        this._attempts = 0;
+        /** @type {'connecting'|'open'|'waiting'|'closed'} */
+        this.state = 'connecting';
+        /** The last change seen on this connection or told at its start, and the numbering it belongs to. */
+        this.seq = null;
+        this.epoch = null;
+        this.connectionId = null;
+        this._connect();
+    }
+
+    /**
+     * Listens: 'open' (the acknowledgement's data), 'close' ({code, reason, retryIn}; retryIn in ms or
+     * null), 'reconnected' ({seq, epoch, mayHaveMissed}), 'resync', 'error' (RowtapError that belongs to
+     * no call), 'notification' (each message on channel notifications), 'message' (every message).
+     * @returns {() => void} stops listening
+     */
+    on(event, listener) {
+        if (!this._listeners.has(event)) this._listeners.set(event, new Set());
+        this._listeners.get(event).add(listener);
+        return () => this._listeners.get(event).delete(listener);
+    }
+
+    /**
+     * Subscribes to a table's changes, or to all tables' ('*'). It survives reconnects; when changes in
+     * between may be missing, `onResync` is called.
+     * @param {string} table
+     * @param {object} [options]
+     * @param {string|string[]} [options.filter] "age >= 18"; a list is an AND
+     * @param {string[]} [options.events] of INSERT, UPDATE, DELETE
+     * @param {string[]} [options.columns] what to send of each row
+     * @param {boolean} [options.batch] one array per transaction instead of single changes
+     * @param {boolean} [options.self] false: without what this connection writes
+     * @param {number} [options.maxQueue] changes waiting for `for await`; 10,000
+     * @param {(change: Change|Change[]) => void} [options.onChange]
+     * @param {(error: RowtapError) => void} [options.onError] it did not come about, or has ended
+     * @param {(info: Resync) => void} [options.onResync]
+     * @returns {Subscription}
+     */
+    subscribe(table, options = {}) {
+        const {filter, events, columns, batch, self} = options;
+        return this._add({table, filter, events, columns, batch, self}, options);
+    }
+
+    /**
+     * Receives a channel's messages, whole: DDL is on 'tables'.
+     * @param {string} channel
+     * @param {object} [options] onChange (the message), onError, onResync and maxQueue as above
+     * @returns {Subscription}
+     */
+    channel(channel, options = {}) {
+        return this._add({channel}, options);
+    }
+
+    /** @returns {Promise<number>} the round trip in milliseconds */
+    ping() {
+        const start = performance.now();
+        return this._ask({type: 'ping', sentAt: Date.now()}).then(() => performance.now() - start);
+    }
+
+    /**
+     * Runs SQL (a statement, or a script).
+     * @param {string} sql
+     * @param {Array|object} [params] for ?, or by name
+     * @returns {Promise<{columns: string[], rows: Array[], changes: number, seq: number, durationMs: number}>}
+     * @throws {RowtapError} with code, status, and for SQL errors sqliteCode and offset (bytes)
+     */
+    sql(sql, params) {
+        return this.fetch('api/sql', {sql, params});
+    }
+
+    /** Runs statements as one transaction, all or nothing. @param {{sql: string, params?: any}[]} statements */
+    transaction(statements) {
+        return this.fetch('api/sql', {statements});
+    }
+
+    /** An HTTP endpoint of the same server, such as 'api/tables'; with a body it is a POST. */
+    async fetch(path, body) {
+        const token = await this._currentToken();
+        const headers = {Accept: 'application/json'};
+        if (token) headers.Authorization = `Bearer ${token}`;
+        if (body !== undefined) headers['Content-Type'] = 'application/json';
+        const init = body === undefined ? {headers} : {method: 'POST', headers, body: stringify(body)};
+        const response = await fetch(new URL(path, this._base), init);
+        const {ok, status} = response;
+        let result;
+        try {
+            result = parse(await response.text());
+        } catch {
+            result = {error: {code: 'INVALID_FORMAT', message: `${path}: the answer (HTTP ${status}) is not JSON`}};
+        }
+        if (!ok || result?.error) throw new RowtapError({...result?.error, status});
+        return result;
+    }
+
+    /** Ends the connection and all subscriptions, for good. */
+    close() {
+        if (this.state === 'closed') return;
+        this._lose(1000, '', true);
+    }
+
+    _emit(event, value) {
+        const listeners = this._listeners.get(event);
+        if (event === 'error' && !listeners?.size) console.error(value);
+        for (const listener of [...listeners ?? []]) call(listener, value);
+    }
+
+    _add(request, options) {
+        if (this.state === 'closed') throw new RowtapError({code: 'DISCONNECTED', message: 'the client was closed'});
+        const subscription = new Subscription(this, request, options);
+        this._subscriptions.add(subscription);
+        if (this.state === 'open') this._establish(subscription);
+        return subscription;
+    }
+
+    /* Resolves to true when changes may be missing since an earlier connection. */
+    _establish(subscription) {
+        return new Promise((done) => this._request({type: 'subscribe', ...subscription._request}, ({data}) => {
+            if (subscription.closed) {
+                if (data?.subscription) this._request({type: 'unsubscribe', subscription: data.subscription});
+                return done(false);
+            }
+            if (data?.subscription) this._byId.set(data.subscription, subscription);
+            done(subscription._subscribed(data));
+        }, (error) => {
+            done(true);
+            if (error.code !== 'DISCONNECTED') this._drop(subscription, error);
+        }));
+    }
+
+    _drop(subscription, error) {
+        this._subscriptions.delete(subscription);
+        this._byId.delete(subscription.id);
+        if (!subscription.closed) subscription._end(error);
+    }
+
+    _forget(subscription) {
+        const {id, _request: {channel}} = subscription;
+        this._subscriptions.delete(subscription);
+        this._byId.delete(id);
+        if (this.state !== 'open') return;
+        if (id) this._request({type: 'unsubscribe', subscription: id});
+        else if (channel && !this._onChannel(channel).length) this._request({type: 'unsubscribe', channel});
+    }
+
+    _onChannel(channel) {
+        return [...this._subscriptions].filter((s) => s._request.channel === channel);
+    }
+
+    /*
+     * The callbacks run at once, not as promises do, so that what the server sends next finds the answer
+     * already handled.
+     */
+    _request(message, ok = () => {}, failed = () => {}) {
+        if (this._socket?.readyState !== 1) {
+            return failed(new RowtapError({code: 'DISCONNECTED', message: 'not connected'}));
+        }
+        const requestId = `r${++this._requestCount}`;
+        this._requests.set(requestId, {ok, failed});
+        this._socket.send(stringify({...message, requestId}));
+    }
+
+    _ask(message) {
+        return new Promise((resolve, reject) => this._request(message, resolve, reject));
+    }
+
+    _connect() {
+        this.state = 'connecting';
+        const socket = new this._WebSocket(this.url);
+        this._socket = socket;
+        this._openedAt = 0;
+        socket.onmessage = ({data}) => socket === this._socket && this._read(data);
+        socket.onclose = ({code, reason}) => socket === this._socket && this._lose(code, reason, false);
+        socket.onerror = () => {};
+        this._watch(30000);
+    }
+
+    _read(text) {
+        let message;
+        try {
+            message = parse(text);
+        } catch {
+            return this._lose(4000, 'a message is not JSON', false);
+        }
+        this._quiet = 0;
+        call(() => this._receive(message));
+        this._emit('message', message);
+    }
+
+    _receive(message) {
+        const {type, requestId, data, seq} = message;
+        const request = this._requests.get(requestId);
+        this._requests.delete(requestId);
+        if (typeof seq === 'number' && seq > this.seq) this.seq = seq;
+        if (type === 'error') {
+            this._fault(new RowtapError(message.error ?? data), request);
+        } else if (request) {
+            request.ok(message);
+        } else if (type === 'connection:ack') {
+            this._start(data);
+        } else if (type === 'resync') {
+            this._resync(message);
+        } else if (type === 'changes') {
+            this._batch(message);
+        } else if (message.subscriptions) {
+            for (const id of message.subscriptions) this._byId.get(id)?._deliver(message, seq);
+        } else if (message.channel) {
+            for (const s of this._onChannel(message.channel)) s._deliver(message);
+            if (message.channel === 'notifications') this._emit('notification', message);
+        }
+    }
+
+    /* An error that answers no request and names a subscription has ended it. */
+    _fault(error, request) {
+        const ended = this._byId.get(error.subscription);
+        if (request) request.failed(error);
+        else if (ended) this._drop(ended, error);
+        else this._emit('error', error);
+    }
+
+    _resync(message) {
+        const info = {...message.data, ...message};
+        const named = this._byId.get(info.subscription);
+        for (const s of named ? [named] : [...this._subscriptions]) {
+            call(s._options.onResync, {...info, lastSeq: s.seq});
+        }
+        this._emit('resync', info);
+    }
+
+    _batch(message) {
+        const groups = new Map();
+        for (const change of message.changes) {
+            for (const id of change.subscriptions ?? message.subscriptions ?? []) {
+                if (!groups.has(id)) groups.set(id, []);
+                groups.get(id).push(change);
+            }
+        }
+        for (const [id, changes] of groups) this._byId.get(id)?._deliver(changes, changes.at(-1).seq);
+    }
+
+    async _start(ack) {
+        const socket = this._socket;
+        const again = this.epoch !== null;
+        const {connectionId, epoch, seq} = ack;
+        Object.assign(this, {connectionId, epoch, seq, _openedAt: Date.now()});
+        this._watch(ack.heartbeatInterval || 30000);
+        try {
+            const token = await this._currentToken();
+            const reply = token && socket === this._socket && await this._ask({type: 'auth', token});
+            if (reply?.data?.success === false) {
+                throw new RowtapError({code: 'UNAUTHORIZED', message: 'the server refused the token'});
+            }
+        } catch (error) {
+            if (error.code !== 'DISCONNECTED') this._emit('error', error);
+        }
+        if (socket !== this._socket) return;
+        const wanted = [...this._subscriptions];
+        this.state = 'open';
+        this._emit('open', ack);
+        const missed = await Promise.all(wanted.map((s) => this._establish(s)));
+        const mayHaveMissed = missed.includes(true);
+        if (again && socket === this._socket) this._emit('reconnected', {seq, epoch, mayHaveMissed});
+    }
+
+    /* A browser hides the server's pings, so a silent connection is asked, and given up if it stays so. */
+    _watch(interval) {
+        clearInterval(this._timer);
+        this._quiet = 0;
+        this._timer = setInterval(() => {
+            this._quiet++;
+            if (this._quiet === 2) this._request({type: 'heartbeat'});
+            if (this._quiet > 3) this._lose(4001, 'the server does not answer', false);
+        }, interval / 2);
+    }
+
+    _lose(code, reason, final) {
+        const socket = this._socket;
+        const requests = [...this._requests.values()];
+        const message = `the connection ended (${code}${reason && ` ${reason}`})`;
+        const error = new RowtapError({code: 'DISCONNECTED', message});
+        this._socket = null;
+        clearInterval(this._timer);
+        clearTimeout(this._retry);
+        this._requests.clear();
+        this._byId.clear();
+        for (const s of this._subscriptions) s.id = null;
+        if (socket?.readyState < 2) socket.close(code >= 4000 ? code : 1000, reason);
+        const lasted = this._openedAt && Date.now() - this._openedAt > 10000;
+        this._attempts = lasted ? 1 : this._attempts + 1;
+        const retryIn = this._backoff && !final ? this._delay() : null;
+        this.state = retryIn === null ? 'closed' : 'waiting';
+        if (retryIn !== null) this._retry = setTimeout(() => this._connect(), retryIn);
+        for (const {failed} of requests) call(failed, error);
+        this._emit('close', {code, reason, retryIn});
+        if (retryIn === null) for (const s of [...this._subscriptions]) this._drop(s, final ? null : error);
+    }
+
+    /* Doubles from min to max; the half of it is random, so that many clients do not come back at once. */
+    _delay() {
+        const {min, max} = this._backoff;
+        return Math.min(max, min * 2 ** (this._attempts - 1)) * (0.5 + Math.random() / 2);
+    }
+}
+
+/**
+ * Connects, and stays connected until `close()`.
+ * @param {string} [url] the server ("http://…" or "ws://…"); default: where this module came from
+ * @param {object} [options]
+ * @param {string|(() => string|Promise<string>)} [options.token] asked for again on every connect
+ * @param {Function} [options.WebSocket] the class to use; default: the global one
+ * @param {false|{min?: number, max?: number}} [options.reconnect] pause in ms; default 500 to 30000
+ * @returns {Client}
+ */
+export function connect(url, options = {}) {
+    return new Client(url, options);
+}

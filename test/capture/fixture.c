@@ -1,0 +1,218 @@
+#include "fixture.h"
+
+#include "base/mem.h"
+#include "change/change_json.h"
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static char answer[1 << 20];
+
+static void write_change(struct buf *out, const struct change *c)
+{
+    buf_printf(out, "%s %s", change_kind_name(c->kind), c->table->name);
+    if (c->kind == CHANGE_TABLE_ALTERED) {
+        buf_putc(out, ' ');
+        ddl_put_json(out, c);
+    } else if (c->kind <= CHANGE_DELETE) {
+        const struct value *row = c->old ? c->old : c->row;
+        buf_putc(out, ' ');
+        key_put_json(out, c->table, row, c->old ? c->old_rowid : c->rowid);
+        buf_putc(out, ' ');
+        row_put_json(out, c->table, row, NULL);
+        if (c->kind == CHANGE_UPDATE) {
+            buf_puts(out, " -> ");
+            row_put_json(out, c->table, c->row, NULL);
+        }
+    }
+    if (c->external)
+        buf_puts(out, " external");
+    buf_putc(out, '\n');
+}
+
+static void on_publish(void *ctx, struct batch *b)
+{
+    struct fixture *f = ctx;
+    pthread_mutex_lock(&f->lock);
+    for (uint32_t i = 0; i < b->transaction_count; i++) {
+        const struct transaction *t = &b->transactions[i];
+        if (t->tx != ++f->tx || t->count == 0)
+            abort();
+        for (uint32_t k = t->first; k < t->first + t->count; k++) {
+            if (b->changes[k].seq != ++f->seq)
+                abort();
+            if (!f->quiet)
+                write_change(&f->log, &b->changes[k]);
+        }
+        if (!f->quiet)
+            buf_puts(&f->log, "commit\n");
+    }
+    pthread_mutex_unlock(&f->lock);
+    if (f->on_batch)
+        f->on_batch(f, b);
+}
+
+void fixture_init(struct fixture *f)
+{
+    memset(f, 0, sizeof(*f));
+    pthread_mutex_init(&f->lock, NULL);
+    snprintf(f->dir, sizeof(f->dir), "/tmp/rowtap-test-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    snprintf(f->path, sizeof(f->path), "%s/test.db", f->dir);
+    f->options = (struct database_options){
+        .path = f->path,
+        .query_timeout_ms = 20000,
+        .busy_timeout_ms = 200,
+        .max_result = 1 << 20,
+        .max_transaction = 64 << 20,
+        .readers = 2,
+        .publish = on_publish,
+        .publish_ctx = f,
+    };
+}
+
+void fixture_open(struct fixture *f)
+{
+    struct buf err = {0};
+    f->seq = f->tx = 0;
+    f->db = database_open(&f->options, &err);
+    if (!f->db)
+        fail_msg("%s", buf_text(&err));
+    buf_fini(&err);
+}
+
+void fixture_close(struct fixture *f)
+{
+    if (f->db)
+        database_close(f->db);
+    f->db = NULL;
+}
+
+void fixture_fini(struct fixture *f)
+{
+    char command[128];
+    fixture_close(f);
+    buf_fini(&f->log);
+    pthread_mutex_destroy(&f->lock);
+    snprintf(command, sizeof(command), "rm -rf %s", f->dir);
+    assert_int_equal(system(command), 0);
+}
+
+int fixture_setup(void **state)
+{
+    struct fixture *f = malloc(sizeof(*f));
+    fixture_init(f);
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+int fixture_teardown(void **state)
+{
+    fixture_fini(*state);
+    free(*state);
+    return 0;
+}
+
+static void take_answer(struct sql_request *r)
+{
+    const struct sql_error *e = &r->error;
+    if (!e->code[0]) {
+        const char *text = buf_text(&r->json);
+        snprintf(answer, sizeof(answer), "%s", text ? text : "");
+        char *cut = strstr(answer, ",\"durationMs\":");
+        assert_non_null(cut);
+        strcpy(cut, "}");
+        return;
+    }
+    int len = snprintf(answer, sizeof(answer), "%s: %s", e->code, e->message);
+    if (e->statement >= 0)
+        len += snprintf(answer + len, sizeof(answer) - (size_t)len, " @%d", e->statement);
+    if (e->has_seq)
+        snprintf(
+            answer + len, sizeof(answer) - (size_t)len, " seq=%llu", (unsigned long long)e->seq);
+}
+
+static bool run(struct fixture *f, const char *const *sql, bool transaction)
+{
+    struct sql_request r = {.transaction = transaction};
+    for (; *sql; sql++)
+        assert_non_null(sql_request_add(&r, *sql, strlen(*sql)));
+    database_execute(f->db, &r);
+    take_answer(&r);
+    bool ok = !r.error.code[0];
+    sql_request_fini(&r);
+    return ok;
+}
+
+const char *sql_ok(struct fixture *f, const char *sql)
+{
+    if (!run(f, (const char *[]){sql, NULL}, false))
+        fail_msg("%s: %s", sql, answer);
+    return answer;
+}
+
+const char *sql_error(struct fixture *f, const char *sql)
+{
+    if (run(f, (const char *[]){sql, NULL}, false))
+        fail_msg("%s: succeeded: %s", sql, answer);
+    return answer;
+}
+
+const char *transaction_ok(struct fixture *f, const char *const *sql)
+{
+    if (!run(f, sql, true))
+        fail_msg("%s", answer);
+    return answer;
+}
+
+const char *transaction_error(struct fixture *f, const char *const *sql)
+{
+    if (run(f, sql, true))
+        fail_msg("succeeded: %s", answer);
+    return answer;
+}
+
+void expect_events(struct fixture *f, const char *expected)
+{
+    pthread_mutex_lock(&f->lock);
+    assert_string_equal(buf_text(&f->log), expected);
+    buf_reset(&f->log);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void forget_events(struct fixture *f)
+{
+    pthread_mutex_lock(&f->lock);
+    buf_reset(&f->log);
+    pthread_mutex_unlock(&f->lock);
+}
+
+void expect_rows(struct fixture *f, const char *sql, const char *rows)
+{
+    const char *text = strstr(sql_ok(f, sql), "\"rows\":");
+    assert_non_null(text);
+    char *end = strstr(text, ",\"changes\":");
+    assert_non_null(end);
+    *end = 0;
+    assert_string_equal(text + 7, rows);
+}
+
+void expect_starts(const char *text, const char *start)
+{
+    if (strncmp(text, start, strlen(start)) != 0)
+        fail_msg("\"%s\" does not start with \"%s\"", text, start);
+}
+
+void foreign(struct fixture *f, const char *sql)
+{
+    sqlite3 *db;
+    char *err = NULL;
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    sqlite3_busy_timeout(db, 5000);
+    if (sqlite3_exec(db, sql, NULL, NULL, &err) != SQLITE_OK)
+        fail_msg("%s: %s", sql, err);
+    sqlite3_close(db);
+}

@@ -1,0 +1,172 @@
+#!/usr/bin/python3
+"""Many connections: idle ones cost neither threads nor much memory, and a wide fan-out under many
+writers loses, repeats and reorders nothing. The subscribers are fanout_client.c."""
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import (Directory, Http, Server, Skip, case, check, equal, main, note, raise_nofile, seconds)  # noqa: E402
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def build_client(directory):
+    program = directory.file("fanout_client")
+    for compiler in (os.environ.get("CC", "cc").split(), ["gcc"], ["clang"]):
+        try:
+            subprocess.run([*compiler, "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-o", program, os.path.join(HERE, "fanout_client.c")],
+                           check=True, stdin=subprocess.DEVNULL)
+            return program
+        except FileNotFoundError:
+            continue
+    raise Skip("there is no C compiler")
+
+
+class Fanout:
+    def __init__(self, program, server, connections, table, expected, limit, modulo=0):
+        self.errors = tempfile.TemporaryFile()
+        self.limit = limit
+        self.process = subprocess.Popen(
+            [program, server.host, str(server.port), str(connections), table, str(expected), str(seconds(limit)), str(modulo)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, preexec_fn=raise_nofile)
+        try:
+            line = self.process.stdout.readline().split()
+            check(line == ["ready", str(connections)], "only %s of %d connections came up: %s", line, connections, self.words())
+        except BaseException:
+            self.kill()
+            raise
+
+    def words(self):
+        self.errors.seek(0)
+        return self.errors.read()[-1000:].decode(errors="replace")
+
+    def end(self):
+        self.process.stdin.close()
+        line = self.process.stdout.readline()
+        self.process.wait(seconds(self.limit) + 10)
+        check(line, "the client said nothing: %s", self.words())
+        return json.loads(line)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(10)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+def available(wanted):
+    """Connections that the descriptor limit allows."""
+    return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 500)
+
+
+def idle(args, table, limit_bytes, wanted):
+    count = available(wanted)
+    with Directory() as directory:
+        program = build_client(directory)
+        server = Server(directory.file("idle.db"), "--max-connections", count + 200)
+        server.sql("CREATE TABLE t(id INTEGER PRIMARY KEY, k INTEGER, v TEXT)")
+        # the first connections warm up workers, pools and caches
+        with Fanout(program, server, 200, table, 0, 60) as warm:
+            warm.end()
+        time.sleep(0.5)
+        threads, memory, descriptors = server.threads(), server.memory(), server.descriptors()
+        with Fanout(program, server, count, table, 0, 120, 50 if table != "-" else 0) as fanout:
+            time.sleep(1)
+            grown = (server.memory() - memory) / count
+            note(f"{count} connections: {grown:.0f} bytes each, {server.threads() - threads:+d} threads, "
+                 f"{server.descriptors() - descriptors:+d} descriptors")
+            check(server.threads() <= threads, "%d threads with %d connections, %d before", server.threads(), count, threads)
+            check(grown < limit_bytes, "%.0f bytes per connection, wanted less than %d", grown, limit_bytes)
+            equal(server.get("/health").json["connectedClients"], count, "connectedClients")
+            used = server.cpu_seconds()
+            time.sleep(2)
+            check(server.cpu_seconds() - used < 0.4, "idle connections cost %.2f s of processor in 2 s", server.cpu_seconds() - used)
+            result = fanout.end()
+            equal((result["live"], result["closed"]), (count, 0), "connections")
+        end = time.monotonic() + seconds(10)
+        while time.monotonic() < end and server.get("/health").json["connectedClients"]:
+            time.sleep(0.1)
+        equal(server.get("/health").json["connectedClients"], 0, "connectedClients afterwards")
+        check(server.descriptors() <= descriptors + 10, "%d descriptors, %d before", server.descriptors(), descriptors)
+        server.stop()
+
+
+@case("idle connections: no thread each, under 4 KB of the server's memory each")
+def idle_connections(args):
+    idle(args, "-", 4096, 1000 if args.quick else 5000)
+
+
+@case("idle connections with a filtered subscription each: under 4 KB each")
+def idle_subscriptions(args):
+    idle(args, "t", 4096, 1000 if args.quick else 5000)
+
+
+def write(server, writers, commits, modulo):
+    """Each commit is a request of its own; the writers work at the same time."""
+    failures = []
+    total = [0] * writers
+
+    def worker(number):
+        http = Http(server)
+        try:
+            for i in range(number, commits, writers):
+                http.sql("INSERT INTO t(k, v) VALUES (?, 'row ' || ?2)", [i % modulo if modulo else 0, i])
+                total[number] += 1
+        except Exception as error:  # reported by the case
+            failures.append(error)
+        http.close()
+
+    threads = [threading.Thread(target=worker, args=(n,)) for n in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return sum(total)
+
+
+def fan_out(connections, commits, modulo, writers=8):
+    with Directory() as directory:
+        program = build_client(directory)
+        server = Server(directory.file("fan.db"))
+        answer = server.sql("CREATE TABLE t(id INTEGER PRIMARY KEY, k INTEGER, v TEXT)")
+        expected = commits // modulo if modulo else commits
+        with Fanout(program, server, connections, "t", expected, 400, modulo) as fanout:
+            begun = time.monotonic()
+            equal(write(server, writers, commits, modulo), commits, "acknowledged commits")
+            written = time.monotonic() - begun
+            result = fanout.end()
+            taken = time.monotonic() - begun
+            note(f"{connections} subscribers, {commits} commits by {writers} writers: {commits / written:.0f} commits/s, "
+                 f"{result['total'] / taken:.0f} deliveries/s, {server.memory() >> 20} MB; {result}")
+            equal((result["live"], result["closed"], result["disorder"]), (connections, 0, 0), "live, closed, out of order or repeated")
+            equal((result["least"], result["most"]), (expected, expected), "messages per subscriber")
+            if not modulo:
+                equal((result["firstSeq"], result["lastSeq"]), (answer["seq"] + 1, answer["seq"] + commits), "seq")
+        server.stop()
+
+
+@case("wide fan-out: every subscriber gets every commit, once, in order")
+def everything(args):
+    fan_out(*((200, 1000, 0) if args.quick else (1000, 20000, 0)))
+
+
+@case("fan-out by filters: every subscriber gets its tenth, once, in order")
+def filtered(args):
+    fan_out(*((200, 1000, 10) if args.quick else (2000, 10000, 10)))
+
+
+if __name__ == "__main__":
+    main()

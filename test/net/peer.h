@@ -1,0 +1,56 @@
+#ifndef ROWTAP_TEST_NET_PEER_H
+#define ROWTAP_TEST_NET_PEER_H
+
+#include "net/loop.h"
+#include <stdatomic.h>
+
+/*
+ * For the tests of connections: a server that obeys short commands, and the raw client end of a TCP
+ * connection to it. What the client sees is told as text: "text abc", "ping", "pong abc",
+ * "close 1000 why", "end" (FIN), "reset", "nothing" (for as long as the peer waits).
+ *
+ * The server echoes text, except
+ *     flood N SIZE   N messages "i:bbb…", the b's a shared body of SIZE bytes
+ *     close          conn_close with 1008 "policy" after the message "bye"
+ *     now            conn_close_now with 1008 "policy" after "bye", with a last message "last"
+ *     stop           returns non-zero
+ *     expect N       no answer; counted in too_early unless N messages were posted before
+ */
+struct server {
+    struct loop *loop;
+    atomic_int opened, closed, refused, messages;
+    atomic_int last_code; /* what `closed` was told */
+    atomic_int refuse;    /* 1: open returns NULL; 2: after conn_close_now with 1008 */
+    atomic_int posted;    /* by peer_server_post */
+    atomic_int too_early; /* messages "expect N" that were handled before the Nth post */
+};
+
+extern const struct conn_ops server_ops;
+
+void server_start(struct server *s, const struct loop_options *options); /* defaults for zeros */
+void server_stop(struct server *s);                                      /* checks the balance */
+void server_post(struct server *s); /* posts a message that increments `posted` */
+/* Waits at most 5 seconds for *v to reach n. */
+void server_wait(atomic_int *v, int n);
+
+struct peer {
+    int fd;
+    int wait_ms;
+    size_t len, at;
+    char data[65536];
+};
+
+/* Connects, and reads the hello. */
+struct peer *peer_new(struct server *s);
+/* With so many bytes of buffer in the kernel, on the way to the peer; 0: the default. */
+struct peer *peer_new_buffered(struct server *s, int buffer);
+void peer_free(struct peer *p);
+void peer_send(struct peer *p, unsigned first_byte, const void *data, size_t len);
+void peer_text(struct peer *p, const char *text);
+void peer_raw(struct peer *p, const void *data, size_t len);
+void peer_shut(struct peer *p); /* no more will be sent */
+/* What comes next; valid until the next call. */
+const char *peer_next(struct peer *p);
+#define peer_expect(p, what) assert_string_equal(peer_next(p), what)
+
+#endif

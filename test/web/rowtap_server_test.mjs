@@ -1,0 +1,142 @@
+// The client library against the real server.
+//     ROWTAP_BIN=build/rowtap node --experimental-websocket --test --test-reporter=tap test/web/rowtap_server_test.mjs
+import assert from 'node:assert/strict';
+import {after, before, test} from 'node:test';
+import {connect} from '../../src/web/rowtap.js';
+import {Server} from './serve.mjs';
+
+const TIMEOUT = {timeout: 30000};
+let server;
+let client;
+
+// Takes the next n items of an iterable.
+async function take(iterable, n) {
+    const items = [];
+    for await (const item of iterable) {
+        items.push(item);
+        if (items.length === n) return items;
+    }
+    return items;
+}
+
+before(async () => {
+    server = await Server.start();
+    client = connect(server.url, {reconnect: {min: 50, max: 200}});
+    await client.sql('CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, age INT, n, b)');
+});
+
+after(async () => {
+    client.close();
+    await server.stop();
+});
+
+test('a change arrives with its values as they are', TIMEOUT, async () => {
+    const subscription = client.subscribe('users');
+    await subscription.ready;
+    const bytes = Uint8Array.from({length: 256}, (_, i) => i);
+    const {seq, changes} = await client.sql('INSERT INTO users (name, age, n, b) VALUES (?, 36, ?, ?)',
+        ['Ada "12345678901234567"\u0000', 9223372036854775807n, bytes]);
+    assert.equal(changes, 1);
+    const [change] = await take(subscription, 1);
+    assert.equal(change.seq, seq);
+    assert.deepEqual([change.event, change.table, change.key], ['INSERT', 'users', {id: 1}]);
+    assert.deepEqual(change.data,
+        {id: 1, name: 'Ada "12345678901234567"\u0000', age: 36, n: 9223372036854775807n, b: bytes});
+});
+
+test('SQL gives back what it was given', TIMEOUT, async () => {
+    const values = [-9223372036854775808n, 9007199254740991, 9007199254740993n, 0.5, Infinity, -Infinity, null, '',
+        'é漢😀"\\', new Uint8Array(), new Uint8Array([0, 255])];
+    const {columns, rows} = await client.sql(`SELECT ${values.map((_, i) => `?${i + 1} AS c${i}`).join(', ')}`, values);
+    assert.deepEqual(columns, values.map((_, i) => `c${i}`));
+    assert.deepEqual(rows, [values]);
+});
+
+test('parameters by name', TIMEOUT, async () => {
+    const {rows} = await client.sql('SELECT :a, :b', {a: 1, b: 'two'});
+    assert.deepEqual(rows, [[1, 'two']]);
+});
+
+test('an error of SQL has code, status and place', TIMEOUT, async () => {
+    await assert.rejects(client.sql('SELECT nope FROM users'),
+        (e) => e.code === 'SQL_ERROR' && e.status === 400 && /nope/.test(e.message) && e.offset === 7);
+});
+
+test('a transaction is all or nothing', TIMEOUT, async () => {
+    await assert.rejects(client.transaction([{sql: "INSERT INTO users (name) VALUES ('x')"}, {sql: 'nonsense'}]),
+        {code: 'SQL_ERROR'});
+    const {rows} = await client.sql("SELECT count(*) FROM users WHERE name = 'x'");
+    assert.deepEqual(rows, [[0]]);
+});
+
+test('filters, events and transitions', TIMEOUT, async () => {
+    const adults = client.subscribe('users', {filter: 'age >= 18', events: ['UPDATE']});
+    await adults.ready;
+    await client.sql("INSERT INTO users (id, name, age) VALUES (10, 'Bo', 17), (11, 'Cy', 40)");
+    await client.sql('UPDATE users SET age = age + 1 WHERE id >= 10');
+    await client.sql('UPDATE users SET age = 5 WHERE id = 11');
+    const changes = await take(adults, 3);
+    assert.deepEqual(changes.map((c) => [c.key.id, c.transition, c.old.age, c.data.age]),
+        [[10, 'enter', 17, 18], [11, undefined, 40, 41], [11, 'leave', 41, 5]]);
+});
+
+test('what cannot be subscribed to is an error', TIMEOUT, async () => {
+    const quiet = {onError() {}};
+    await assert.rejects(client.subscribe('nope', quiet).ready, {code: 'NOT_FOUND'});
+    await assert.rejects(client.subscribe('users', {...quiet, filter: 'nope = 1'}).ready, {code: 'INVALID_FILTER'});
+    await assert.rejects(client.subscribe('users', {...quiet, filter: ''}).ready, {code: 'INVALID_FILTER'});
+});
+
+test('DDL comes on channel tables', TIMEOUT, async () => {
+    const tables = client.channel('tables');
+    await tables.ready;
+    await client.sql('CREATE TABLE made (a PRIMARY KEY, b); ALTER TABLE made RENAME TO remade; DROP TABLE remade');
+    const messages = await take(tables, 3);
+    assert.deepEqual(messages.map((m) => [m.type, m.data.tableName]),
+        [['table:created', 'made'], ['table:altered', 'remade'], ['table:dropped', 'remade']]);
+});
+
+test('a ping is answered', TIMEOUT, async () => {
+    assert.ok(await client.ping() < 5000);
+});
+
+test('unsubscribing stops the stream', TIMEOUT, async () => {
+    const seen = [];
+    const subscription = client.subscribe('users', {onChange: (c) => seen.push(c)});
+    await subscription.ready;
+    subscription.unsubscribe();
+    const other = client.subscribe('users');
+    await other.ready;
+    await client.sql("INSERT INTO users (name) VALUES ('unseen')");
+    await take(other, 1);
+    assert.deepEqual(seen, []);
+});
+
+test('a thousand changes arrive once each, in order', TIMEOUT, async () => {
+    const all = client.subscribe('*');
+    await all.ready;
+    const writes = Array.from({length: 100}, (_, i) => client.sql(
+        'WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 10) '
+        + 'INSERT INTO users (name, n) SELECT ?, i FROM c', [`w${i}`]));
+    const changes = await take(all, 1000);
+    await Promise.all(writes);
+    changes.forEach((c, i) => assert.equal(c.seq, changes[0].seq + i));
+    assert.equal(new Set(changes.map((c) => `${c.data.name} ${c.data.n}`)).size, 1000);
+});
+
+test('after a restart of the server it is back and says what may be missing', TIMEOUT, async () => {
+    const seen = [];
+    const subscription = client.subscribe('users', {filter: "name = 'later'", onChange: (c) => seen.push(c.data.name)});
+    await subscription.ready;
+    const closed = new Promise((resolve) => client.on('close', resolve));
+    const back = new Promise((resolve) => client.on('reconnected', resolve));
+    await server.halt();
+    assert.equal((await closed).code, 1012);
+    await server.run(server.listen);
+    assert.equal(typeof (await back).mayHaveMissed, 'boolean');
+    const other = client.subscribe('users');
+    await other.ready;
+    await client.sql("INSERT INTO users (name) VALUES ('later')");
+    await take(other, 1);
+    assert.deepEqual(seen, ['later']);
+});

@@ -4,8 +4,8 @@
 #include <stddef.h>
 
 /*
- * rowtap inside a C program: the same server that `rowtap serve` runs, in threads of its own. Link with
- * -lrowtap.
+ * rowtap inside a C program: the same server that `rowtap serve` runs, in threads of its own. Link
+ * with -lrowtap.
  *
  *     const char *const words[] = {"shop.db", "--listen", "127.0.0.1:0", NULL};
  *     char error[512];
@@ -16,8 +16,9 @@
  *     …
  *     rowtap_stop(r);
  *
- * The program may write to the same file through its own SQLite connections as any other process may.
- * Threads inherit the signal mask of the one that calls rowtap_start; SIGPIPE is ignored from then on.
+ * The program may write to the same file through its own SQLite connections as any other process
+ * may. Threads inherit the signal mask of the one that calls rowtap_start; SIGPIPE is ignored from
+ * then on.
  */
 #ifdef __cplusplus
 extern "C" {
@@ -26,9 +27,9 @@ extern "C" {
 struct rowtap;
 
 /*
- * Starts a server. `words` are what would follow `rowtap serve` on a command line and end with NULL; the
- * environment's ROWTAP_… variables count too. NULL on failure, with a sentence in error (size bytes;
- * cut if it does not fit).
+ * Starts a server. `words` are what would follow `rowtap serve` on a command line and end with
+ * NULL; the environment's ROWTAP_… variables count too. NULL on failure, with a sentence in error
+ * (size bytes; cut if it does not fit).
  */
 struct rowtap *rowtap_start(const char *const *words, char *error, size_t size);
 

@@ -155,8 +155,8 @@ static int set_list(struct config_list *l, const char *value, enum origin origin
 
 static int set_flag(bool *flag, const char *value)
 {
-    static const char *const yes[] = {"1", "true", "yes", "on"}, *const no[] = {"", "0", "false",
-        "no", "off"};
+    static const char *const yes[] = {"1", "true", "yes", "on"}, *const no[] = {
+                                                                     "", "0", "false", "no", "off"};
 
     for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++) {
         if (text_casecmp(value, yes[i]) == 0) {
@@ -201,7 +201,8 @@ static int set_format(bool *json, const char *value)
     return *json || text_casecmp(value, "text") == 0 ? 0 : STATUS_INVALID;
 }
 
-static int set(struct config *c, const struct option_row *row, const char *value, enum origin origin)
+static int set(
+    struct config *c, const struct option_row *row, const char *value, enum origin origin)
 {
     void *target = (char *)c + row->offset;
 
@@ -431,7 +432,8 @@ static int check_listen(const struct config *c, struct buf *err)
         }
         if (!listen_is_loopback(&a) && !c->insecure) {
             buf_printf(err,
-                "refusing to listen on %s: it is reachable from other machines, and neither TLS nor "
+                "refusing to listen on %s: it is reachable from other machines, and neither TLS "
+                "nor "
                 "authentication is on; add --insecure if that is what you want",
                 c->listen.items[i]);
             return STATUS_INVALID;
@@ -501,10 +503,11 @@ void config_put_help(struct buf *out)
             buf_printf(out, " (%s)", table[i].value);
         buf_putc(out, '\n');
     }
-    buf_puts(out, "  --help                   print this\n\n"
-                  "Each option is also an environment variable: ROWTAP_LISTEN for --listen (several "
-                  "values with\ncommas), ROWTAP_QUERY_TIMEOUT for --query-timeout, ROWTAP_INSECURE=1 "
-                  "for --insecure, and so on.\n\nExamples:\n"
-                  "  rowtap shop.db\n"
-                  "  rowtap serve shop.db --listen 127.0.0.1:9000 --origin http://localhost:3000\n");
+    buf_puts(out,
+        "  --help                   print this\n\n"
+        "Each option is also an environment variable: ROWTAP_LISTEN for --listen (several "
+        "values with\ncommas), ROWTAP_QUERY_TIMEOUT for --query-timeout, ROWTAP_INSECURE=1 "
+        "for --insecure, and so on.\n\nExamples:\n"
+        "  rowtap shop.db\n"
+        "  rowtap serve shop.db --listen 127.0.0.1:9000 --origin http://localhost:3000\n");
 }

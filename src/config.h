@@ -32,9 +32,9 @@ void config_init(struct config *c);
 void config_fini(struct config *c);
 
 /*
- * Fills *c (initialised) with the defaults, then the environment, then argv[1…], and checks the whole.
- * 0; CONFIG_HELP when --help was asked for; STATUS_INVALID with a sentence for the user in err;
- * STATUS_NOMEM.
+ * Fills *c (initialised) with the defaults, then the environment, then argv[1…], and checks the
+ * whole. 0; CONFIG_HELP when --help was asked for; STATUS_INVALID with a sentence for the user in
+ * err; STATUS_NOMEM.
  */
 #define CONFIG_HELP 1
 int config_parse(struct config *c, int argc, char **argv, struct buf *err);

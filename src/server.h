@@ -15,8 +15,8 @@ struct server *server_start(const struct config *config, struct buf *err);
 /* The i-th address, "http://127.0.0.1:8080", or NULL past the last. */
 const char *server_address(const struct server *s, int i);
 /*
- * Finishes what runs (a statement is interrupted after 1.5 seconds), closes the clients with 1012 and
- * frees; less than 5 seconds in all. NULL is allowed.
+ * Finishes what runs (a statement is interrupted after 1.5 seconds), closes the clients with 1012
+ * and frees; less than 5 seconds in all. NULL is allowed.
  */
 void server_stop(struct server *s);
 

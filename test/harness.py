@@ -122,6 +122,12 @@ def loads(text):
     return json.loads(text)
 
 
+def dumps(value):
+    """JSON out; infinities, which JSON has no word for, as 9e999."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text.replace("Infinity", "9e999") if "Infinity" in text else text
+
+
 def form(value):
     """A SQLite value (text as bytes) as its JSON form; runs of U+FFFD count as one."""
     if isinstance(value, (bytes, memoryview)):
@@ -362,7 +368,7 @@ class Http:
     def request(self, method, path, body=None, headers=None):
         headers = dict(headers or {})
         if isinstance(body, (dict, list)):
-            body = json.dumps(body, ensure_ascii=False)
+            body = dumps(body)
         if isinstance(body, str):
             body = body.encode("utf-8", "surrogatepass")
         if body is not None:

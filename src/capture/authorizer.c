@@ -61,20 +61,20 @@ static int deny(struct authorizer *a, const char *fmt, const char *what)
 static int check_object(struct authorizer *a, const struct rule *rule, const char *first,
     const char *second, const char *schema)
 {
-    if (rule->flags & REFUSED)
-        return deny(a, "%s are refused here: one connection serves everybody, so nothing in it can "
-                       "belong to one client; use a CTE or an ordinary table",
-            rule->refusal);
+    bool temporary = rule->flags & DDL && schema && text_casecmp(schema, "temp") == 0;
+    if (rule->flags & REFUSED || temporary)
+        return deny(a,
+            "%s are refused here: one connection serves everybody, so nothing in it can "
+            "belong to one client; use a CTE or an ordinary table",
+            temporary ? "temporary tables" : rule->refusal);
     const char *name = rule->flags & NAME_A && reserved(first)    ? first
                        : rule->flags & NAME_B && reserved(second) ? second
                                                                   : NULL;
     if (name)
-        return deny(a, "the name %.64s is refused: names that begin with rowtap_ are kept for the "
-                       "server's own tables",
+        return deny(a,
+            "the name %.64s is refused: names that begin with rowtap_ are kept for the "
+            "server's own tables",
             name);
-    if (rule->flags & (DDL | DML) && rule->code == SQLITE_CREATE_VTABLE && schema &&
-        text_casecmp(schema, "temp") == 0)
-        return deny(a, "%s are refused here", "temporary tables");
     if (rule->flags & DDL)
         a->report->ddl = true;
     if (rule->flags & DML)
@@ -105,8 +105,9 @@ static int check_control(struct authorizer *a, int code, const char *verb, const
     if (code != SQLITE_SAVEPOINT)
         return SQLITE_OK;
     if (reserved(name))
-        return deny(a, "the savepoint name %.64s is refused: names that begin with rowtap_ are kept "
-                       "for the server",
+        return deny(a,
+            "the savepoint name %.64s is refused: names that begin with rowtap_ are kept "
+            "for the server",
             name);
     mem_free(r->savepoint);
     r->savepoint = mem_strdup(name);
@@ -115,20 +116,21 @@ static int check_control(struct authorizer *a, int code, const char *verb, const
 
 static int check_attach(struct authorizer *a, const char *file)
 {
-    /* VACUUM attaches a nameless temporary database while it runs, VACUUM INTO the file it writes. */
+    /* VACUUM attaches a nameless temporary database while it runs, VACUUM INTO the file it writes.
+     */
     if (!a->report->vacuum)
         return deny(a, "%s is refused here: the server serves one file", "ATTACH");
     if (!file || *file)
-        return deny(a, "%s is refused here: it would write another file on the server",
-            "VACUUM INTO");
+        return deny(
+            a, "%s is refused here: it would write another file on the server", "VACUUM INTO");
     return SQLITE_OK;
 }
 
 static int check_function(struct authorizer *a, const char *name)
 {
     if (text_casecmp(name, "load_extension") == 0 || text_casecmp(name, "fts3_tokenizer") == 0)
-        return deny(a, "the function %.64s is refused here: it would run foreign code in the server",
-            name);
+        return deny(
+            a, "the function %.64s is refused here: it would run foreign code in the server", name);
     return SQLITE_OK;
 }
 
@@ -136,8 +138,9 @@ static int check_pragma(struct authorizer *a, const char *name, const char *valu
 {
     const struct pragma_rule *rule = refuse_find_pragma(name, value);
     if (!rule)
-        return deny(a, "PRAGMA %.64s is not allowed here: it would change how the server uses the "
-                       "file",
+        return deny(a,
+            "PRAGMA %.64s is not allowed here: it would change how the server uses the "
+            "file",
             name);
     a->report->alone |= rule->alone;
     a->report->writer |= rule->writer;

@@ -93,8 +93,8 @@ static int open_readers(struct database *db, struct buf *err)
 {
     int count = db->options.readers > 0 ? db->options.readers : 1;
     db->has_readers = true;
-    int rc = readers_open(&db->readers, count, db->open_path, db->options.busy_timeout_ms,
-        &db->interrupted);
+    int rc = readers_open(
+        &db->readers, count, db->open_path, db->options.busy_timeout_ms, &db->interrupted);
     if (rc == SQLITE_OK)
         return STATUS_OK;
     buf_printf(err, "cannot open %s for reading: %s", db->path, sqlite3_errstr(rc));
@@ -270,7 +270,7 @@ static bool read_only(struct database *db, struct sql_request *r)
 void database_execute(struct database *db, struct sql_request *r)
 {
     r->posted_ns = clock_mono_ns();
-    if (!read_only(db, r))
+    if (!query_possible(r) || !read_only(db, r))
         post_and_wait(db, r);
     if (r->done)
         r->done(r);

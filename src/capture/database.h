@@ -10,30 +10,32 @@
 #include <stdint.h>
 
 /*
- * The served database: one thread that owns the write connection and captures what it commits, and a
- * pool of read-only connections for SELECTs. Everything outside capture/ goes through this header.
+ * The served database: one thread that owns the write connection and captures what it commits, and
+ * a pool of read-only connections for SELECTs. Everything outside capture/ goes through this
+ * header.
  */
 struct database;
 
 struct database_options {
     const char *path;
-    int64_t query_timeout_ms;   /* 0: none */
-    int64_t busy_timeout_ms;    /* how long to wait for another process's lock */
-    size_t max_result;          /* bytes of one answer's JSON; 0: no bound */
-    size_t max_transaction;     /* bytes of captured rows of one commit; 0: no bound */
-    int readers;                /* pooled read connections */
+    int64_t query_timeout_ms; /* 0: none */
+    int64_t busy_timeout_ms;  /* how long to wait for another process's lock */
+    size_t max_result;        /* bytes of one answer's JSON; 0: no bound */
+    size_t max_transaction;   /* bytes of captured rows of one commit; 0: no bound */
+    int readers;              /* pooled read connections */
     bool keep_journal_mode;
     /*
-     * A commit's sealed batch, in commit order, on the database thread, before the requests that made
-     * it are answered. The receiver takes its own references. May block to slow the writers down.
+     * A commit's sealed batch, in commit order, on the database thread, before the requests that
+     * made it are answered. The receiver takes its own references. May block to slow the writers
+     * down.
      */
     void (*publish)(void *ctx, struct batch *batch);
     void *publish_ctx;
 };
 
 /*
- * Opens or creates the file, switches it to WAL, reads the schema, starts the thread. On failure NULL
- * and a sentence for the user in err: what, where, what to do.
+ * Opens or creates the file, switches it to WAL, reads the schema, starts the thread. On failure
+ * NULL and a sentence for the user in err: what, where, what to do.
  */
 struct database *database_open(const struct database_options *options, struct buf *err);
 /* Finishes the requests already posted, stops the thread, closes. No call may be under way. */
@@ -41,8 +43,9 @@ void database_close(struct database *db);
 /* Interrupts what runs now; requests not yet begun fail with STATUS_CLOSED. Any thread. */
 void database_interrupt(struct database *db);
 
-struct schema *database_schema(struct database *db); /* the present one, a new reference; any thread */
-uint64_t database_seq(const struct database *db);    /* the last committed change's; any thread */
+struct schema *database_schema(
+    struct database *db);                         /* the present one, a new reference; any thread */
+uint64_t database_seq(const struct database *db); /* the last committed change's; any thread */
 const char *database_epoch(const struct database *db); /* names this history; constant */
 const char *database_path(const struct database *db);
 const char *database_journal_mode(const struct database *db); /* "wal", "delete", …; constant */
@@ -64,18 +67,18 @@ struct sql_statement {
 
 /* What became of a request. code is one of the contract's error codes. */
 struct sql_error {
-    char code[24];      /* "" when there was no error */
+    char code[24]; /* "" when there was no error */
     char message[512];
-    int sqlite_code;    /* extended result code, 0 when SQLite was not asked */
-    int offset;         /* byte offset in the statement's text, -1 when unknown */
-    int statement;      /* index of the failed statement, -1 when there is only one */
-    uint64_t seq;       /* reached by what was committed before the error */
-    bool has_seq;       /* something of the request was committed */
+    int sqlite_code; /* extended result code, 0 when SQLite was not asked */
+    int offset;      /* byte offset in the statement's text, -1 when unknown */
+    int statement;   /* index of the failed statement, -1 when there is only one */
+    uint64_t seq;    /* reached by what was committed before the error */
+    bool has_seq;    /* something of the request was committed */
 };
 
 /*
- * A request to run SQL. The caller owns it and keeps it alive until done; the result is the JSON text
- * of the answer in `json` (the contract's POST /api/sql), or `error`.
+ * A request to run SQL. The caller owns it and keeps it alive until done; the result is the JSON
+ * text of the answer in `json` (the contract's POST /api/sql), or `error`.
  */
 struct sql_request {
     struct message message; /* for the database's mailbox */
@@ -87,10 +90,11 @@ struct sql_request {
 
     struct buf json;
     struct sql_error error;
-    uint64_t seq;      /* of the last change this request made, or the present one */
+    uint64_t seq; /* of the last change this request made, or the present one */
     int64_t changes;
     atomic_bool cancel; /* set from any thread: stops it with QUERY_CANCELLED */
-    /* Called once when finished: on the caller's thread for reads, on the database thread for writes. */
+    /* Called once when finished: on the caller's thread for reads, on the database thread for
+     * writes. */
     void (*done)(struct sql_request *r);
     void *ctx;
 };

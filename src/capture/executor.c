@@ -32,8 +32,7 @@ static enum step refuse(struct run *x, const char *code, const char *message)
 
 static enum step sqlite_failed(struct run *x, int rc)
 {
-    sqlerror_from(
-        &x->request->error, &x->w->conn, rc, x->pos, x->w->options->query_timeout_ms);
+    sqlerror_from(&x->request->error, &x->w->conn, rc, x->pos, x->w->options->query_timeout_ms);
     return STEP_FAILED;
 }
 
@@ -64,8 +63,8 @@ static enum step capture_failed(struct run *x)
     case RECORDER_READ:
         if (w->conn.stopped != STOP_NONE && w->conn.stopped != STOP_CAPTURE)
             return sqlite_failed(x, SQLITE_INTERRUPT);
-        return refuse(x, "SQL_ERROR",
-            "a changed row could not be read; the statement was rolled back");
+        return refuse(
+            x, "SQL_ERROR", "a changed row could not be read; the statement was rolled back");
     default:
         return nomem(x);
     }
@@ -112,8 +111,8 @@ static enum step follow_schema(struct run *x)
     if (rc != SQLITE_OK)
         return w->recorder.failed ? capture_failed(x) : sqlite_failed(x, rc);
     if (hid_table(w))
-        return refuse(x, "FORBIDDEN",
-            "names that begin with rowtap_ are kept for the server's own tables");
+        return refuse(
+            x, "FORBIDDEN", "names that begin with rowtap_ are kept for the server's own tables");
     return STEP_NEXT;
 }
 
@@ -297,8 +296,8 @@ static enum step run_control(struct run *x)
         return refuse(x, "FORBIDDEN",
             "BEGIN, COMMIT and ROLLBACK are refused here: `statements` is one transaction already");
     else
-        step = control == CONTROL_BEGIN ? control_begin(x)
-                                        : control_end(x, control == CONTROL_COMMIT);
+        step =
+            control == CONTROL_BEGIN ? control_begin(x) : control_end(x, control == CONTROL_COMMIT);
     if (step == STEP_NEXT) {
         buf_truncate(&x->request->json, x->start);
         result_empty(&x->request->json);
@@ -388,8 +387,8 @@ static enum step run_script(struct writer *w, struct job *j)
     for (int i = 0; i < r->statement_count && step == STEP_NEXT && !w->lost; i++)
         step = run_text(w, j, &r->statements[i]);
     if (step == STEP_NEXT && w->open)
-        step = refuse(&x, "SQL_ERROR",
-            "the script left a transaction open; it was rolled back: add COMMIT");
+        step = refuse(
+            &x, "SQL_ERROR", "the script left a transaction open; it was rolled back: add COMMIT");
     return step;
 }
 

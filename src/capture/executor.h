@@ -10,7 +10,7 @@
  */
 struct job {
     struct sql_request *request;
-    uint64_t end;    /* group: changes in the batch when it was through */
+    uint64_t end; /* group: changes in the batch when it was through */
     int64_t begun_ns;
     bool wrote;      /* something of it is kept, should the group commit */
     int index;       /* of the statement that runs */

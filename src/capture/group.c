@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "capture/query.h"
 #include "capture/sqlerror.h"
 #include "capture/unit.h"
 
@@ -35,12 +36,18 @@ static struct sql_request *pop(struct group *g)
     return r;
 }
 
+/* The request belongs to the caller again, who may free it at once. */
+static void answer(struct group *g, struct sql_request *r)
+{
+    if (r->error.code[0])
+        atomic_fetch_add(&g->w->published->errors, 1);
+    r->done(r);
+}
+
 static void finish(struct group *g, struct job *j, uint64_t seq)
 {
     executor_finish(j, seq);
-    if (j->request->error.code[0])
-        atomic_fetch_add(&g->w->published->errors, 1);
-    j->request->done(j->request);
+    answer(g, j->request);
 }
 
 static uint64_t present_seq(const struct group *g)
@@ -160,8 +167,24 @@ static void refuse_all(struct group *g, int rc)
     }
 }
 
+/* What only reads needs no write lock, which another process may hold. */
+static void run_queries(struct group *g)
+{
+    struct writer *w = g->w;
+    while (g->head && query_possible(g->head)) {
+        struct job j = {.request = g->head};
+        if (!query_run(&w->conn, w->published, w->options, &j))
+            return;
+        atomic_fetch_add_explicit(&w->published->statements, 1, memory_order_relaxed);
+        answer(g, pop(g));
+    }
+}
+
 void group_run(struct group *g)
 {
+    run_queries(g);
+    if (!g->head)
+        return;
     int rc = begin(g);
     if (rc != SQLITE_OK) {
         if (!sqlite3_get_autocommit(g->w->conn.db))

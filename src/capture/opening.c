@@ -45,7 +45,8 @@ static int check_file(const char *path, struct buf *err)
         return STATUS_IO;
     }
     if (S_ISDIR(st.st_mode))
-        buf_printf(err, "cannot open %s: it is a directory; give the path of a database file", path);
+        buf_printf(
+            err, "cannot open %s: it is a directory; give the path of a database file", path);
     else if (!S_ISREG(st.st_mode))
         buf_printf(err, "cannot open %s: it is not a regular file", path);
     else if (access(path, R_OK) < 0)
@@ -67,7 +68,8 @@ static const char *advice(int rc)
         return "the database is damaged; try PRAGMA integrity_check in the sqlite3 shell";
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-        return "another process holds a lock on it (EXCLUSIVE, or a long transaction); end that and "
+        return "another process holds a lock on it (EXCLUSIVE, or a long transaction); end that "
+               "and "
                "try again";
     case SQLITE_READONLY:
         return "the file or its directory is read-only; the server needs to write to it";
@@ -141,7 +143,8 @@ int opening_run(struct writer *w, const struct database_options *options,
         return explain(w, options->path, rc, err);
     if (!options->keep_journal_mode && strcmp(journal_mode, "wal") != 0) {
         buf_printf(err,
-            "cannot switch %s to WAL: its journal mode stays %s; --keep-journal-mode serves it as it "
+            "cannot switch %s to WAL: its journal mode stays %s; --keep-journal-mode serves it as "
+            "it "
             "is",
             options->path, journal_mode);
         return STATUS_IO;

@@ -158,6 +158,20 @@ static void run_all(struct query *q)
         r->error.statement = q->job->index;
 }
 
+bool query_possible(const struct sql_request *r)
+{
+    static const char *const words[] = {"SELECT", "WITH", "VALUES", "PRAGMA", "EXPLAIN"};
+    for (int i = 0; i < r->statement_count; i++) {
+        const struct sql_statement *s = &r->statements[i];
+        size_t k = 0, count = sizeof(words) / sizeof(*words);
+        while (k < count && !sqltext_begins(s->sql, s->len, words[k]))
+            k++;
+        if (k == count)
+            return false;
+    }
+    return true;
+}
+
 bool query_run(struct sqlconn *c, const struct published *published,
     const struct database_options *options, struct job *j)
 {
@@ -173,6 +187,7 @@ bool query_run(struct sqlconn *c, const struct published *published,
             run_all(&q);
     }
     release_all(&q);
+    c->auth.denied[0] = 0;
     if (!sqlite3_get_autocommit(c->db))
         sqlconn_run(c, OWN_ROLLBACK);
     if (readable)

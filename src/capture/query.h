@@ -4,10 +4,14 @@
 #include "capture/executor.h"
 
 /*
- * On a read connection. False when the request is not made of queries alone, or does not compile:
+ * Runs a request that only reads, in a read transaction: on a pooled connection, or on the writer's
+ * while that is in none. False when the request is not made of queries alone, or does not compile:
  * nothing was run then, and it belongs to the writer.
  */
 bool query_run(struct sqlconn *c, const struct published *published,
     const struct database_options *options, struct job *j);
+
+/* By its first words the request may be one for query_run. False spares the attempt. */
+bool query_possible(const struct sql_request *r);
 
 #endif

@@ -152,8 +152,7 @@ static void on_preupdate(void *ctx, sqlite3 *db, int op, const char *schema, con
 }
 
 /* Called after the new row was written: the moment to read what the preupdate hook got wrong. */
-static void on_update(
-    void *ctx, int op, const char *schema, const char *name, sqlite3_int64 rowid)
+static void on_update(void *ctx, int op, const char *schema, const char *name, sqlite3_int64 rowid)
 {
     struct recorder *r = ctx;
     struct change *c = r->incomplete;

@@ -5,8 +5,8 @@
 #include "change/batch.h"
 
 /*
- * Copies what the preupdate hook reports (https://www.sqlite.org/c3ref/preupdate_blobwrite.html) into
- * the batch. Database thread only.
+ * Copies what the preupdate hook reports (https://www.sqlite.org/c3ref/preupdate_blobwrite.html)
+ * into the batch. Database thread only.
  */
 enum recorder_failure { RECORDER_OK, RECORDER_NOMEM, RECORDER_FULL, RECORDER_STALE, RECORDER_READ };
 
@@ -14,7 +14,8 @@ struct recorder {
     struct sqlconn *conn;
     struct batch *batch;   /* where changes go; NULL: none are expected */
     struct schema *schema; /* as the connection sees it now; holds a reference */
-    enum recorder_failure failed; /* something is missing from the batch: it must not be committed */
+    enum recorder_failure
+        failed; /* something is missing from the batch: it must not be committed */
 
     const struct schema *last_schema; /* the table found last, and for which schema */
     const struct table *last_table;

@@ -4,8 +4,8 @@
 #include "capture/recorder.h"
 
 /*
- * Where the preupdate hook's values cannot be trusted the row itself is read, by its key, on the same
- * connection, while the hook runs: the row is still as it was before the change.
+ * Where the preupdate hook's values cannot be trusted the row itself is read, by its key, on the
+ * same connection, while the hook runs: the row is still as it was before the change.
  */
 
 /* Some old value may not be what SQL would have given; they are in `row`. */

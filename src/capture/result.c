@@ -45,9 +45,7 @@ int result_run(struct buf *out, struct prepared *p)
     }
     buf_putc(out, ']');
     int reset = sqlite3_reset(p->stmt);
-    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK
-           : reset != SQLITE_OK                  ? reset
-                                                 : rc;
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? SQLITE_OK : reset != SQLITE_OK ? reset : rc;
 }
 
 void result_empty(struct buf *out)

@@ -1,6 +1,5 @@
 #include "capture/rows_after.h"
 
-#include "base/mem.h"
 #include "base/status.h"
 #include "capture/values.h"
 #include <string.h>
@@ -12,7 +11,7 @@ static int select_all(struct recorder *r, const struct table *t, sqlite3_stmt **
     for (int i = 0; i < t->column_count; i++)
         sqlite3_str_appendf(sql, "\"%w\",", t->columns[i].name);
     /* CREATE TABLE AS makes rowid tables; a column may bear one name of the rowid, but not all. */
-    const char *rowid = table_column(t, "rowid", 5) < 0      ? "rowid"
+    const char *rowid = table_column(t, "rowid", 5) < 0     ? "rowid"
                         : table_column(t, "_rowid_", 7) < 0 ? "_rowid_"
                                                             : "oid";
     sqlite3_str_appendf(sql, "%s FROM main.\"%w\"", t->without_rowid ? "0" : rowid, t->name);
@@ -66,37 +65,55 @@ int rows_after_create(struct recorder *r, const struct schema *before)
     return rc;
 }
 
-/* As SQLite stores it: the column's affinity is applied to the constant. */
-static int store_default(struct recorder *r, const struct column *c, sqlite3_value *from,
-    struct value *value)
+/* Runs "ALTER TABLE … ADD COLUMN" on a row of an empty database and reads what the row got. */
+static int read_default(sqlite3 *scratch, const struct column *c, sqlite3_stmt **s)
 {
-    struct value v;
-    char *text = NULL;
-    int status = values_from(&v, from, AFFINITY_BLOB);
-    if (status == STATUS_OK)
-        status = value_apply_affinity(&v, (enum affinity)c->affinity, &text);
-    if (status == STATUS_OK && c->affinity == AFFINITY_REAL && v.type == VALUE_INTEGER)
-        v = (struct value){.type = VALUE_REAL, .r = (double)v.i};
-    if (status == STATUS_OK)
-        status = batch_set_value(r->batch, value, &v);
-    mem_free(text);
-    return status;
+    static const char *const types[] = {
+        [AFFINITY_BLOB] = "BLOB",
+        [AFFINITY_TEXT] = "TEXT",
+        [AFFINITY_NUMERIC] = "NUMERIC",
+        [AFFINITY_INTEGER] = "INTEGER",
+        [AFFINITY_REAL] = "REAL",
+    };
+    /* PRAGMA table_xinfo gives the text without the parentheses that an expression needs. */
+    static const char *const forms[] = {
+        "ALTER TABLE t ADD COLUMN c %s DEFAULT %s", "ALTER TABLE t ADD COLUMN c %s DEFAULT (%s)"};
+    int rc = sqlite3_exec(scratch, "CREATE TABLE t(a); INSERT INTO t VALUES(1)", NULL, NULL, NULL);
+    if (rc != SQLITE_OK)
+        return rc;
+    for (size_t i = 0; i < sizeof(forms) / sizeof(*forms); i++) {
+        char *sql = sqlite3_mprintf(forms[i], types[c->affinity], c->default_sql);
+        rc = sql ? sqlite3_exec(scratch, sql, NULL, NULL, NULL) : SQLITE_NOMEM;
+        sqlite3_free(sql);
+        if (rc != SQLITE_ERROR)
+            break;
+    }
+    return rc == SQLITE_OK ? sqlite3_prepare_v2(scratch, "SELECT c FROM t", -1, s, NULL) : rc;
 }
 
+/*
+ * SQLite itself is asked, because a default that ADD COLUMN gave to rows that were there is not
+ * always the one that an INSERT gives: 3.0 becomes 3 in a column without a type.
+ */
 int rows_after_default(void *ctx, const struct column *column, struct value *value)
 {
     struct recorder *r = ctx;
-    sqlite3_stmt *s;
+    sqlite3 *scratch = NULL;
+    sqlite3_stmt *s = NULL;
+    struct value v;
     *value = (struct value){.type = VALUE_NULL};
     if (!column->default_sql)
         return STATUS_OK;
-    int rc = sqlconn_prepare(r->conn, &s, "SELECT %s", column->default_sql);
-    /* DEFAULT word means the text 'word' (https://www.sqlite.org/syntax/column-constraint.html). */
-    if ((rc & 0xff) == SQLITE_ERROR)
-        rc = sqlconn_prepare(r->conn, &s, "SELECT %Q", column->default_sql);
+    int rc = sqlite3_open(":memory:", &scratch);
+    if (rc == SQLITE_OK)
+        rc = read_default(scratch, column, &s);
     int status = STATUS_NOMEM;
-    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
-        status = store_default(r, column, sqlite3_column_value(s, 0), value);
+    if (rc == SQLITE_ERROR) /* not a constant: then there was no row to give it to */
+        status = STATUS_OK;
+    else if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW &&
+             values_from(&v, sqlite3_column_value(s, 0), AFFINITY_BLOB) == STATUS_OK)
+        status = batch_set_value(r->batch, value, &v);
     sqlite3_finalize(s);
+    sqlite3_close(scratch);
     return status;
 }

@@ -7,13 +7,14 @@
 
 /*
  * Adds the rows of tables that `before` does not have as INSERTs: a table that was just created has
- * rows only by CREATE TABLE … AS SELECT. SQLITE_OK or an error; r->failed says if the batch is full.
+ * rows only by CREATE TABLE … AS SELECT. SQLITE_OK or an error; r->failed says if the batch is
+ * full.
  */
 int rows_after_create(struct recorder *r, const struct schema *before);
 
 /*
- * What ALTER TABLE ADD COLUMN gave the rows that were there. The text is in the recorder's batch. For
- * struct schema_diff; ctx is the recorder. 0, STATUS_NOMEM or STATUS_TOO_LARGE.
+ * What ALTER TABLE ADD COLUMN gave the rows that were there. The text is in the recorder's batch.
+ * For struct schema_diff; ctx is the recorder. 0, STATUS_NOMEM or STATUS_TOO_LARGE.
  */
 int rows_after_default(void *ctx, const struct column *column, struct value *value);
 

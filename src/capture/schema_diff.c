@@ -53,15 +53,15 @@ static bool same_column_names(const struct table *a, const struct table *b)
     return true;
 }
 
-/* The table that t was before it got its name: gone now, at the same root page, with its columns. */
+/* The table that t was before it got its name: gone now, at the same root page, with its columns.
+ */
 static const struct table *renamed_from(
     const struct schema *previous, const struct schema *fresh, const struct table *t)
 {
     for (int i = 0; i < previous->table_count; i++) {
         const struct table *old = previous->tables[i];
         if (old->root_page == t->root_page && same_column_names(old, t) &&
-            !schema_find(fresh, old->name, strlen(old->name)) &&
-            !schema_find_id(fresh, old->id))
+            !schema_find(fresh, old->name, strlen(old->name)) && !schema_find_id(fresh, old->id))
             return old;
     }
     return NULL;

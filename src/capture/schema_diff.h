@@ -5,9 +5,9 @@
 #include "change/schema.h"
 
 /*
- * Gives the tables of `fresh` that it does not share with `previous` (NULL: none), and their columns,
- * their identities: the same as before under the same name; the same for a table or column that was
- * renamed; new ones otherwise. Exact when at most one statement lies between the two.
+ * Gives the tables of `fresh` that it does not share with `previous` (NULL: none), and their
+ * columns, their identities: the same as before under the same name; the same for a table or column
+ * that was renamed; new ones otherwise. Exact when at most one statement lies between the two.
  */
 void schema_diff_identify(const struct schema *previous, struct schema *fresh);
 
@@ -17,7 +17,8 @@ struct schema_diff {
     uint32_t first; /* of the unit's changes */
     const struct schema *before, *after;
     bool external;
-    /* The value that rows got in a column which was added after they were captured. 0 or a status. */
+    /* The value that rows got in a column which was added after they were captured. 0 or a status.
+     */
     int (*default_value)(void *ctx, const struct column *column, struct value *value);
     void *ctx;
 };

@@ -212,8 +212,8 @@ int schema_read(struct sqlconn *c, const struct schema *previous, struct schema 
     int count = 0;
     *out = NULL;
     c->auth.report = NULL;
-    int rc = sqlconn_prepare(c, &s,
-        "SELECT name,rootpage,sql FROM main.sqlite_master WHERE type IN ('table','view')");
+    int rc = sqlconn_prepare(
+        c, &s, "SELECT name,rootpage,sql FROM main.sqlite_master WHERE type IN ('table','view')");
     if (rc == SQLITE_OK)
         rc = count_rows(s, &count);
     if (rc == SQLITE_OK && !(fresh = schema_new(count)))

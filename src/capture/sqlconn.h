@@ -15,8 +15,8 @@
 #include <stdint.h>
 
 /*
- * One SQLite connection with what surrounds it: limits on the running statement, the authorizer, and
- * a cache of prepared statements. Used by one thread at a time.
+ * One SQLite connection with what surrounds it: limits on the running statement, the authorizer,
+ * and a cache of prepared statements. Used by one thread at a time.
  */
 enum sqlconn_stop { STOP_NONE, STOP_TIMEOUT, STOP_CANCEL, STOP_CLOSING, STOP_CAPTURE };
 

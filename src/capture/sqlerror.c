@@ -44,10 +44,13 @@ static int error_offset(sqlite3 *db)
 void sqlerror_from(struct sql_error *e, struct sqlconn *c, int rc, size_t base, int64_t timeout_ms)
 {
     e->sqlite_code = rc;
-    switch (rc & 0xff) {
-    case SQLITE_AUTH:
-        sqlerror_set(e, "FORBIDDEN", "%s", c->auth.denied[0] ? c->auth.denied : "not authorized");
+    /* SQLite reports a denied function as a plain error. */
+    if (c->auth.denied[0]) {
+        sqlerror_set(e, "FORBIDDEN", "%s", c->auth.denied);
+        c->auth.denied[0] = 0;
         return;
+    }
+    switch (rc & 0xff) {
     case SQLITE_INTERRUPT:
         set_stopped(e, c, timeout_ms);
         return;

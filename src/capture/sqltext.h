@@ -6,8 +6,8 @@
 
 /*
  * Just enough of SQLite's tokenizer (https://www.sqlite.org/draft/tokenreq.html) to look at a text
- * before SQLite prepares it: words, parameters and the ends of statements. Strings, quoted names and
- * comments are stepped over. No state, no memory; any thread.
+ * before SQLite prepares it: words, parameters and the ends of statements. Strings, quoted names
+ * and comments are stepped over. No state, no memory; any thread.
  */
 enum sqltext_kind { SQLTEXT_END, SQLTEXT_WORD, SQLTEXT_PARAM, SQLTEXT_SEMICOLON, SQLTEXT_OTHER };
 

@@ -60,7 +60,9 @@ static int begin_alone(struct writer *w)
 
 int unit_begin(struct writer *w, bool by_statement)
 {
-    int rc = w->alone ? begin_alone(w) : w->first_unit ? SQLITE_OK : sqlconn_run(&w->conn, OWN_UNIT);
+    int rc = w->alone        ? begin_alone(w)
+             : w->first_unit ? SQLITE_OK
+                             : sqlconn_run(&w->conn, OWN_UNIT);
     if (rc == SQLITE_OK)
         enter(w, by_statement);
     return rc;

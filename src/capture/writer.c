@@ -126,7 +126,7 @@ void writer_publish(struct writer *w)
     /* Back to even where writer_commit made it odd. */
     if (atomic_load(&p->turn) & 1)
         atomic_fetch_add(&p->turn, 1);
-    if (b->change_count > 0 && w->options->publish)
+    if (b->transaction_count > 0 && w->options->publish)
         w->options->publish(w->options->publish_ctx, b);
     batch_unref(b);
 }

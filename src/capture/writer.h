@@ -23,9 +23,9 @@ struct user_savepoint {
 };
 
 /*
- * The write side: the connection, the batch that is filled, and the unit that is open. A unit is what
- * commits or fails together and becomes one transaction of the batch: a statement by itself, or all
- * from BEGIN to COMMIT. Database thread only.
+ * The write side: the connection, the batch that is filled, and the unit that is open. A unit is
+ * what commits or fails together and becomes one transaction of the batch: a statement by itself,
+ * or all from BEGIN to COMMIT. Database thread only.
  */
 struct writer {
     const struct database_options *options;
@@ -41,12 +41,12 @@ struct writer {
     bool alone;
     bool lost; /* the group's transaction is gone or cannot be trusted */
 
-    bool open;           /* a unit */
-    bool by_statement;   /* the unit is a statement by itself */
-    bool by_savepoint;   /* opened by the user's SAVEPOINT: ends with its RELEASE */
-    bool autocommit;     /* alone and without BEGIN: the statement commits as SQLite sees fit */
-    bool committed;      /* of an autocommit unit: SQLite committed it */
-    bool first_unit;     /* of its request: the request's savepoint serves for it */
+    bool open;         /* a unit */
+    bool by_statement; /* the unit is a statement by itself */
+    bool by_savepoint; /* opened by the user's SAVEPOINT: ends with its RELEASE */
+    bool autocommit;   /* alone and without BEGIN: the statement commits as SQLite sees fit */
+    bool committed;    /* of an autocommit unit: SQLite committed it */
+    bool first_unit;   /* of its request: the request's savepoint serves for it */
     uint64_t origin;
     struct batch_mark mark; /* where the unit began */
     struct schema *before;  /* the schema then */
@@ -59,8 +59,8 @@ int writer_open(struct writer *w, const struct database_options *options,
 void writer_close(struct writer *w);
 
 /*
- * Looks whether another process changed the schema; if so takes the new one and records its DDL as a
- * transaction of its own. In a transaction. A result code of SQLite.
+ * Looks whether another process changed the schema; if so takes the new one and records its DDL as
+ * a transaction of its own. In a transaction. A result code of SQLite.
  */
 int writer_check_schema(struct writer *w);
 /* The schema after a statement that may have changed it; rows of CREATE TABLE AS are recorded. */

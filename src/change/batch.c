@@ -230,7 +230,7 @@ static uint32_t open_from(const struct batch *b)
 int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema *schema)
 {
     uint32_t first = open_from(b);
-    if (first == b->change_count)
+    if (first == b->change_count && !schema)
         return STATUS_OK;
     size_t cap = b->transaction_cap;
     struct transaction *transactions =

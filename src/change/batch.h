@@ -94,8 +94,8 @@ struct change *batch_add(struct batch *b, enum change_kind kind, const struct ta
 int batch_hold(struct batch *b, const struct table *table);
 
 /*
- * Closes a transaction over all changes since the last one closed (or the start). One without
- * changes is not recorded. `schema` may be NULL; a reference is taken.
+ * Closes a transaction over all changes since the last one closed (or the start). One with neither
+ * changes nor a schema is not recorded. `schema` may be NULL; a reference is taken.
  */
 int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema *schema);
 

@@ -8,13 +8,16 @@
 #include "cli/interrupt.h"
 #include "cli/ws_client.h"
 
-#include <poll.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #define OPEN_TIMEOUT_MS 10000
 #define TURN_MS 100
+#define EVENTS_MAX 256
 
 struct subscriber {
     struct bench_reader *reader;
@@ -27,7 +30,7 @@ struct subscriber {
 struct bench_reader {
     int count, writers;
     struct subscriber *subscribers;
-    struct pollfd *fds;
+    int epoll;
     uint64_t *last; /* of all subscribers */
     struct histogram latency;
     atomic_uint_fast64_t received;
@@ -44,7 +47,8 @@ static int fail(struct bench_reader *r, const struct subscriber *s, const char *
     return STATUS_INVALID;
 }
 
-/* The number behind `name` at or after *at; a JSON parser would be the slowest part of this thread. */
+/* The number behind `name` at or after *at; a JSON parser would be the slowest part of this thread.
+ */
 static bool take_number(const char **at, const char *end, const char *name, int64_t *v)
 {
     const char *p = memmem(*at, (size_t)(end - *at), name, strlen(name)), *start;
@@ -132,6 +136,16 @@ static int open_one(struct bench_reader *r, struct subscriber *s, const struct t
     return STATUS_IO;
 }
 
+static int listen_to(struct bench_reader *r, struct subscriber *s, struct buf *err)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+
+    if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, ws_client_fd(s->ws), &event) == 0)
+        return 0;
+    buf_printf(err, "cannot wait for subscribers: %s", strerror(errno));
+    return STATUS_IO;
+}
+
 static int open_all(
     struct bench_reader *r, const struct target *target, const char *table, struct buf *err)
 {
@@ -152,7 +166,7 @@ static int open_all(
         s->last = r->last + (size_t)i * (size_t)r->writers;
         status = open_one(r, s, target, &subscribe, err);
         if (status == 0)
-            r->fds[i] = (struct pollfd){.fd = ws_client_fd(s->ws), .events = POLLIN};
+            status = listen_to(r, s, err);
     }
     buf_fini(&subscribe);
     return status;
@@ -167,49 +181,47 @@ struct bench_reader *bench_reader_new(
         buf_puts(err, "out of memory");
         return NULL;
     }
+    r->epoll = -1;
     r->count = count;
     r->writers = writers;
     r->subscribers = mem_array((size_t)count, sizeof(*r->subscribers));
-    r->fds = mem_array((size_t)count, sizeof(*r->fds));
     r->last = mem_array((size_t)count * (size_t)writers, sizeof(*r->last));
-    if (!r->subscribers || !r->fds || !r->last) {
+    if (!r->subscribers || !r->last) {
         buf_puts(err, "out of memory");
         goto fail;
     }
-    if (open_all(r, target, table, err) < 0)
-        goto fail;
-    return r;
+    r->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (r->epoll < 0)
+        buf_printf(err, "cannot wait for subscribers: %s", strerror(errno));
+    else if (open_all(r, target, table, err) == 0)
+        return r;
 fail:
     bench_reader_free(r);
     return NULL;
 }
 
-static void read_one(struct bench_reader *r, int i)
+static void read_one(struct bench_reader *r, struct subscriber *s)
 {
-    struct subscriber *s = &r->subscribers[i];
-
     if (ws_client_read(s->ws, on_message, s) == 0)
         return;
     if (!interrupt_seen())
-        fail(r, s, ws_client_code(s->ws) == WS_CLOSE_TRY_LATER
-                       ? "closed by the server because it read too slowly (1013)"
-                       : "the connection was lost");
-    r->fds[i].fd = -1;
+        fail(r, s,
+            ws_client_code(s->ws) == WS_CLOSE_TRY_LATER
+                ? "closed by the server because it read too slowly (1013)"
+                : "the connection was lost");
+    epoll_ctl(r->epoll, EPOLL_CTL_DEL, ws_client_fd(s->ws), NULL);
 }
 
 static void *run(void *ctx)
 {
     struct bench_reader *r = ctx;
+    struct epoll_event events[EVENTS_MAX];
 
     while (!atomic_load(&r->stop)) {
-        int ready = poll(r->fds, (nfds_t)r->count, TURN_MS);
+        int ready = epoll_wait(r->epoll, events, EVENTS_MAX, TURN_MS);
 
-        for (int i = 0; i < r->count && ready > 0; i++) {
-            if (r->fds[i].revents) {
-                ready--;
-                read_one(r, i);
-            }
-        }
+        for (int i = 0; i < ready; i++)
+            read_one(r, events[i].data.ptr);
     }
     return NULL;
 }
@@ -248,7 +260,8 @@ void bench_reader_free(struct bench_reader *r)
     for (int i = 0; r->subscribers && i < r->count; i++)
         ws_client_free(r->subscribers[i].ws);
     mem_free(r->subscribers);
-    mem_free(r->fds);
+    if (r->epoll >= 0)
+        close(r->epoll);
     mem_free(r->last);
     buf_fini(&r->err);
     mem_free(r);

@@ -19,10 +19,10 @@ struct bench_reader;
  */
 struct bench_reader *bench_reader_new(
     const struct target *target, const char *table, int count, int writers, struct buf *err);
-int bench_reader_start(struct bench_reader *r); /* starts the thread. STATUS_NOMEM */
+int bench_reader_start(struct bench_reader *r);               /* starts the thread. STATUS_NOMEM */
 uint64_t bench_reader_received(const struct bench_reader *r); /* deliveries so far; any thread */
-bool bench_reader_failed(const struct bench_reader *r); /* something was wrong; any thread */
-void bench_reader_stop(struct bench_reader *r); /* ends the thread */
+bool bench_reader_failed(const struct bench_reader *r);       /* something was wrong; any thread */
+void bench_reader_stop(struct bench_reader *r);               /* ends the thread */
 void bench_reader_free(struct bench_reader *r);
 
 /* After bench_reader_stop. */

@@ -25,7 +25,8 @@ static void put_insert(struct buf *body, const struct bench_writer *w)
     buf_puts(body, "\",\"params\":");
     for (int i = 0; i < w->rows; i++) {
         buf_putc(body, i ? ',' : '[');
-        buf_put_i64(body, (int64_t)w->number << BENCH_KEY_SHIFT | (int64_t)(w->sent + 1 + (uint64_t)i));
+        buf_put_i64(
+            body, (int64_t)w->number << BENCH_KEY_SHIFT | (int64_t)(w->sent + 1 + (uint64_t)i));
         buf_printf(body, ",\"%s\",", payload);
         buf_put_i64(body, now);
     }

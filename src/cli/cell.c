@@ -1,4 +1,5 @@
 #include "cli/cell.h"
+#include "base/json.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "cli/term.h"
@@ -27,10 +28,10 @@ static void put_number(struct buf *out, json_t *value, const char *infinity)
 {
     if (json_is_integer(value))
         buf_put_i64(out, json_integer_value(value));
-    else if (isinf(json_real_value(value)))
-        buf_printf(out, "%s%s", json_real_value(value) < 0 ? "-" : "", infinity);
+    else if (isinf(json_get_real(value)))
+        buf_printf(out, "%s%s", json_get_real(value) < 0 ? "-" : "", infinity);
     else
-        put_real(out, json_real_value(value));
+        put_real(out, json_get_real(value));
 }
 
 static void put_object(struct buf *out, json_t *value)
@@ -39,8 +40,7 @@ static void put_object(struct buf *out, json_t *value)
     json_t *item;
 
     buf_putc(out, '{');
-    for (void *i = json_object_iter(value); i;
-         i = json_object_iter_next(value, i)) {
+    for (void *i = json_object_iter(value); i; i = json_object_iter_next(value, i)) {
         key = json_object_iter_key(i);
         item = json_object_iter_value(i);
         buf_puts(out, comma);
@@ -113,6 +113,8 @@ static bool put_blob(struct buf *out, json_t *value, size_t max)
         put_hex(out, bytes.data, shown);
         buf_puts(out, shown < bytes.len ? "…'" : "'");
     }
+    if (buf_error(&bytes))
+        out->err = buf_error(&bytes);
     buf_fini(&bytes);
     return good;
 }
@@ -163,7 +165,8 @@ static size_t put_text(struct buf *out, json_t *value, size_t max, bool quoted)
     if (!quoted)
         return term_put(out, json_string_value(value), json_string_length(value), max);
     buf_putc(out, '\'');
-    width = term_put(out, json_string_value(value), json_string_length(value), max > 2 ? max - 2 : max);
+    width =
+        term_put(out, json_string_value(value), json_string_length(value), max > 2 ? max - 2 : max);
     buf_putc(out, '\'');
     return width + 2;
 }

@@ -15,8 +15,8 @@ void cell_put_json(struct buf *out, json_t *value);
 void cell_put_csv(struct buf *out, json_t *value);
 
 /*
- * For a person, at most `max` columns (0: no bound): NULL, x'…' and text made visible; with `quoted`,
- * text stands in single quotes. Returns the columns taken.
+ * For a person, at most `max` columns (0: no bound): NULL, x'…' and text made visible; with
+ * `quoted`, text stands in single quotes. Returns the columns taken.
  */
 size_t cell_put(struct buf *out, json_t *value, size_t max, bool quoted);
 

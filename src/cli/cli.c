@@ -38,8 +38,8 @@ static const char help_help[] = "Shows what rowtap can do, or how one verb is us
 static const char version_help[] = "Prints the version of this program.\n";
 
 static const struct verb verbs[] = {
-    {"sql", "[SQL [PARAM...]]", "run SQL on the server, or prompt for it", sql_help, sql_option_rows,
-        sizeof(struct sql_options), INT_MAX, sql_run},
+    {"sql", "[SQL [PARAM...]]", "run SQL on the server, or prompt for it", sql_help,
+        sql_option_rows, sizeof(struct sql_options), INT_MAX, sql_run},
     {"watch", "[TABLE]", "print changes as they are committed", watch_help, watch_option_rows,
         sizeof(struct watch_options), 1, watch_run},
     {"health", "", "is the server well? exit status 0 when it is", health_help, health_option_rows,
@@ -87,16 +87,18 @@ static int print_overview(void)
 {
     struct buf text = {0};
 
-    buf_puts(&text, "rowtap turns a SQLite file into a realtime feed.\n\n"
-                    "  rowtap serve app.db                          serve a file (created if absent)\n"
-                    "  rowtap watch users                           see its changes as they are committed\n"
-                    "  rowtap sql \"INSERT INTO users(name) VALUES (?)\" Ada\n\n"
-                    "Verbs:\n"
-                    "  serve    DATABASE              serve a file; see rowtap serve --help\n");
+    buf_puts(&text,
+        "rowtap turns a SQLite file into a realtime feed.\n\n"
+        "  rowtap serve app.db                          serve a file (created if absent)\n"
+        "  rowtap watch users                           see its changes as they are committed\n"
+        "  rowtap sql \"INSERT INTO users(name) VALUES (?)\" Ada\n\n"
+        "Verbs:\n"
+        "  serve    DATABASE              serve a file; see rowtap serve --help\n");
     for (size_t i = 0; i < VERB_COUNT; i++)
         buf_printf(&text, "  %-8s %-21s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
-    buf_puts(&text, "\nThe verbs talk to http://127.0.0.1:8080 unless --url or $ROWTAP_URL says otherwise.\n"
-                    "rowtap help VERB shows a verb's options and examples.\n");
+    buf_puts(&text,
+        "\nThe verbs talk to http://127.0.0.1:8080 unless --url or $ROWTAP_URL says otherwise.\n"
+        "rowtap help VERB shows a verb's options and examples.\n");
     return print(&text);
 }
 
@@ -160,7 +162,8 @@ int cli_main(int argc, char **argv)
     int status;
 
     if (!v) {
-        fprintf(stderr, "rowtap: unknown verb \"%s\"; rowtap help lists them\n", argc > 0 ? argv[0] : "");
+        fprintf(stderr, "rowtap: unknown verb \"%s\"; rowtap help lists them\n",
+            argc > 0 ? argv[0] : "");
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);

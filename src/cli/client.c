@@ -133,8 +133,10 @@ void client_explain_curl(
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
-        buf_printf(err, "%s closed the connection without an answer; the server may have stopped, "
-                        "or the address is not a rowtap server's", url);
+        buf_printf(err,
+            "%s closed the connection without an answer; the server may have stopped, "
+            "or the address is not a rowtap server's",
+            url);
         break;
     default:
         buf_printf(err, "request to %s failed: %s", url,
@@ -142,8 +144,8 @@ void client_explain_curl(
     }
 }
 
-int client_request(struct client *c, const char *path, const struct buf *body, struct buf *answer,
-    struct buf *err)
+int client_request(
+    struct client *c, const char *path, const struct buf *body, struct buf *answer, struct buf *err)
 {
     CURLcode code;
     long status = 0, os_error = 0;
@@ -185,8 +187,8 @@ int client_request(struct client *c, const char *path, const struct buf *body, s
     return (int)status;
 }
 
-void client_explain(const struct client *c, int status, const struct buf *answer, json_t **parsed,
-    struct buf *err)
+void client_explain(
+    const struct client *c, int status, const struct buf *answer, json_t **parsed, struct buf *err)
 {
     char why[128];
     json_t *top = json_read(answer->data ? answer->data : "", answer->len, why, sizeof(why));
@@ -198,8 +200,8 @@ void client_explain(const struct client *c, int status, const struct buf *answer
     else if (status == 200)
         buf_printf(err, "the answer of %s makes no sense; is it a rowtap server?", client_url(c));
     else
-        buf_printf(err, "%s answered with HTTP status %d; is it a rowtap server?", client_url(c),
-            status);
+        buf_printf(
+            err, "%s answered with HTTP status %d; is it a rowtap server?", client_url(c), status);
     if (status == 401)
         buf_puts(err, " (give a token with --token)");
     if (parsed)

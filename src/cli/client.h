@@ -15,7 +15,8 @@ struct client;
 /* Resolves the target (its strings must stay). NULL: see err. */
 struct client *client_new(struct target *target, int64_t timeout_ms, struct buf *err);
 void client_free(struct client *c);
-const char *client_url(const struct client *c); /* http(s)://HOST:PORT, without a slash at its end */
+const char *client_url(
+    const struct client *c); /* http(s)://HOST:PORT, without a slash at its end */
 
 /*
  * One request; body NULL is GET, otherwise POST of JSON. The answer's text replaces what `answer`
@@ -29,8 +30,8 @@ int client_request(struct client *c, const char *path, const struct buf *body, s
  * Says in `err` what an answer other than 200 means: the server's own message where it has one.
  * `parsed` (may be NULL) takes the error object, which the caller releases.
  */
-void client_explain(const struct client *c, int status, const struct buf *answer, json_t **parsed,
-    struct buf *err);
+void client_explain(
+    const struct client *c, int status, const struct buf *answer, json_t **parsed, struct buf *err);
 
 /* Says why libcurl could not reach `url`: its CURLcode, error buffer and CURLINFO_OS_ERRNO. */
 void client_explain_curl(

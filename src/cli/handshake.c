@@ -94,6 +94,8 @@ int handshake_feed(struct handshake *h, const char *p, size_t len)
     const char *end;
     size_t before = h->head.len, head_len;
 
+    if (len == 0)
+        return 0;
     if (h->status) {
         buf_put(&h->rest, p, len);
         return buf_error(&h->rest);
@@ -119,8 +121,7 @@ int handshake_end(struct handshake *h)
 
 bool handshake_done(const struct handshake *h)
 {
-    return h->status &&
-           (h->status == 101 || h->rest.len >= h->body || h->rest.len >= BODY_MAX);
+    return h->status && (h->status == 101 || h->rest.len >= h->body || h->rest.len >= BODY_MAX);
 }
 
 static bool agreed(const struct handshake *h)
@@ -149,8 +150,8 @@ int handshake_check(struct handshake *h, const char *base, bool *again, struct b
     else if (message)
         buf_printf(err, "%s refused the connection: %s", base, message);
     else
-        buf_printf(err, "%s refused the connection with HTTP status %d; is it a rowtap server?", base,
-            h->status);
+        buf_printf(err, "%s refused the connection with HTTP status %d; is it a rowtap server?",
+            base, h->status);
     if (h->status == 401)
         buf_puts(err, " (give a token with --token)");
     json_decref(body);

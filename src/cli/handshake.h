@@ -24,7 +24,8 @@ int handshake_put_request(
 
 /* Takes what arrived. STATUS_INVALID: this is not HTTP, or too long for an answer. STATUS_NOMEM. */
 int handshake_feed(struct handshake *h, const char *p, size_t len);
-int handshake_end(struct handshake *h); /* the connection ended: 0, or STATUS_CLOSED before the head */
+int handshake_end(
+    struct handshake *h); /* the connection ended: 0, or STATUS_CLOSED before the head */
 bool handshake_done(const struct handshake *h);
 
 /*

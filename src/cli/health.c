@@ -21,19 +21,21 @@ const struct option_row health_option_rows[] = {
     {NULL},
 };
 
-const char health_help[] = "Asks the server whether it is well. The exit status is 0 when it is, 1 when it is not or\n"
-                           "cannot be reached, so that it can be used in scripts and container checks.\n"
-                           "\n"
-                           "Examples:\n"
-                           "  rowtap health\n"
-                           "  rowtap health --url https://db.example.org --format json\n";
+const char health_help[] =
+    "Asks the server whether it is well. The exit status is 0 when it is, 1 when it is not or\n"
+    "cannot be reached, so that it can be used in scripts and container checks.\n"
+    "\n"
+    "Examples:\n"
+    "  rowtap health\n"
+    "  rowtap health --url https://db.example.org --format json\n";
 
-const char health_status_help[] = "Shows what the server is doing: connections, latency, sizes. The exit status is 0 when the\n"
-                                  "server is well, 1 when it is not or cannot be reached.\n"
-                                  "\n"
-                                  "Examples:\n"
-                                  "  rowtap status\n"
-                                  "  rowtap status --format json | jq .activeConnections\n";
+const char health_status_help[] =
+    "Shows what the server is doing: connections, latency, sizes. The exit status is 0 when the\n"
+    "server is well, 1 when it is not or cannot be reached.\n"
+    "\n"
+    "Examples:\n"
+    "  rowtap status\n"
+    "  rowtap status --format json | jq .activeConnections\n";
 
 /* journalMode -> "Journal mode" */
 static void put_label(struct buf *out, const char *name, size_t indent)
@@ -102,14 +104,15 @@ static void put_lines(struct buf *out, json_t *object, size_t indent)
     }
 }
 
-static int print(const struct health_options *o, const struct client *c, int http,
-    const struct buf *answer)
+static int print(
+    const struct health_options *o, const struct client *c, int http, const struct buf *answer)
 {
     char why[128];
     json_t *top = json_read(answer->data ? answer->data : "", answer->len, why, sizeof(why));
     const char *health = json_string_value(json_object_get(top, "status"));
     struct buf out = {0};
-    int status = http == 200 && json_is_object(top) && (!health || strcmp(health, "ok") == 0) ? 0 : 1;
+    int status =
+        http == 200 && json_is_object(top) && (!health || strcmp(health, "ok") == 0) ? 0 : 1;
 
     if (!json_is_object(top) || json_object_get(top, "error")) {
         struct buf err = {0};

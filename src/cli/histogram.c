@@ -3,8 +3,8 @@
 #include <math.h>
 
 /*
- * Durations below 64 have a bucket each. From there on each doubling [2^e, 2^(e+1)) has 64 of them: the
- * six bits below the highest one choose.
+ * Durations below 64 have a bucket each. From there on each doubling [2^e, 2^(e+1)) has 64 of them:
+ * the six bits below the highest one choose.
  */
 static unsigned bucket_of(uint64_t ns)
 {

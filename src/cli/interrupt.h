@@ -12,6 +12,6 @@ void interrupt_catch(void); /* installs the handler; may be called again */
 bool interrupt_seen(void);  /* any thread */
 void interrupt_clear(void);
 bool interrupt_wait(int64_t ms); /* sleeps; true as soon as a signal was seen */
-int interrupt_fd(void); /* readable once a signal was seen; -1 when there is none */
+int interrupt_fd(void);          /* readable once a signal was seen; -1 when there is none */
 
 #endif

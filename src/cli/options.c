@@ -56,9 +56,8 @@ static void put_unknown(
     buf_puts(err, "unknown option --");
     buf_put(err, name, len);
     for (; rows->name && len < 32; rows++) {
-        size_t d = strlen(rows->name) < 32
-                       ? distance(name, len, rows->name, strlen(rows->name))
-                       : best;
+        size_t d =
+            strlen(rows->name) < 32 ? distance(name, len, rows->name, strlen(rows->name)) : best;
 
         if (d < best) {
             best = d;
@@ -104,7 +103,8 @@ static int set_number(const struct option_row *row, int64_t *to, const char *val
     if (!bad && *to >= row->min && *to <= row->max)
         return 0;
     if (duration)
-        buf_printf(err, "--%s wants a duration between %g and %g seconds (10, 1.5s, 250ms), not \"%s\"",
+        buf_printf(err,
+            "--%s wants a duration between %g and %g seconds (10, 1.5s, 250ms), not \"%s\"",
             row->name, (double)row->min / 1e3, (double)row->max / 1e3, value);
     else
         buf_printf(err, "--%s wants a whole number between %lld and %lld, not \"%s\"", row->name,
@@ -142,8 +142,8 @@ static int set(const struct option_row *row, void *into, const char *value, stru
 }
 
 /* Takes the option at argv[*i] and its value, which may be the next word. */
-static int take(const struct option_row *rows, void *into, int argc, char **argv, int *i,
-    struct buf *err)
+static int take(
+    const struct option_row *rows, void *into, int argc, char **argv, int *i, struct buf *err)
 {
     const char *name = argv[*i] + 2;
     size_t len = strcspn(name, "=");

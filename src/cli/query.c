@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CONTEXT_WIDTH 76
+#define MESSAGE_WIDTH 400 /* SQLite repeats a token that may be very long */
 
 void query_fini(struct query *q)
 {
@@ -37,7 +38,8 @@ static int put_request(struct query *q, const char *sql, size_t len, char *const
             if (i)
                 buf_putc(&q->body, ',');
             if (cell_put_param(&q->body, params[i]) == STATUS_INVALID) {
-                fprintf(stderr, "rowtap: parameter %d is not valid UTF-8; write bytes as x'…'\n", i + 1);
+                fprintf(stderr, "rowtap: parameter %d is not valid UTF-8; write bytes as x'…'\n",
+                    i + 1);
                 return STATUS_INVALID;
             }
         }
@@ -47,23 +49,16 @@ static int put_request(struct query *q, const char *sql, size_t len, char *const
     return 0;
 }
 
-/* The failed statement's text from `*at` on; the whole text when the server does not say which. */
-static size_t find_statement(const char *sql, size_t len, const json_t *error, size_t *at)
+/* Where the failed statement begins; 0 when the server does not say which one it was. */
+static size_t find_statement(const char *sql, size_t len, const json_t *index)
 {
-    const json_t *index = json_object_get(error, "statement");
     struct split_statement s;
     size_t next = 0;
 
-    *at = 0;
-    if (!json_is_integer(index))
-        return len;
-    for (json_int_t i = 0; split_next(sql, len, &next, &s); i++) {
-        if (i == json_integer_value(index)) {
-            *at = (size_t)(s.sql - sql);
-            return s.len;
-        }
-    }
-    return len;
+    for (json_int_t i = 0; split_next(sql, len, &next, &s); i++)
+        if (i == json_integer_value(index))
+            return (size_t)(s.sql - sql);
+    return 0;
 }
 
 /* The line of the text that holds `offset`, and a caret under it. */
@@ -76,7 +71,8 @@ static void put_context(
     size_t to = newline ? (size_t)(newline - sql) : len;
 
     /* A long line is shown from a little before the place. */
-    while (offset - from > CONTEXT_WIDTH / 2 && term_width(sql + from, offset - from) > CONTEXT_WIDTH / 2)
+    while (offset - from > CONTEXT_WIDTH / 2 &&
+           term_width(sql + from, offset - from) > CONTEXT_WIDTH / 2)
         from++;
     while (from < offset && ((unsigned char)sql[from] & 0xc0) == 0x80)
         from++;
@@ -94,33 +90,32 @@ static void put_context(
         buf_putc(out, '\n');
 }
 
-static void put_error(
-    struct buf *out, const char *message, const json_t *error, const char *sql, size_t len, size_t line)
+static void put_error(struct buf *out, const char *message, const json_t *error, const char *sql,
+    size_t len, size_t line)
 {
     const json_t *offset = json_object_get(error, "offset"), *seq = json_object_get(error, "seq");
-    bool many = json_is_integer(json_object_get(error, "statement"));
-    bool known = json_is_integer(offset) && json_integer_value(offset) >= 0;
-    size_t at, statement_len = find_statement(sql, len, error, &at);
+    const json_t *statement = json_object_get(error, "statement");
+    json_int_t at = json_is_integer(offset) ? json_integer_value(offset) : -1;
 
     buf_puts(out, "Error: ");
-    term_put(out, message, strlen(message), 0);
+    term_put(out, message, strlen(message), MESSAGE_WIDTH);
     buf_putc(out, '\n');
-    if (known && (size_t)json_integer_value(offset) <= statement_len)
-        put_context(out, sql, len, at + (size_t)json_integer_value(offset), line, true);
-    else if (many)
-        put_context(out, sql, len, at, line, false);
+    if (at >= 0 && (size_t)at <= len)
+        put_context(out, sql, len, (size_t)at, line, true);
+    else if (json_is_integer(statement))
+        put_context(out, sql, len, find_statement(sql, len, statement), line, false);
     if (json_is_integer(seq))
         buf_printf(out, "What came before it was committed, up to seq %lld.\n",
             (long long)json_integer_value(seq));
 }
 
-static void report(
-    struct query *q, int status, const char *sql, size_t len, size_t line)
+static void report(struct query *q, int status, const char *sql, size_t len, size_t line)
 {
     struct buf message = {0}, text = {0};
     json_t *error = NULL;
 
     client_explain(q->client, status, &q->answer, &error, &message);
+    q->sqlite_code = (int)json_integer_value(json_object_get(error, "sqliteCode"));
     if (buf_text(&message)) {
         bool colour = term_colour(STDERR_FILENO);
 
@@ -143,6 +138,7 @@ int query_send(struct query *q, const char *sql, size_t len, char *const *params
 
     json_decref(q->result);
     q->result = NULL;
+    q->sqlite_code = 0;
     status = put_request(q, sql, len, params);
     if (status < 0)
         return status;
@@ -157,7 +153,8 @@ int query_send(struct query *q, const char *sql, size_t len, char *const *params
     if (status == 413)
         return STATUS_TOO_LARGE;
     if (status == 200)
-        q->result = json_read(q->answer.data ? q->answer.data : "", q->answer.len, why, sizeof(why));
+        q->result =
+            json_read(q->answer.data ? q->answer.data : "", q->answer.len, why, sizeof(why));
     if (q->result && json_is_object(q->result))
         return 0;
     report(q, status, sql, len, line);

@@ -16,17 +16,19 @@ struct query {
     bool colour;      /* of standard output */
     /* The rest is private. */
     struct buf body, answer, out;
-    json_t *result; /* of the last request, NULL when it failed */
+    json_t *result;  /* of the last request, NULL when it failed */
+    int sqlite_code; /* of the last failure, SQLite's extended code; 0 when it had none */
 };
 
 /* Zeroed but for the members above. */
 void query_fini(struct query *q);
 
 /*
- * Sends one script; params (NULL-terminated texts of the command line, by position) may be NULL. The
- * result stays in q->result. On failure the message, with the place in the text where it is known, is
- * printed to standard error; `line` is the number of the text's first line. Returns 0, or a negative
- * status: STATUS_TOO_LARGE when the server takes no request of that size (nothing is printed then).
+ * Sends one script; params (NULL-terminated texts of the command line, by position) may be NULL.
+ * The result stays in q->result. On failure the message, with the place in the text where it is
+ * known, is printed to standard error; `line` is the number of the text's first line. Returns 0, or
+ * a negative status: STATUS_TOO_LARGE when the server takes no request of that size (nothing is
+ * printed then).
  */
 int query_send(struct query *q, const char *sql, size_t len, char *const *params, size_t line);
 

@@ -177,7 +177,8 @@ static void put_columns(struct buf *out, const json_t *columns)
 static void put_ddl(struct buf *out, const json_t *message, bool colour)
 {
     const struct event *event = find_event(text_of(message, "type"));
-    const json_t *data = json_object_get(message, "data"), *changes = json_object_get(data, "changes");
+    const json_t *data = json_object_get(message, "data"),
+                 *changes = json_object_get(data, "changes");
     const json_t *renamed = json_object_get(changes, "renamed");
     const char *from = text_of(changes, "renamedFrom");
 

@@ -38,7 +38,8 @@ static enum token take_line_comment(const char *text, size_t len, size_t *at)
     return TOKEN_SPACE;
 }
 
-/* Moves *at behind one token. A doubled quote inside quotes is two tokens, which comes to the same. */
+/* Moves *at behind one token. A doubled quote inside quotes is two tokens, which comes to the same.
+ */
 static enum token take(const char *text, size_t len, size_t *at)
 {
     char c, second;

@@ -5,9 +5,9 @@
 #include <stddef.h>
 
 /*
- * Takes SQL text apart at the ends of statements, as https://www.sqlite.org/c3ref/complete.html does:
- * quotes, comments and the statements inside CREATE TRIGGER … END do not end one. It also knows
- * transactions, so that a script can be cut without cutting one of them.
+ * Takes SQL text apart at the ends of statements, as https://www.sqlite.org/c3ref/complete.html
+ * does: quotes, comments and the statements inside CREATE TRIGGER … END do not end one. It also
+ * knows transactions, so that a script can be cut without cutting one of them.
  */
 enum split_kind {
     SPLIT_OTHER,
@@ -43,9 +43,9 @@ struct split_transaction {
 void split_track(struct split_transaction *t, const struct split_statement *s);
 
 /*
- * The next unit: one statement, or a transaction from BEGIN (or the outermost SAVEPOINT) to its end.
- * Returns its length counted from text + *at, after moving *at to its first token; 0 at the end of
- * the text. *complete is unset when the text ends inside the unit.
+ * The next unit: one statement, or a transaction from BEGIN (or the outermost SAVEPOINT) to its
+ * end. Returns its length counted from text + *at, after moving *at to its first token; 0 at the
+ * end of the text. *complete is unset when the text ends inside the unit.
  */
 size_t split_unit(const char *text, size_t len, size_t *at, bool *complete);
 

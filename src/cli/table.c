@@ -34,25 +34,34 @@ struct column {
     bool number; /* every value is a number or NULL */
 };
 
-/* A scratch buffer tells the width, so that measuring and printing cannot differ. */
-static void measure(struct column *columns, const json_t *answer, size_t max, struct buf *scratch)
+/* The value as it will be shown, in `scratch`; running out of memory is `out`'s error. */
+static size_t render(struct buf *out, struct buf *scratch, json_t *value, size_t max)
+{
+    size_t width;
+
+    buf_reset(scratch);
+    width = cell_put(scratch, value, max, false);
+    if (buf_error(scratch))
+        out->err = buf_error(scratch);
+    return width;
+}
+
+static void measure(
+    struct buf *out, struct column *columns, const json_t *answer, size_t max, struct buf *scratch)
 {
     const json_t *names = json_object_get(answer, "columns");
     const json_t *rows = json_object_get(answer, "rows");
     size_t count = json_array_size(names);
 
     for (size_t c = 0; c < count; c++) {
-        buf_reset(scratch);
-        columns[c].width = cell_put(scratch, json_array_get(names, c), max, false);
+        columns[c].width = render(out, scratch, json_array_get(names, c), max);
         columns[c].number = json_array_size(rows) > 0;
     }
     for (size_t r = 0; r < json_array_size(rows); r++) {
         for (size_t c = 0; c < count; c++) {
             json_t *value = json_array_get(json_array_get(rows, r), c);
-            size_t width;
+            size_t width = render(out, scratch, value, max);
 
-            buf_reset(scratch);
-            width = cell_put(scratch, value, max, false);
             if (width > columns[c].width)
                 columns[c].width = width;
             columns[c].number = columns[c].number && (json_is_number(value) || json_is_null(value));
@@ -64,11 +73,9 @@ static void put_cell(struct buf *out, const struct column *column, json_t *value
     bool last, bool colour, struct buf *scratch)
 {
     bool dim = colour && json_is_null(value);
-    size_t width, gap;
+    size_t width = render(out, scratch, value, max);
+    size_t gap = width < column->width ? column->width - width : 0;
 
-    buf_reset(scratch);
-    width = cell_put(scratch, value, max, false);
-    gap = column->width - width;
     if (column->number)
         put_spaces(out, gap);
     term_put_style(out, dim, TERM_DIM);
@@ -78,15 +85,14 @@ static void put_cell(struct buf *out, const struct column *column, json_t *value
         put_spaces(out, (column->number ? 0 : gap) + 2);
 }
 
-static void put_header(
-    struct buf *out, const struct column *columns, const json_t *names, size_t max, bool colour)
+static void put_header(struct buf *out, const struct column *columns, const json_t *names,
+    size_t max, bool colour, struct buf *scratch)
 {
     size_t count = json_array_size(names);
-    struct buf scratch = {0};
 
     for (size_t c = 0; c < count; c++) {
         term_put_style(out, colour, TERM_BOLD);
-        put_cell(out, &columns[c], json_array_get(names, c), max, c + 1 == count, false, &scratch);
+        put_cell(out, &columns[c], json_array_get(names, c), max, c + 1 == count, false, scratch);
         term_put_plain(out, colour);
     }
     buf_putc(out, '\n');
@@ -95,9 +101,6 @@ static void put_header(
             buf_putc(out, '-');
         buf_puts(out, c + 1 == count ? "\n" : "  ");
     }
-    if (buf_error(&scratch))
-        out->err = buf_error(&scratch);
-    buf_fini(&scratch);
 }
 
 void table_put(struct buf *out, const json_t *answer, size_t max, bool colour)
@@ -112,16 +115,14 @@ void table_put(struct buf *out, const json_t *answer, size_t max, bool colour)
         out->err = STATUS_NOMEM;
         return;
     }
-    measure(columns, answer, max, &scratch);
-    put_header(out, columns, names, max, colour);
-    for (size_t r = 0; r < json_array_size(rows); r++) {
+    measure(out, columns, answer, max, &scratch);
+    put_header(out, columns, names, max, colour, &scratch);
+    for (size_t r = 0; r < json_array_size(rows) && !buf_error(out); r++) {
         for (size_t c = 0; c < count; c++)
             put_cell(out, &columns[c], json_array_get(json_array_get(rows, r), c), max,
                 c + 1 == count, colour, &scratch);
         buf_putc(out, '\n');
     }
-    if (buf_error(&scratch))
-        out->err = buf_error(&scratch);
     buf_fini(&scratch);
     mem_free(columns);
 }

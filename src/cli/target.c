@@ -53,7 +53,8 @@ int target_resolve(struct target *t, struct buf *base, struct buf *err)
         }
     }
     if (strstr(rest, "://") || check(rest) < 0) {
-        buf_printf(err, "\"%s\" is not an address of a server; write it as http://HOST:PORT", t->url);
+        buf_printf(
+            err, "\"%s\" is not an address of a server; write it as http://HOST:PORT", t->url);
         return STATUS_INVALID;
     }
     if (t->token && strpbrk(t->token, "\r\n")) {

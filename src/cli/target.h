@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 /*
- * Which server a verb talks to, and as whom. Every verb's options begin with one; the strings belong
- * to the command line or the environment.
+ * Which server a verb talks to, and as whom. Every verb's options begin with one; the strings
+ * belong to the command line or the environment.
  */
 struct target {
     const char *url;   /* NULL: $ROWTAP_URL, then http://127.0.0.1:8080 */
@@ -17,12 +17,15 @@ struct target {
 #define TARGET_OPTIONS                                                                             \
     {"url", "URL", "the server; default $ROWTAP_URL, then http://127.0.0.1:8080", OPTION_TEXT,     \
         offsetof(struct target, url)},                                                             \
-        {"token", "TOKEN", "sent as Authorization: Bearer; default $ROWTAP_TOKEN", OPTION_TEXT,    \
-            offsetof(struct target, token)}
+    {                                                                                              \
+        "token", "TOKEN", "sent as Authorization: Bearer; default $ROWTAP_TOKEN", OPTION_TEXT,     \
+            offsetof(struct target, token)                                                         \
+    }
 
 /*
- * Fills what is unset from the environment, and writes the server's base address, http(s)://… without
- * a slash at its end, to `base`. STATUS_INVALID and a sentence for the user when it is not an address.
+ * Fills what is unset from the environment, and writes the server's base address, http(s)://…
+ * without a slash at its end, to `base`. STATUS_INVALID and a sentence for the user when it is not
+ * an address.
  */
 int target_resolve(struct target *t, struct buf *base, struct buf *err);
 

@@ -15,9 +15,9 @@ void term_put_style(struct buf *out, bool colour, enum term_style style);
 void term_put_plain(struct buf *out, bool colour); /* ends the style */
 
 /*
- * Appends UTF-8 text with control characters, and those that change the direction of writing, shown as
- * \n or \u001b. At most `max` columns, the last one … when text was left out; 0 is no bound. Returns
- * the columns taken.
+ * Appends UTF-8 text with control characters, and those that change the direction of writing, shown
+ * as \n or \u001b. At most `max` columns, the last one … when text was left out; 0 is no bound.
+ * Returns the columns taken.
  */
 size_t term_put(struct buf *out, const char *s, size_t len, size_t max);
 size_t term_width(const char *s, size_t len); /* columns that term_put without a bound would take */

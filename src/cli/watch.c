@@ -114,7 +114,8 @@ static void put_subscribe(struct buf *out, const struct watch *w)
 
 static int subscribe(struct watch *w, struct ws_client *ws)
 {
-    static const char ddl[] = "{\"type\":\"subscribe\",\"requestId\":\"ddl\",\"channel\":\"tables\"}";
+    static const char ddl[] =
+        "{\"type\":\"subscribe\",\"requestId\":\"ddl\",\"channel\":\"tables\"}";
     struct buf message = {0};
     int status = 0;
 
@@ -200,8 +201,8 @@ static int on_message(void *ctx, const char *text, size_t len)
 }
 
 /*
- * Reads until the connection ends. The server pings; when it has been silent for more than two of its
- * heartbeats it is asked, and given up when that brings no answer either.
+ * Reads until the connection ends. The server pings; when it has been silent for more than two of
+ * its heartbeats it is asked, and given up when that brings no answer either.
  */
 static int follow(struct watch *w, struct ws_client *ws)
 {

@@ -42,8 +42,8 @@ static int on_progress(
 /* Waits for the socket or ^C; false when neither came in time. */
 static bool wait_for(const struct ws_client *w, short events, int64_t timeout_ms)
 {
-    struct pollfd fds[2] = {{.fd = w->fd, .events = events},
-        {.fd = interrupt_fd(), .events = POLLIN}};
+    struct pollfd fds[2] = {
+        {.fd = w->fd, .events = events}, {.fd = interrupt_fd(), .events = POLLIN}};
 
     return poll(fds, 2, timeout_ms > INT32_MAX ? INT32_MAX : (int)timeout_ms) != 0;
 }
@@ -117,7 +117,8 @@ static int connect_to(
         explain_connect(w, url, code, again, err);
         return STATUS_IO;
     }
-    if (curl_easy_getinfo(w->curl, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) {
+    if (curl_easy_getinfo(w->curl, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK ||
+        fd == CURL_SOCKET_BAD) {
         buf_printf(err, "cannot reach %s: the connection was lost at once", url);
         return STATUS_IO;
     }

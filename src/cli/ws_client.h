@@ -32,8 +32,8 @@ int ws_client_ping(struct ws_client *w);
  * answered. Anything but 0 from on_message stops and is returned. STATUS_CLOSED: the connection has
  * ended, see ws_client_code.
  */
-int ws_client_read(struct ws_client *w,
-    int (*on_message)(void *ctx, const char *text, size_t len), void *ctx);
+int ws_client_read(
+    struct ws_client *w, int (*on_message)(void *ctx, const char *text, size_t len), void *ctx);
 
 /*
  * Waits up to timeout_ms for something to read, or for ^C (interrupt.h), then reads. 0 as well when

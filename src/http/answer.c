@@ -4,19 +4,31 @@
 #include <civetweb.h>
 #include <stdarg.h>
 #include <string.h>
+#include <time.h>
 
 #define COPY_MAX 65536 /* up to here head and body leave in one write */
 
 static const char out_of_memory[] =
     "{\"error\":{\"code\":\"LIMIT_EXCEEDED\",\"message\":\"the server is out of memory\"}}";
 
+static void put_start(
+    struct buf *out, struct mg_connection *conn, int status, const char *type, size_t len)
+{
+    char date[40];
+    time_t now = time(NULL);
+    struct tm tm;
+
+    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+    buf_printf(out,
+        "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+        "X-Content-Type-Options: nosniff\r\n",
+        status, mg_get_response_code_text(conn, status), date, type, len);
+}
+
 static void put_head(struct buf *out, struct request *r, int status, const char *type,
     const char *headers, size_t len)
 {
-    buf_printf(out,
-        "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-        "X-Content-Type-Options: nosniff\r\n",
-        status, mg_get_response_code_text(r->conn, status), type, len);
+    put_start(out, r->conn, status, type, len);
     if (!headers || !strstr(headers, "Cache-Control:"))
         buf_puts(out, "Cache-Control: no-store\r\n");
     if (headers)
@@ -47,7 +59,8 @@ void answer(struct request *r, int status, const char *type, const char *headers
         buf_put(&out, data, len);
     text = buf_text(&out);
     if (!text)
-        request_close_after(r); /* no memory even for the head: the client sees the connection close */
+        request_close_after(
+            r); /* no memory even for the head: the client sees the connection close */
     else if (request_write(r, text, out.len) && !r->head && !together)
         request_write(r, data, len);
     buf_fini(&out);
@@ -62,15 +75,20 @@ void answer_json(struct request *r, int status, struct buf *json)
         answer(r, status, "application/json", NULL, json->data, json->len);
 }
 
+static void put_error(struct buf *out, const char *code, const char *message)
+{
+    buf_printf(out, "{\"error\":{\"code\":\"%s\",\"message\":", code);
+    buf_put_json_text(out, message);
+    buf_puts(out, "}}");
+}
+
 static void error_va(struct request *r, int status, const char *headers, const char *code,
     const char *fmt, va_list ap)
 {
     struct buf message = {0}, json = {0};
 
     buf_vprintf(&message, fmt, ap);
-    buf_printf(&json, "{\"error\":{\"code\":\"%s\",\"message\":", code);
-    buf_put_json_text(&json, buf_error(&message) ? "out of memory" : buf_text(&message));
-    buf_puts(&json, "}}");
+    put_error(&json, code, buf_error(&message) ? "out of memory" : buf_text(&message));
     if (buf_error(&json))
         answer_json(r, 503, &json);
     else
@@ -88,12 +106,27 @@ void answer_error(struct request *r, int status, const char *code, const char *f
     va_end(ap);
 }
 
-void answer_error_with(struct request *r, int status, const char *headers, const char *code,
-    const char *fmt, ...)
+void answer_error_with(
+    struct request *r, int status, const char *headers, const char *code, const char *fmt, ...)
 {
     va_list ap;
 
     va_start(ap, fmt);
     error_va(r, status, headers, code, fmt, ap);
     va_end(ap);
+}
+
+void answer_unparsed(struct mg_connection *conn, int status, const char *message)
+{
+    struct buf body = {0}, out = {0};
+
+    mg_disable_connection_keep_alive(conn);
+    put_error(&body, "INVALID_FORMAT", message);
+    put_start(&out, conn, status, "application/json", body.len);
+    buf_puts(&out, "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
+    buf_put(&out, body.data, body.len);
+    if (!buf_error(&body) && !buf_error(&out))
+        mg_write(conn, out.data, out.len);
+    buf_fini(&body);
+    buf_fini(&out);
 }

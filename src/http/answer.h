@@ -16,4 +16,7 @@ void answer_error(struct request *r, int status, const char *code, const char *f
 void answer_error_with(struct request *r, int status, const char *headers, const char *code,
     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* An error for what could not be parsed as a request; the connection closes. */
+void answer_unparsed(struct mg_connection *conn, int status, const char *message);
+
 #endif

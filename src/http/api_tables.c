@@ -58,7 +58,8 @@ static void answer_table(struct request *r, const char *name, size_t len)
     struct buf json = {0};
 
     if (!t || t->internal) {
-        answer_error(r, 404, "NOT_FOUND", "no such table: %.*s", (int)(len < 200 ? len : 200), name);
+        answer_error(
+            r, 404, "NOT_FOUND", "no such table: %.*s", (int)(len < 200 ? len : 200), name);
     } else {
         table_put_json(&json, t);
         answer_json(r, 200, &json);
@@ -73,7 +74,8 @@ void api_table(struct request *r, const char *rest)
     int rc = decode(&name, rest);
 
     if (rc == STATUS_INVALID)
-        answer_error(r, 400, "INVALID_FORMAT", "the path has a %% that is not followed by two hex digits");
+        answer_error(
+            r, 400, "INVALID_FORMAT", "the path has a %% that is not followed by two hex digits");
     else if (rc < 0)
         answer_json(r, 503, &name);
     else

@@ -7,16 +7,12 @@
 #include "http/route.h"
 
 #include <civetweb.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define DEFAULT_THREADS 64
-#define HEAD_MS 5000 /* for a request's head; also the longest silence within a body */
 #define TEXT(x) #x
 #define TEXT_OF(x) TEXT(x)
 #define WORKER_STACK (1 << 20) /* SELECTs run on it too */
@@ -91,7 +87,7 @@ static void explain(const struct mg_connection *conn, int *status, const char **
 {
     const struct worker *w = mg_get_thread_pointer(conn);
 
-    if (clock_mono_ms() - w->since_ms >= HEAD_MS) {
+    if (clock_mono_ms() - w->since_ms >= REQUEST_SILENCE_MS) {
         *status = 408;
         *message = "the request's head did not arrive in time";
         return;
@@ -108,23 +104,8 @@ static void explain(const struct mg_connection *conn, int *status, const char **
 /* There is no struct request for it: civetweb closes the connection afterwards. */
 static int refuse(struct mg_connection *conn, int status, const char *message)
 {
-    char head[256];
-    struct buf body = {0};
-
     explain(conn, &status, &message);
-    buf_puts(&body, "{\"error\":{\"code\":\"INVALID_FORMAT\",\"message\":");
-    buf_put_json_text(&body, message);
-    buf_puts(&body, "}}");
-    snprintf(head, sizeof(head),
-        "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-        "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
-        status, mg_get_response_code_text(conn, status), body.len);
-    mg_disable_connection_keep_alive(conn);
-    if (!buf_error(&body)) {
-        mg_write(conn, head, strlen(head));
-        mg_write(conn, body.data, body.len);
-    }
-    buf_fini(&body);
+    answer_unparsed(conn, status, message);
     return 0;
 }
 
@@ -200,7 +181,8 @@ static struct http *http_new(const struct http_options *o, int threads)
 }
 
 /* The listening addresses as civetweb wants them. */
-static int put_ports(struct http *h, const struct http_options *o, struct buf *ports, struct buf *err)
+static int put_ports(
+    struct http *h, const struct http_options *o, struct buf *ports, struct buf *err)
 {
     char text[LISTEN_TEXT_MAX];
 
@@ -213,7 +195,8 @@ static int put_ports(struct http *h, const struct http_options *o, struct buf *p
         }
         if (a->sa.sa_family == AF_INET6 && !mg_check_feature(MG_FEATURES_IPV6)) {
             buf_printf(err,
-                "cannot listen on %s: the installed civetweb library was built without IPv6; use an "
+                "cannot listen on %s: the installed civetweb library was built without IPv6; use "
+                "an "
                 "IPv4 address such as 127.0.0.1",
                 o->listen[i]);
             return STATUS_INVALID;
@@ -256,23 +239,40 @@ static struct mg_context *start_civetweb(struct http *h, const char *ports, int 
     };
     char count[16];
     const char *options[] = {
-        "listening_ports", ports,
-        "num_threads", count,
-        "tcp_nodelay", "1",
-        "enable_keep_alive", "yes",
-        "keep_alive_timeout_ms", TEXT_OF(HEAD_MS),
-        "request_timeout_ms", TEXT_OF(HEAD_MS),
-        "connection_queue", "256",
-        "listen_backlog", "1024",
-        "max_request_size", "16384",
-        "decode_url", "no",
-        "enable_directory_listing", "no",
-        "enable_auth_domain_check", "no",
-        "authentication_domain", "",
-        "ssi_pattern", "",
-        "cgi_pattern", "",
-        "access_control_allow_origin", "",
-        "access_control_allow_methods", "",
+        "listening_ports",
+        ports,
+        "num_threads",
+        count,
+        "tcp_nodelay",
+        "1",
+        "enable_keep_alive",
+        "yes",
+        "keep_alive_timeout_ms",
+        TEXT_OF(REQUEST_SILENCE_MS),
+        "request_timeout_ms",
+        TEXT_OF(REQUEST_SILENCE_MS),
+        "connection_queue",
+        "256",
+        "listen_backlog",
+        "1024",
+        "max_request_size",
+        "16384",
+        "decode_url",
+        "no",
+        "enable_directory_listing",
+        "no",
+        "enable_auth_domain_check",
+        "no",
+        "authentication_domain",
+        "",
+        "ssi_pattern",
+        "",
+        "cgi_pattern",
+        "",
+        "access_control_allow_origin",
+        "",
+        "access_control_allow_methods",
+        "",
         NULL,
     };
     pthread_attr_t before, small;
@@ -333,25 +333,17 @@ const char *http_address(const struct http *h, int i)
 
 /*
  * civetweb closes its listeners only when it ends altogether. A shut-down listening socket refuses
- * connections; an idle socket put in its place keeps civetweb from polling it in a circle, and closing
- * that one's other end wakes civetweb when it is to end.
+ * connections from now on. civetweb then polls it in a circle, which lasts no longer than
+ * http_drain and ends its wait at once when it is to stop.
  */
 static void close_listeners(struct http *h)
 {
-    int idle[2];
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, idle) < 0)
-        return;
     for (int i = 0; i < h->address_count; i++) {
         int fd = peer_find_listener(listen_port(&h->addresses[i]));
 
-        if (fd < 0)
-            continue;
-        shutdown(fd, SHUT_RDWR);
-        dup3(idle[0], fd, O_CLOEXEC);
+        if (fd >= 0)
+            shutdown(fd, SHUT_RDWR);
     }
-    close(idle[0]);
-    h->wake = idle[1];
 }
 
 void http_stop_accepting(struct http *h)
@@ -371,8 +363,6 @@ void http_stop(struct http *h)
         return;
     http_stop_accepting(h);
     workers_drop_waiting(&h->workers);
-    if (h->wake > 0)
-        close(h->wake);
     mg_stop(h->ctx);
     http_free(h);
 }

@@ -19,8 +19,8 @@ struct http_options {
     int listen_count;
     const char *const *origins; /* allowed besides the same origin */
     int origin_count;
-    int threads;      /* workers; 0 for the default */
-    size_t max_body;  /* bytes of a request body */
+    int threads;     /* workers; 0 for the default */
+    size_t max_body; /* bytes of a request body */
     const char *version;
     struct database *db; /* both outlive the http object */
     struct hub *hub;

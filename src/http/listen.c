@@ -160,8 +160,8 @@ static bool same_ip(const struct listen_address *a, const struct listen_address 
 }
 
 /*
- * A page cannot make a browser send an IP literal as Host unless the connection really goes there, so
- * with a listener on every address any literal of that family is the address connected to.
+ * A page cannot make a browser send an IP literal as Host unless the connection really goes there,
+ * so with a listener on every address any literal of that family is the address connected to.
  */
 static bool ip_allowed(const struct listen_names *names, const struct listen_address *ip)
 {

@@ -6,9 +6,10 @@
 #include <stddef.h>
 
 /*
- * Addresses to listen on, and which names a request may call the server by. A browser sends a page's
- * own origin and the name it connected to, so these checks keep web pages of other sites from
- * connecting (also under a name of theirs that resolves to this machine). Pure functions; any thread.
+ * Addresses to listen on, and which names a request may call the server by. A browser sends a
+ * page's own origin and the name it connected to, so these checks keep web pages of other sites
+ * from connecting (also under a name of theirs that resolves to this machine). Pure functions; any
+ * thread.
  */
 struct listen_address {
     union {

@@ -7,7 +7,7 @@
  */
 struct peer {
     char address[48]; /* as civetweb writes it: "127.0.0.1", "::1" */
-    int port; /* 0: not known */
+    int port;         /* 0: not known */
     int server_port;
 };
 
@@ -17,10 +17,10 @@ int peer_find(const struct peer *p);
 int peer_find_listener(int port);
 
 /*
- * Takes the connection out of civetweb: returns a new descriptor for it, above the low numbers (so that
- * peer_find stays short) where the limit allows, and puts a dead socket at `fd`: civetweb reads
- * end-of-file there and closes only that. -1 with errno; nothing was changed then. Timeouts and
- * lingering are as in a fresh non-blocking socket.
+ * Takes the connection out of civetweb: returns a new descriptor for it, above the low numbers (so
+ * that peer_find stays short) where the limit allows, and puts a dead socket at `fd`: civetweb
+ * reads end-of-file there and closes only that. -1 with errno; nothing was changed then. Timeouts
+ * and lingering are as in a fresh non-blocking socket.
  */
 int peer_detach(int fd);
 

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define BODY_MS 10000        /* for any body … */
+#define BODY_MS 10000          /* for any body … */
 #define BODY_BYTES_PER_S 65536 /* … and this rate on top */
 #define LINGER_MS 1000
 #define LINGER_BYTES (64 << 20)
@@ -121,7 +121,8 @@ static const char *check_framing(struct request *r)
     if (request_header_count(r, "Content-Length") > 1)
         return "more than one Content-Length header";
     if (coding) {
-        if (request_header_count(r, "Transfer-Encoding") > 1 || text_casecmp(coding, "chunked") != 0)
+        if (request_header_count(r, "Transfer-Encoding") > 1 ||
+            text_casecmp(coding, "chunked") != 0)
             return "the only Transfer-Encoding understood is chunked";
         if (strcmp(r->info->http_version, "1.0") == 0)
             return "HTTP/1.0 has no Transfer-Encoding";
@@ -208,15 +209,35 @@ static void read_body(struct request *r, struct buf *body)
             return;
         }
         body->len += (size_t)n;
-        if (r->chunked && body->len > r->http->max_body)
+        if (r->chunked) {
+            if (body->len > r->http->max_body)
+                return;
+            continue;
+        }
+        if ((size_t)n < want) /* civetweb waited in vain for the rest */
             return;
-        left -= r->chunked ? 0 : (size_t)n;
+        left -= (size_t)n;
     }
     r->body_read = true;
 }
 
+static void incomplete(struct request *r, int64_t since)
+{
+    bool late = clock_mono_ms() - since >= REQUEST_SILENCE_MS;
+
+    if (late)
+        answer_error(r, 408, "INVALID_FORMAT", "the body did not arrive in time");
+    else
+        answer_error(r, 400, "INVALID_FORMAT",
+            r->chunked ? "the chunked body is malformed or incomplete"
+                       : "the body is shorter than its Content-Length");
+    r->body_read = true; /* nothing more is expected */
+}
+
 bool request_body(struct request *r, struct buf *body)
 {
+    int64_t since = clock_mono_ms();
+
     if (r->content_length > (int64_t)r->http->max_body) {
         too_large(r);
         return false;
@@ -224,9 +245,9 @@ bool request_body(struct request *r, struct buf *body)
     if (!r->body_read) {
         if (!expectation(r))
             return false;
-        workers_deadline(r->worker, BODY_MS + r->content_length * 1000 / BODY_BYTES_PER_S);
+        workers_deadline(r->worker, BODY_MS + r->content_length * 1000 / BODY_BYTES_PER_S, SHUT_RD);
         read_body(r, body);
-        workers_deadline(r->worker, 0);
+        workers_deadline(r->worker, 0, 0);
     }
     if (buf_error(body)) {
         answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the body");
@@ -238,10 +259,7 @@ bool request_body(struct request *r, struct buf *body)
     }
     if (!r->body_read) {
         request_close_after(r);
-        answer_error(r, 408, "INVALID_FORMAT",
-            r->chunked ? "the chunked body is malformed or did not arrive in time"
-                       : "the body did not arrive in time or is shorter than its Content-Length");
-        r->body_read = true; /* nothing more is expected */
+        incomplete(r, since);
         return false;
     }
     return true;
@@ -251,7 +269,7 @@ bool request_write(struct request *r, const void *data, size_t len)
 {
     const char *p = data;
 
-    workers_deadline(r->worker, BODY_MS + (int64_t)len * 1000 / BODY_BYTES_PER_S);
+    workers_deadline(r->worker, BODY_MS + (int64_t)len * 1000 / BODY_BYTES_PER_S, SHUT_RDWR);
     while (len) {
         size_t piece = len < 1 << 20 ? len : 1 << 20;
         int n = mg_write(r->conn, p, piece);
@@ -263,7 +281,7 @@ bool request_write(struct request *r, const void *data, size_t len)
         p += piece;
         len -= piece;
     }
-    workers_deadline(r->worker, 0);
+    workers_deadline(r->worker, 0, 0);
     return len == 0;
 }
 

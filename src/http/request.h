@@ -9,6 +9,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* For a request's head, for the next request on a kept connection, and for a pause in a body. */
+#define REQUEST_SILENCE_MS 5000
+
 struct database;
 struct hub;
 struct mg_connection;
@@ -31,13 +34,12 @@ struct http {
     char *version;
     int64_t started_ms; /* monotonic */
     atomic_bool stopping;
-    int wake; /* closing it wakes civetweb's listening thread while stopping */
     struct buf *start_error; /* while civetweb starts: what it says goes here */
 };
 
 /*
- * One request, on its worker's thread, from the parsed head to the answer. A handler sends exactly one
- * answer. Strings live as long as the request.
+ * One request, on its worker's thread, from the parsed head to the answer. A handler sends exactly
+ * one answer. Strings live as long as the request.
  */
 struct request {
     struct http *http;
@@ -45,9 +47,10 @@ struct request {
     const struct mg_request_info *info;
     struct worker *worker;
     const char *method;
-    const char *path;   /* undecoded, without the query string */
-    const char *query;  /* or NULL */
-    const char *origin; /* a listed --origin that sent it: told that it may read the answer; or NULL */
+    const char *path;  /* undecoded, without the query string */
+    const char *query; /* or NULL */
+    const char
+        *origin; /* a listed --origin that sent it: told that it may read the answer; or NULL */
     int64_t content_length; /* 0 without a body */
     bool chunked;
     bool head;      /* HEAD: the answer's body is left out */

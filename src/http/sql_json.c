@@ -46,8 +46,8 @@ static const char *type_name(const json_t *j)
     return names[json_typeof(j)];
 }
 
-static int bind_blob(struct sql_statement *s, const char *name, json_t *j, const struct place *at,
-    struct buf *err)
+static int bind_blob(
+    struct sql_statement *s, const char *name, json_t *j, const struct place *at, struct buf *err)
 {
     json_t *text = json_object_get(j, "$base64");
     struct buf bytes = {0};
@@ -56,7 +56,8 @@ static int bind_blob(struct sql_statement *s, const char *name, json_t *j, const
 
     if (json_object_size(j) != 1 || !json_is_string(text))
         return wrong(err, at,
-            " is an object; values are numbers, strings, true, false, null and {\"$base64\":\"…\"}");
+            " is an object; values are numbers, strings, true, false, null and "
+            "{\"$base64\":\"…\"}");
     rc = base64_decode(&bytes, json_string_value(text), json_string_length(text));
     if (rc == STATUS_INVALID)
         wrong(err, at, " is not valid base64");
@@ -69,8 +70,8 @@ static int bind_blob(struct sql_statement *s, const char *name, json_t *j, const
     return rc;
 }
 
-static int bind(struct sql_statement *s, const char *name, json_t *j, const struct place *at,
-    struct buf *err)
+static int bind(
+    struct sql_statement *s, const char *name, json_t *j, const struct place *at, struct buf *err)
 {
     struct value v = {.type = VALUE_NULL};
 
@@ -113,7 +114,8 @@ static int read_params(struct sql_statement *s, json_t *params, int statement, s
     int rc = 0;
 
     if (json_is_array(params)) {
-        json_array_foreach (params, i, value) {
+        json_array_foreach(params, i, value)
+        {
             at.index = (int)i;
             rc = bind(s, NULL, value, &at, err);
             if (rc < 0)
@@ -128,7 +130,8 @@ static int read_params(struct sql_statement *s, json_t *params, int statement, s
         return STATUS_INVALID;
     }
     s->named = true;
-    json_object_foreach (params, name, value) {
+    json_object_foreach(params, name, value)
+    {
         at.name = name;
         rc = bind(s, name + (*name && strchr(":@$", *name) ? 1 : 0), value, &at, err);
         if (rc < 0)
@@ -138,13 +141,14 @@ static int read_params(struct sql_statement *s, json_t *params, int statement, s
 }
 
 /* True when every member of the object is one of the two; otherwise says which is not. */
-static bool known_members(json_t *object, int statement, const char *a, const char *b, const char *c,
-    struct buf *err)
+static bool known_members(
+    json_t *object, int statement, const char *a, const char *b, const char *c, struct buf *err)
 {
     const char *name;
     json_t *value;
 
-    json_object_foreach (object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         if (strcmp(name, a) == 0 || strcmp(name, b) == 0 || (c && strcmp(name, c) == 0))
             continue;
         if (statement >= 0)
@@ -188,12 +192,13 @@ static int read_transaction(struct sql_request *r, json_t *statements, struct bu
         return STATUS_INVALID;
     }
     r->transaction = true;
-    json_array_foreach (statements, i, object) {
+    json_array_foreach(statements, i, object)
+    {
         int rc;
 
         if (!json_is_object(object)) {
-            buf_printf(err, "statements[%zu] is %s; it must be an object {\"sql\":…,\"params\":…}", i,
-                type_name(object));
+            buf_printf(err, "statements[%zu] is %s; it must be an object {\"sql\":…,\"params\":…}",
+                i, type_name(object));
             return STATUS_INVALID;
         }
         if (!known_members(object, (int)i, "sql", "params", NULL, err))

@@ -5,15 +5,15 @@
 #include <stddef.h>
 
 /*
- * The JSON of POST /api/sql, both ways: {"sql","params"} or {"statements":[{"sql","params"},…]} into a
- * request, and a failed request's error out of it. Pure; any thread.
+ * The JSON of POST /api/sql, both ways: {"sql","params"} or {"statements":[{"sql","params"},…]}
+ * into a request, and a failed request's error out of it. Pure; any thread.
  */
 struct sql_request;
 struct sql_error;
 
 /*
- * Fills *r (zeroed) from the text. STATUS_INVALID with a sentence for the user in err; STATUS_NOMEM.
- * sql_request_fini is due in every case.
+ * Fills *r (zeroed) from the text. STATUS_INVALID with a sentence for the user in err;
+ * STATUS_NOMEM. sql_request_fini is due in every case.
  */
 int sql_json_read(struct sql_request *r, const char *text, size_t len, struct buf *err);
 

@@ -17,8 +17,7 @@ static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1])
 
     if (!request_header_has(r, "Upgrade", "websocket") ||
         !request_header_has(r, "Connection", "upgrade")) {
-        answer_error_with(r, 426,
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
+        answer_error_with(r, 426, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
             "INVALID_FORMAT", "%s is a WebSocket: connect with a WebSocket client", r->path);
     } else if (strcmp(r->info->http_version, "1.1") != 0) {
         answer_error(r, 400, "INVALID_FORMAT", "a WebSocket needs HTTP/1.1");

@@ -6,8 +6,8 @@
 
 /* The page may load and connect to nothing but this server. */
 #define POLICY                                                                                     \
-    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "          \
-    "img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; "        \
+    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; "           \
+    "img-src 'self' data:; connect-src 'self' ws: wss:; base-uri 'none'; "                         \
     "form-action 'none'; frame-ancestors 'none'\r\n"                                               \
     "Referrer-Policy: no-referrer\r\n"                                                             \
     "Cache-Control: no-cache\r\n"

@@ -9,12 +9,12 @@
 #define TICK_MS 500
 #define PATIENCE_MS 1000 /* a silent client keeps its worker this long while others queue */
 
-static void shut(struct worker *x)
+static void shut(struct worker *x, int how)
 {
     int fd = x->peer.port > 0 ? peer_find(&x->peer) : -1;
 
     if (fd >= 0)
-        shutdown(fd, SHUT_RDWR);
+        shutdown(fd, how);
     x->deadline_ms = 0;
 }
 
@@ -23,9 +23,9 @@ static void look_after(struct worker *x, int64_t now, int64_t waiting_since)
 {
     pthread_mutex_lock(&x->lock);
     if (x->deadline_ms && now >= x->deadline_ms)
-        shut(x);
+        shut(x, x->how);
     else if (x->state == WORKER_WAITING && x->since_ms <= waiting_since)
-        shut(x);
+        shut(x, SHUT_RDWR);
     pthread_mutex_unlock(&x->lock);
 }
 
@@ -143,9 +143,10 @@ void workers_set(struct workers *w, struct worker *x, enum worker_state state, c
     pthread_mutex_unlock(&w->lock);
 }
 
-void workers_deadline(struct worker *x, int64_t ms)
+void workers_deadline(struct worker *x, int64_t ms, int how)
 {
     pthread_mutex_lock(&x->lock);
+    x->how = how;
     x->deadline_ms = ms ? clock_mono_ms() + ms : 0;
     pthread_mutex_unlock(&x->lock);
 }

@@ -7,10 +7,10 @@
 #include <stdint.h>
 
 /*
- * What each civetweb worker is doing, and one thread that looks after them: civetweb bounds the silence
- * of a client, not the time it takes altogether, so one that sends or reads a byte now and then could
- * hold a worker for hours. Past its deadline a connection is shut down, which wakes the worker. When all
- * workers are taken, those that only wait for a request are freed early.
+ * What each civetweb worker is doing, and one thread that looks after them: civetweb bounds the
+ * silence of a client, not the time it takes altogether, so one that sends or reads a byte now and
+ * then could hold a worker for hours. Past its deadline a connection is shut down, which wakes the
+ * worker. When all workers are taken, those that only wait for a request are freed early.
  */
 enum worker_state {
     WORKER_FREE,
@@ -23,6 +23,7 @@ struct worker {
     enum worker_state state;
     int64_t since_ms;    /* in this state */
     int64_t deadline_ms; /* shut the connection down then; 0: never */
+    int how;             /* SHUT_RD: an answer can still be sent; or SHUT_RDWR */
     struct peer peer;
 };
 
@@ -42,9 +43,10 @@ int workers_init(struct workers *w, int count); /* STATUS_NOMEM, STATUS_IO */
 void workers_fini(struct workers *w);
 
 struct worker *workers_give(struct workers *w); /* to a starting civetweb thread; NULL: none left */
-void workers_set(struct workers *w, struct worker *x, enum worker_state state, const struct peer *p);
-/* Shuts the connection down in ms milliseconds; 0 takes that back. The worker's own thread. */
-void workers_deadline(struct worker *x, int64_t ms);
+void workers_set(
+    struct workers *w, struct worker *x, enum worker_state state, const struct peer *p);
+/* Shuts the connection down in ms milliseconds (`how` as in shutdown); 0 takes that back. */
+void workers_deadline(struct worker *x, int64_t ms, int how);
 /* More than three quarters are taken: connections should not be kept for later requests. */
 bool workers_scarce(struct workers *w);
 /* Waits until no handler runs, at most ms milliseconds; false: some still do. */

@@ -241,12 +241,17 @@ static void deliver_transaction(
     topics_settle(&s->topics);
 }
 
+/* One large row must not keep its memory for ever. */
+#define SCRATCH_KEPT (1u << 20)
+
 void fanout_batch(struct shard *s, const struct batch *b)
 {
     struct fanout f = {.shard = s};
 
     for (uint32_t i = 0; i < b->transaction_count; i++)
         deliver_transaction(&f, b, &b->transactions[i]);
+    if (s->scratch.cap > SCRATCH_KEPT)
+        buf_fini(&s->scratch);
     if (b->last_seq > s->seq)
         s->seq = b->last_seq;
     if (f.deliveries)

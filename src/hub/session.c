@@ -141,7 +141,6 @@ void session_end_subscription(
     session_unsubscribe(s, session_find(s, sub->number));
 }
 
-/* Everything that can fail comes before the first change of state. */
 size_t session_unsubscribe_if(struct session *s,
     bool (*wanted)(const struct subscription *sub, struct text table), struct text table,
     uint32_t *numbers)
@@ -163,6 +162,7 @@ size_t session_unsubscribe_if(struct session *s,
     return count;
 }
 
+/* Everything that can fail comes before the first change of state. */
 int session_subscribe(
     struct session *s, const struct command *cmd, const struct table *table, struct error_text *err)
 {
@@ -318,8 +318,6 @@ static void on_closed(void *owner, int code)
 {
     struct session *s = owner;
 
-    if (!s)
-        return;
     log_debug("%s closed: %d", s->address, code);
     while (s->sub_count)
         drop_subscription(s, s->subs[--s->sub_count]);

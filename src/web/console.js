@@ -45,7 +45,9 @@ function same(a, b) {
     return a === b || (blobs && a.length === b.length && a.every((byte, i) => byte === b[i]));
 }
 
-const changedColumns = ({data, old}) => Object.keys(data).filter((c) => !Object.hasOwn(old, c) || !same(data[c], old[c]));
+function changedColumns({data, old}) {
+    return Object.keys(data).filter((c) => !Object.hasOwn(old, c) || !same(data[c], old[c]));
+}
 
 /* One change, as a row of the feed that opens to the whole row */
 
@@ -297,8 +299,12 @@ const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
 function columnNodes(column) {
     const {type, primaryKey, notNull, generated} = column;
     const marks = [type, primaryKey && 'key', notNull && 'not null', generated && 'generated'];
-    return [el('dt', {className: 'mono'}, column.name), el('dd', {className: 'mono'}, marks.filter(Boolean).join(' '))];
+    const text = marks.filter(Boolean).join(' ');
+    return [el('dt', {className: 'mono'}, column.name), el('dd', {className: 'mono'}, text)];
 }
+
+/* Only tables have rows whose changes are reported; a view or virtual table can still be browsed. */
+const watchable = ({kind}) => kind === undefined || kind === 'table';
 
 function tableNode(table, open) {
     const columns = el('dl', {}, ...table.columns.flatMap(columnNodes));
@@ -311,8 +317,9 @@ function tableNode(table, open) {
         $('sql').value = `SELECT * FROM ${quoted(table.name)} LIMIT 100`;
         run();
     }}, 'Browse');
-    const details = el('details', {open}, el('summary', {}, table.name), columns,
-        el('p', {className: 'actions'}, watchIt, browse));
+    const kind = watchable(table) ? [] : [' ', el('span', {className: 'muted'}, table.kind)];
+    const details = el('details', {open}, el('summary', {}, table.name, ...kind), columns,
+        el('p', {className: 'actions'}, ...(watchable(table) ? [watchIt] : []), browse));
     details.dataset.name = table.name;
     details.toggleAttribute('data-watched', $('table').value === table.name);
     return el('li', {}, details);
@@ -325,9 +332,10 @@ function showTables() {
     $('tables').replaceChildren(...[...tables.values()].map((t) => tableNode(t, open.has(t.name))));
     $('tables-empty').hidden = tables.size > 0;
     $('table-count').textContent = tables.size || '';
-    const gone = chosen !== '*' && !tables.has(chosen) ? [el('option', {value: chosen}, `${chosen} (gone)`)] : [];
+    const names = [...tables.values()].filter(watchable).map(({name}) => name);
+    const gone = chosen !== '*' && !names.includes(chosen) ? [el('option', {value: chosen}, `${chosen} (gone)`)] : [];
     select.replaceChildren(el('option', {value: '*'}, 'all tables'),
-        ...[...tables.keys()].map((name) => el('option', {value: name}, name)), ...gone);
+        ...names.map((name) => el('option', {value: name}, name)), ...gone);
     select.value = chosen;
 }
 
@@ -390,8 +398,10 @@ function errorPlace(sql, offset) {
     const before = new TextDecoder().decode(new TextEncoder().encode(sql).subarray(0, offset));
     const line = sql.split('\n')[before.split('\n').length - 1];
     const column = before.length - before.lastIndexOf('\n') - 1;
-    const from = Math.max(0, column - 50);
-    return `\n\n${line.slice(from, column + 50)}\n${' '.repeat(column - from)}^`;
+    const from = column > 60 ? column - 50 : 0;
+    const head = from ? '…' : '';
+    const tail = line.length > column + 50 ? '…' : '';
+    return `\n\n${head}${line.slice(from, column + 50)}${tail}\n${' '.repeat(head.length + column - from)}^`;
 }
 
 function showSqlError(sql, error) {

@@ -38,7 +38,7 @@ static void on_publish(void *ctx, struct batch *b)
     pthread_mutex_lock(&f->lock);
     for (uint32_t i = 0; i < b->transaction_count; i++) {
         const struct transaction *t = &b->transactions[i];
-        if (t->tx != ++f->tx || t->count == 0)
+        if (t->tx != ++f->tx || (t->count == 0 && !t->schema))
             abort();
         for (uint32_t k = t->first; k < t->first + t->count; k++) {
             if (b->changes[k].seq != ++f->seq)
@@ -46,7 +46,7 @@ static void on_publish(void *ctx, struct batch *b)
             if (!f->quiet)
                 write_change(&f->log, &b->changes[k]);
         }
-        if (!f->quiet)
+        if (!f->quiet && t->count > 0)
             buf_puts(&f->log, "commit\n");
     }
     pthread_mutex_unlock(&f->lock);

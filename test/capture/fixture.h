@@ -26,8 +26,8 @@ struct fixture {
     char dir[64], path[128];
     pthread_mutex_t lock; /* guards log */
     struct buf log;
-    uint64_t seq, tx; /* of the last change seen */
-    bool quiet;       /* writes nothing down */
+    uint64_t seq, tx;                                     /* of the last change seen */
+    bool quiet;                                           /* writes nothing down */
     void (*on_batch)(struct fixture *f, struct batch *b); /* may be NULL; database thread */
     void *ctx;
 };
@@ -42,7 +42,8 @@ int fixture_teardown(void **state);
 
 /* Runs a script; fails the test if it fails. The JSON without durationMs, valid until the next. */
 const char *sql_ok(struct fixture *f, const char *sql);
-/* Runs a script that must fail; the error: "CODE: message", with " @statement" and " seq=N" if set. */
+/* Runs a script that must fail; the error: "CODE: message", with " @statement" and " seq=N" if set.
+ */
 const char *sql_error(struct fixture *f, const char *sql);
 /* The same for `statements`: a NULL-terminated list. */
 const char *transaction_ok(struct fixture *f, const char *const *sql);

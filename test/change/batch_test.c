@@ -71,7 +71,7 @@ static void changes_are_numbered_across_transactions(void **state)
     assert_int_equal(insert(b, 1, "a", 1), 0);
     assert_int_equal(insert(b, 2, "b", 1), 0);
     assert_int_equal(batch_end_transaction(b, 5, s), 0);
-    assert_int_equal(batch_end_transaction(b, 6, s), 0);
+    assert_int_equal(batch_end_transaction(b, 6, NULL), 0);
     assert_int_equal(insert(b, 3, "", 0), 0);
     assert_int_equal(batch_end_transaction(b, 0, NULL), 0);
     batch_seal(b, &seq, &tx);
@@ -92,6 +92,22 @@ static void changes_are_numbered_across_transactions(void **state)
     assert_true(b->transactions[1].time_ms > 0);
     assert_row(b, 0, 1, "a", 1);
     assert_row(b, 2, 3, "", 0);
+    batch_unref(b);
+}
+
+static void a_new_schema_is_a_transaction_even_without_changes(void **state)
+{
+    (void)state;
+    struct batch *b = batch_new(0);
+    uint64_t seq = 4, tx = 1;
+    struct schema *s = schema_new(0);
+    assert_int_equal(batch_end_transaction(b, 0, s), 0);
+    batch_seal(b, &seq, &tx);
+    assert_int_equal(b->transaction_count, 1);
+    assert_ptr_equal(b->transactions[0].schema, s);
+    assert_int_equal(b->transactions[0].count, 0);
+    assert_int_equal(b->last_seq, 4);
+    schema_unref(s);
     batch_unref(b);
 }
 

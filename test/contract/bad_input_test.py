@@ -168,7 +168,7 @@ async def bad_messages():
         texts = ["", " ", "{", "nul", "[]", "[[]]", '{"type":{}}', '{"type":""}', '{"type":"subscribe"}', '{"type":"subscribe","table":null}',
                  '{"type":"subscribe","table":["t"]}', '{"type":"subscribe","table":"t","filter":{}}', '{"type":"subscribe","table":"t","filter":true}',
                  '{"type":"subscribe","table":"t","events":[1]}', '{"type":"subscribe","table":"t","events":{}}', '{"type":"subscribe","data":[]}',
-                 '{"type":"subscribe","data":"t"}', '{"type":"subscribe","channel":{}}', '{"type":"unsubscribe"}', '{"type":"unsubscribe","subscription":[]}',
+                 '{"type":"subscribe","data":"t"}', '{"type":"subscribe","channel":{}}', '{"type":"unsubscribe","subscription":[]}',
                  '{"type":"subscribe","table":"t","filter":"v=' + "x" * 100000 + '"}', '{"type":"subscribe","table":"' + "t" * 100000 + '"}',
                  '{"type":"subscribe","table":"t","filter":' + json.dumps([f"v={i}" for i in range(5000)]) + "}",
                  '{"type":"subscribe","table":"t","filter":"v in (' + ",".join(map(str, range(100000))) + ')"}', "[" * 100000, '{"x":' * 50000,

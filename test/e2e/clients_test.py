@@ -94,7 +94,7 @@ def browser():
         foreign = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HERE))
         threading.Thread(target=foreign.serve_forever, daemon=True).start()
         try:
-            done = subprocess.run([node(), os.path.join(HERE, "browser.mjs"), program, server.url,
+            done = subprocess.run([node(), os.path.join(HERE, "browser.mjs"), program, directory.file("profile"), server.url,
                                    f"http://127.0.0.1:{foreign.server_address[1]}/package.json"],
                                   capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
         finally:

@@ -61,6 +61,20 @@ test('the page loads, connects and shows the tables', TIMEOUT, async () => {
     assert.match(await text('#database'), /test\.db$/);
 });
 
+test('a view can be browsed, not watched', TIMEOUT, async () => {
+    await server.sql('CREATE VIEW names AS SELECT name FROM users');
+    await browser.open(server.url);
+    await browser.until(`document.querySelectorAll('#tables summary').length === 2`);
+    const actions = await browser.evaluate(
+        `[...document.querySelectorAll('#tables .actions')].map((e) => e.textContent).join(' | ')`);
+    const choices = await browser.evaluate(`[...document.getElementById('table').options].map((o) => o.value).join(' | ')`);
+    assert.deepEqual([actions, choices], ['Browse | WatchBrowse', '* | users']);
+    await server.sql('DROP VIEW names');
+    await browser.open(server.url);
+    await browser.until(`document.querySelectorAll('#tables summary').length === 1`);
+    await browser.until(`document.getElementById('state').textContent === 'Connected'`);
+});
+
 test('changes appear as they are committed, newest first', TIMEOUT, async () => {
     await server.sql("INSERT INTO users (name, age, photo) VALUES ('Ada', 36, x'00ff')");
     await server.sql("UPDATE users SET age = 37, photo = NULL WHERE name = 'Ada'");
@@ -137,11 +151,11 @@ test('events can be left out', TIMEOUT, async () => {
 });
 
 test('SQL runs with Ctrl+Enter and its result is shown', TIMEOUT, async () => {
-    await typeInto('#sql', "SELECT 1 AS one, NULL AS nothing, x'0102' AS bytes, 9223372036854775807 AS big");
+    await typeInto('#sql', "SELECT 1 AS one, NULL AS none, x'0102' AS bytes, 9223372036854775807 AS big");
     await enter(true);
     await browser.until(`document.querySelector('#rows td')`);
     const cells = await browser.evaluate(`[...document.querySelectorAll('#rows th, #rows td')].map((e) => e.textContent).join(' | ')`);
-    assert.equal(cells, "one | nothing | bytes | big | 1 | NULL | x'0102' | 9223372036854775807");
+    assert.equal(cells, "one | none | bytes | big | 1 | NULL | x'0102' | 9223372036854775807");
     assert.match(await text('#sql-status'), /^1 row · /);
     assert.deepEqual(browser.problems, []);
 });

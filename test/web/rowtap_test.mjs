@@ -522,6 +522,8 @@ describe('reconnecting', () => {
         socket.subscribed('s1');
         socket.drop();
         socket.change(1);
+        socket.ack({seq: 99});
+        assert.deepEqual([client.state, client.seq], ['waiting', 0]);
         socket.drop();
         await socketNumber(2);
         await settle(10);

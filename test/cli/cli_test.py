@@ -1,0 +1,347 @@
+#!/usr/bin/python3
+"""The verbs against a real server: scripts of any size, output forms, reconnecting, the benchmark."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from harness import (BIN, SANITIZER, Directory, Server, case, check, environment, equal, main, run,  # noqa: E402
+                     seconds)
+
+DUMP_HEAD = "PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n"
+
+
+def sql(server, *arguments, stdin=None, status=0):
+    """(stdout, stderr) of `rowtap sql`."""
+    code, out, err = run("sql", "--url", server.url, *arguments, stdin=None if stdin is None else stdin.encode(),
+                         timeout=120)
+    equal(code, status, f"exit status; stderr {err[-500:]!r}")
+    return out, err
+
+
+def count(server, table="t"):
+    return server.sql(f"select count(*) from {table}")["rows"][0][0]
+
+
+@case("parameters are numbers, NULL, blobs or text as documented")
+def parameters():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        out, _ = sql(server, "--format", "csv", "select typeof(?1), typeof(?2), typeof(?3), typeof(?4), typeof(?5), ?6, ?7",
+                     "42", "-1.5", "null", "x'00ff'", "'42'", "007", "9223372036854775807")
+        equal(out.split("\r\n")[1], "integer,real,null,blob,text,007,9223372036854775807")
+
+
+@case("output: table, JSON and CSV")
+def formats():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        query = "select 1 as id, 'a,\"b' as name, null as n, 9e999 as r, x'0aff' as b, 1.0 as id"
+        out, _ = sql(server, query)
+        equal(out.splitlines()[2], " 1  a,\"b  NULL  Inf  x'0aff'  1.0")
+        check(out.splitlines()[3].startswith("(1 row, "))
+        out, _ = sql(server, "--format", "json", query)
+        equal(out, '[{"id":1,"name":"a,\\"b","n":null,"r":9e999,"b":{"$base64":"Cv8="},"id:2":1.0}]\n')
+        out, _ = sql(server, query, "--format=csv")
+        equal(out, "id,name,n,r,b,id\r\n1,\"a,\"\"b\",,Inf,x'0aff',1.0\r\n")
+        out, _ = sql(server, "--format", "json", "create table t(a); insert into t values (1), (2)")
+        equal({k: v for k, v in json.loads(out).items()}, {"changes": 2, "lastInsertRowid": 2, "seq": 3})
+        out, _ = sql(server, "--format", "csv", "delete from t")
+        equal(out, "")
+
+
+@case("a script from standard input stops at its first error and says where")
+def script_error():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        script = "create table t(a);\ninsert into t values (1);\n\ninsert into\n  nosuch values (2);\ninsert into t values (3);\n"
+        out, err = sql(server, stdin=script, status=1)
+        equal(out, "")
+        check("no such table: nosuch" in err and "line " in err and "committed, up to seq 2" in err, "stderr: %s", err)
+        equal(count(server), 1)
+
+
+def dump(rows, width, last="COMMIT;\n", ahead=1):
+    """A dump whose rows refer to the row `ahead` of them."""
+    yield DUMP_HEAD
+    yield "CREATE TABLE t(id INTEGER PRIMARY KEY AUTOINCREMENT, p REFERENCES t, a TEXT);\n"
+    for i in range(1, rows + 1):
+        parent = i + ahead if 1 <= i + ahead <= rows else "NULL"
+        yield f"INSERT INTO t VALUES({i},{parent},'it''s; -- {i}\n{'x' * width}');\n"
+    yield "DELETE FROM sqlite_sequence;\nINSERT INTO sqlite_sequence VALUES('t',%d);\n" % rows
+    yield "CREATE TRIGGER r AFTER INSERT ON t BEGIN UPDATE t SET a = 'END;' WHERE id = -1; SELECT 1; END;\n"
+    yield last
+
+
+@case("what sqlite3 .dump writes is loaded whole")
+def small_dump():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        sql(server, stdin="".join(dump(1000, 20)))
+        equal(count(server), 1000)
+        equal(len(server.sql("select name from sqlite_schema where type = 'trigger'")["rows"]), 1)
+        _, err = sql(server, stdin="".join(dump(1000, 20)), status=1)
+        check("table t already exists" in err and "line 3" in err, "stderr: %s", err)
+
+
+@case("a small dump with an error leaves nothing behind")
+def small_dump_is_atomic():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        _, err = sql(server, stdin="".join(dump(10, 20, "nonsense;\nCOMMIT;\n")), status=1)
+        check("syntax error" in err and "line 27" in err, "stderr: %s", err)
+        equal(server.sql("select count(*) from sqlite_schema where name = 't'")["rows"], [[0]])
+
+
+@case("a dump larger than one request may be is loaded in pieces, and says so")
+def large_dump():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        _, err = sql(server, stdin="".join(dump(600, 40000, ahead=-1)))
+        check("committed in" in err and "pieces" in err, "stderr: %s", err)
+        equal(count(server), 600)
+
+
+@case("a large dump whose rows refer to later ones needs one transaction, and the message says how")
+def large_dump_ahead():
+    with Directory() as d:
+        text = "".join(dump(600, 40000))
+        with Server(d.file("a.db")) as server:
+            _, err = sql(server, stdin=text, status=1)
+            check("FOREIGN KEY constraint failed" in err and "--max-body 24MiB" in err, "stderr: %s", err)
+        with Server(d.file("b.db"), "--max-body", "24MiB") as server:
+            _, err = sql(server, stdin=text)
+            check("pieces" not in err, "stderr: %s", err)
+            equal(count(server), 600)
+
+
+@case("a dump that ends with ROLLBACK is not loaded")
+def broken_dump():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        _, err = sql(server, stdin="".join(dump(10, 20, "ROLLBACK; -- due to errors\n")), status=1)
+        check("line 27" in err and "ROLLBACK" in err, "stderr: %s", err)
+        equal(server.sql("select count(*) from sqlite_schema where name = 't'")["rows"], [[0]])
+
+
+@case("a long script is cut between transactions, never inside one")
+def long_script():
+    with Directory() as d, Server(d.file("a.db"), "--max-body", "12MB") as server:
+        block = "BEGIN; insert into t values (1); insert into t values ('%s');\n%s COMMIT;\n"
+        good = block % ("x" * 3000000, "")
+        bad = block % ("x" * 3000000, "insert into nosuch values (1);")
+        script = "create table t(a);\n" + good * 3 + "insert into t values (7);\n" + bad + good
+        _, err = sql(server, stdin=script, status=1)
+        check("no such table: nosuch" in err and "line 10" in err, "stderr: %s", err[-600:])
+        equal(count(server), 7)
+
+
+@case("a transaction too large for one request is refused, or committed in pieces on request")
+def large_transaction():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        script = "create table t(a);\nbegin;\n" + ("insert into t values ('%s');\n" % ("x" * 1000000)) * 18 + "commit;\n"
+        _, err = sql(server, stdin=script, status=1)
+        check("line 2" in err and "--max-body" in err and "--pieces" in err, "stderr: %s", err)
+        equal(count(server), 0)
+        _, err = sql(server, "--pieces", stdin=script.split("\n", 1)[1])
+        check("in pieces" in err)
+        equal(count(server), 18)
+
+
+@case("text that is not UTF-8 is refused, and nothing is sent")
+def bad_text():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        code, _, err = run("sql", "--url", server.url, stdin=b"create table t(a);\ninsert into t values ('\xff');")
+        equal(code, 1)
+        check("not valid UTF-8" in err)
+        equal(server.sql("select count(*) from sqlite_schema where name = 't'")["rows"], [[0]])
+
+
+@case("a closed pipe ends quietly, a full disk with a message")
+def closed_pipe():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        query = "with recursive r(n) as (select 1 union all select n + 1 from r limit 200000) select n from r"
+        read, write = os.pipe()
+        child = subprocess.Popen([BIN, "sql", "--url", server.url, query], stdout=write, stderr=subprocess.PIPE,
+                                 stdin=subprocess.DEVNULL, env=environment())
+        os.close(write)
+        os.read(read, 10)
+        os.close(read)
+        err = child.communicate(timeout=seconds(60))[1].decode()
+        equal((child.returncode, err), (0, ""), "exit status and stderr")
+        with open("/dev/full", "wb") as full:
+            child = subprocess.run([BIN, "sql", "--url", server.url, "select 1"], stdout=full, stderr=subprocess.PIPE,
+                                   stdin=subprocess.DEVNULL, env=environment(), timeout=seconds(30))
+        equal(child.returncode, 1)
+        check(b"cannot write the output" in child.stderr)
+
+
+@case("wrong usage names what is wrong and exits 2")
+def usage():
+    for arguments, message in (
+            (["sql", "--fromat", "json", "select 1"], "did you mean --format?"),
+            (["watch", "a", "b"], "too many arguments"),
+            (["bench", "--writers", "0"], "between 1 and"),
+            (["health", "--url"], "--url wants a value"),
+            (["help", "nosuch"], 'no verb "nosuch"')):
+        code, out, err = run(*arguments)
+        equal((code, out), (2, ""), f"exit status and stdout of {arguments}")
+        check(message in err, "%s: %s", arguments, err)
+
+
+@case("help and version")
+def helps():
+    code, out, _ = run("help")
+    equal(code, 0)
+    for verb in ("serve", "sql", "watch", "health", "status", "bench"):
+        check(f"\n  {verb}" in out, "help does not name %s", verb)
+    for verb in ("sql", "watch", "health", "status", "bench", "help", "version"):
+        code, of_help, _ = run("help", verb)
+        equal(code, 0)
+        check(of_help.startswith(f"usage: rowtap {verb}"))
+        equal(run(verb, "--help")[:2], (0, of_help))
+    code, out, _ = run("version")
+    check(code == 0 and out.startswith("rowtap "))
+
+
+@case("health and status: 0 when well, 1 when nobody answers or somebody else does")
+def health():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        for verb in ("health", "status"):
+            code, out, _ = run(verb, "--url", server.url)
+            equal(code, 0)
+            check("ok" in out.splitlines()[0])
+            code, out, _ = run(verb, "--url", server.url, "--format", "json")
+            equal((code, json.loads(out)["status"]), (0, "ok"))
+        url = server.url
+    code, _, err = run("health", "--url", url)
+    equal(code, 1)
+    check("connection refused" in err and "--url" in err, "stderr: %s", err)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = "http://127.0.0.1:%d" % silent.getsockname()[1]
+        begun = time.monotonic()
+        code, _, err = run("health", "--url", url, "--timeout", "0.5")
+        equal(code, 1)
+        check("no answer" in err and time.monotonic() - begun < seconds(5), "stderr: %s", err)
+        # ROWTAP_URL is the default; a proxy of the environment is not asked about this machine.
+        code, _, err = run("health", "--timeout", "0.3", env={"ROWTAP_URL": url, "http_proxy": "http://127.0.0.1:1"})
+        check("no answer from " + url in err, "stderr: %s", err)
+
+
+class Watch:
+    def __init__(self, directory, *arguments):
+        self.out_path, self.err_path = directory.file("watch.out"), directory.file("watch.err")
+        with open(self.out_path, "wb") as out, open(self.err_path, "wb") as err:
+            self.process = subprocess.Popen([BIN, "watch", *arguments], stdin=subprocess.DEVNULL, stdout=out,
+                                            stderr=err, env=environment())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def text(self, path):
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+
+    def wait(self, wanted, path, times=1):
+        end = time.monotonic() + seconds(25)
+        while time.monotonic() < end:
+            if self.text(path).count(wanted) >= times:
+                return
+            time.sleep(0.03)
+        raise AssertionError(f"never saw {wanted!r} in {self.text(path)!r}; stderr {self.text(self.err_path)!r}")
+
+    def end(self, number):
+        self.process.send_signal(number)
+        status = self.process.wait(seconds(5))
+        check(not SANITIZER.search(self.text(self.err_path)), "sanitizer report:\n%s", self.text(self.err_path))
+        return status
+
+
+@case("watch connects again after a restart, says so, and ends cleanly")
+def reconnect():
+    with Directory() as d:
+        server = Server(d.file("a.db"))
+        server.sql("create table t(id integer primary key, a)")
+        with Watch(d, "t", "--url", server.url) as watch:
+            watch.wait("watching t at " + server.url, watch.err_path)
+            server.sql("insert into t values (1, 'first')")
+            watch.wait("+ INSERT t id=1  a='first'", watch.out_path)
+            listen = f"{server.host}:{server.port}"
+            server.stop()
+            watch.wait("connection lost", watch.err_path)
+            watch.wait("retrying in", watch.err_path, 2)
+            with Server(d.file("a.db"), listen=listen) as again:
+                watch.wait("connected again", watch.err_path)
+                again.sql("insert into t values (2, 'second')")
+                watch.wait("+ INSERT t id=2  a='second'", watch.out_path)
+                equal(watch.text(watch.out_path).count("first"), 1)
+                equal(watch.end(signal.SIGINT), 0)
+
+
+@case("watch without TABLE shows all tables and what becomes of them; SIGTERM ends it")
+def everything():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        with Watch(d, "--url", server.url.replace("http", "ws")) as watch:
+            watch.wait("watching all tables", watch.err_path)
+            server.sql("create table t(id integer primary key, a text); insert into t values (1, 'x' || char(27, 10));"
+                       "update t set a = null; alter table t rename to u; delete from u; drop table u")
+            watch.wait("table:dropped u", watch.out_path)
+            lines = [line[13:] for line in watch.text(watch.out_path).splitlines()]
+            equal(lines, ["+ table:created t(id INTEGER, a TEXT)", "+ INSERT t id=1  a='x\\u001b\\n'",
+                          "~ UPDATE t id=1  a='x\\u001b\\n'→NULL", "~ table:altered u(id INTEGER, a TEXT)  renamed from t",
+                          "- DELETE u id=1  a=NULL", "- table:dropped u(id INTEGER, a TEXT)"])
+            equal(watch.end(signal.SIGTERM), 0)
+
+
+@case("watch does not try again what cannot succeed")
+def refused():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        for arguments, message in ((["nosuch"], "no such table"), (["--filter", "a=1"], "table"),
+                                   (["--url", server.url + "/nowhere"], "")):
+            code, out, err = run("watch", "--url", server.url, *arguments)
+            equal((code, out), (1, ""), "exit status and stdout")
+            check(message in err and len(err.splitlines()) == 1, "stderr: %s", err)
+
+
+@case("bench measures, checks what arrived, and leaves nothing behind")
+def bench():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        code, out, err = run("bench", "--url", server.url, "--seconds", "1", "--subscribers", "20", "--writers", "3",
+                             "--rows-per-request", "2", "--format", "json", timeout=60)
+        equal((code, err), (0, ""), "exit status and stderr")
+        result = json.loads(out)
+        equal(result["onceAndInOrder"], True)
+        equal(result["deliveries"], result["rows"] * 20)
+        check(result["rows"] > 0 and 0 < result["latencyMs"]["p50"] <= result["latencyMs"]["max"])
+        equal(server.sql("select count(*) from sqlite_schema where name = 'bench'")["rows"], [[0]])
+        server.sql("create table bench(mine)")
+        code, _, err = run("bench", "--url", server.url, "--seconds", "1")
+        equal(code, 1)
+        check("already exists" in err, "stderr: %s", err)
+        equal(server.sql("select count(*) from bench")["rows"], [[0]])
+        code, out, err = run("bench", "--url", server.url, "--seconds", "0.3", "--table", 'odd "name"', "--keep", timeout=60)
+        equal((code, err), (0, ""))
+        check("once and in order: yes" in out)
+        check(count(server, '"odd ""name"""') > 0)
+
+
+@case("^C ends bench early, with its result and without its table")
+def bench_interrupted():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        child = subprocess.Popen([BIN, "bench", "--url", server.url, "--seconds", "60"], stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment())
+        end = time.monotonic() + seconds(20)
+        while time.monotonic() < end and not server.sql("select count(*) from sqlite_schema where name='bench'")["rows"][0][0]:
+            time.sleep(0.05)
+        time.sleep(1)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=seconds(30))
+        equal((child.returncode, err), (0, b""), "exit status and stderr")
+        check(b"once and in order: yes" in out, "stdout: %s", out)
+        equal(server.sql("select count(*) from sqlite_schema where name = 'bench'")["rows"], [[0]])
+
+
+if __name__ == "__main__":
+    main()

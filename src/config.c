@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "http/listen.h"
+#include "spelling.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,30 +294,6 @@ static int assign(struct config *c, const struct option_row *row, const char *va
     return STATUS_INVALID;
 }
 
-int config_distance(const char *a, const char *b, int limit)
-{
-    int row[WORD_MAX + 1];
-    size_t alen = strlen(a), blen = strlen(b);
-
-    if (alen > WORD_MAX || blen > WORD_MAX)
-        return limit + 1;
-    for (size_t j = 0; j <= blen; j++)
-        row[j] = (int)j;
-    for (size_t i = 1; i <= alen; i++) {
-        int diagonal = row[0];
-
-        row[0] = (int)i;
-        for (size_t j = 1; j <= blen; j++) {
-            int change = diagonal + (text_lower(a[i - 1]) != text_lower(b[j - 1]));
-            int shorter = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-
-            diagonal = row[j];
-            row[j] = change < shorter ? change : shorter;
-        }
-    }
-    return row[blen] > limit ? limit + 1 : row[blen];
-}
-
 static void unknown_option(const char *name, struct buf *err)
 {
     const struct option_row *best = NULL;
@@ -324,7 +301,7 @@ static void unknown_option(const char *name, struct buf *err)
 
     buf_printf(err, "unknown option --%.60s", name);
     for (size_t i = 0; i < ROWS; i++) {
-        int distance = config_distance(name, table[i].name, 3);
+        int distance = spelling_distance(name, table[i].name, 3);
 
         if (distance < best_distance) {
             best_distance = distance;

@@ -41,10 +41,4 @@ int config_parse(struct config *c, int argc, char **argv, struct buf *err);
 
 void config_put_help(struct buf *out);
 
-/*
- * How many single-character edits turn one word into the other; at most `limit` + 1 is told. For
- * "did you mean".
- */
-int config_distance(const char *a, const char *b, int limit);
-
 #endif

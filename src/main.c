@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "config.h"
 #include "server.h"
+#include "spelling.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -56,7 +57,7 @@ static int serve(int argc, char **argv)
 static const char *find_verb(const char *word, int distance)
 {
     for (size_t i = 0; i < VERBS; i++)
-        if (config_distance(word, verbs[i], distance) <= distance)
+        if (spelling_distance(word, verbs[i], distance) <= distance)
             return verbs[i];
     return NULL;
 }

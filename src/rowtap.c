@@ -1,7 +1,7 @@
-#include "../include/rowtap.h"
 #include "base/mem.h"
 #include "config.h"
 #include "server.h"
+#include <rowtap.h>
 
 #include <stdio.h>
 

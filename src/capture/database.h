@@ -90,16 +90,25 @@ struct sql_request {
 
     struct buf json;
     struct sql_error error;
-    uint64_t seq; /* of the last change this request made, or the present one */
+    /*
+     * Of the last change this request made; of a query, the seq whose state it saw (under constant
+     * commits possibly an earlier one, never a later).
+     */
+    uint64_t seq;
     int64_t changes;
     atomic_bool cancel; /* set from any thread: stops it with QUERY_CANCELLED */
-    /* Called once when finished: on the caller's thread for reads, on the database thread for
-     * writes. */
+    /*
+     * Called once when finished; may free the request. On the database thread after database_post,
+     * on the caller's before database_execute returns (there it may be NULL).
+     */
     void (*done)(struct sql_request *r);
     void *ctx;
 };
 
-/* Adds a statement (text copied) or a parameter (name and value copied). STATUS_NOMEM. */
+/*
+ * Adds a statement (text copied; the pointer is valid until the next one is added, NULL: memory ran
+ * out) or a parameter (name and value copied; STATUS_NOMEM).
+ */
 struct sql_statement *sql_request_add(struct sql_request *r, const char *sql, size_t len);
 int sql_statement_bind(struct sql_statement *s, const char *name, const struct value *value);
 void sql_request_fini(struct sql_request *r); /* frees what it holds, not itself */

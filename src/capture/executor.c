@@ -386,9 +386,11 @@ static enum step run_script(struct writer *w, struct job *j)
     enum step step = STEP_NEXT;
     for (int i = 0; i < r->statement_count && step == STEP_NEXT && !w->lost; i++)
         step = run_text(w, j, &r->statements[i]);
-    if (step == STEP_NEXT && w->open)
+    if (step == STEP_NEXT && w->open) {
+        j->index--; /* the last one */
         step = refuse(
             &x, "SQL_ERROR", "the script left a transaction open; it was rolled back: add COMMIT");
+    }
     return step;
 }
 

@@ -198,18 +198,66 @@ static int add_dropped(const struct schema_diff *d, bool first)
     return status;
 }
 
-static int add_created_and_altered(const struct schema_diff *d)
+static bool is_altered(const struct table *t, const struct table *old)
+{
+    return old && t != old && reported(t) &&
+           (strcmp(t->name, old->name) != 0 || !table_same_columns(t, old));
+}
+
+/* The event of this table was added already; `from` is where such events begin. */
+static bool is_added(const struct schema_diff *d, uint32_t from, uint64_t id)
+{
+    for (uint32_t i = from; i < d->batch->change_count; i++)
+        if (d->batch->changes[i].table->id == id)
+            return true;
+    return false;
+}
+
+/* The table's new name is still another's, until the event of that one's renaming. */
+static bool name_is_taken(const struct schema_diff *d, uint32_t from, const struct table *t)
+{
+    const struct table *owner = schema_find(d->before, t->name, strlen(t->name));
+    return owner && owner->id != t->id && schema_find_id(d->after, owner->id) &&
+           !is_added(d, from, owner->id);
+}
+
+/* One round; *count tells how many were added. */
+static int add_altered_round(const struct schema_diff *d, uint32_t from, bool any, int *count)
+{
+    int status = STATUS_OK;
+    *count = 0;
+    for (int i = 0; i < d->after->table_count && status == STATUS_OK; i++) {
+        const struct table *t = d->after->tables[i];
+        const struct table *old = schema_find_id(d->before, t->id);
+        if (!is_altered(t, old) || is_added(d, from, t->id) || (!any && name_is_taken(d, from, t)))
+            continue;
+        status = add(d, CHANGE_TABLE_ALTERED, t, old);
+        (*count)++;
+    }
+    return status;
+}
+
+/*
+ * A table that takes another's name comes after that one was renamed. Names exchanged in a circle
+ * have no such order.
+ */
+static int add_altered(const struct schema_diff *d)
+{
+    uint32_t from = d->batch->change_count;
+    int count, status;
+    do
+        status = add_altered_round(d, from, false, &count);
+    while (status == STATUS_OK && count > 0);
+    return status == STATUS_OK ? add_altered_round(d, from, true, &count) : status;
+}
+
+static int add_created(const struct schema_diff *d)
 {
     int status = STATUS_OK;
     for (int i = 0; i < d->after->table_count && status == STATUS_OK; i++) {
         const struct table *t = d->after->tables[i];
-        const struct table *old = schema_find_id(d->before, t->id);
-        if (t == old || !reported(t))
-            continue;
-        if (!old)
+        if (reported(t) && !schema_find_id(d->before, t->id))
             status = add(d, CHANGE_TABLE_CREATED, t, NULL);
-        else if (strcmp(t->name, old->name) != 0 || !table_same_columns(t, old))
-            status = add(d, CHANGE_TABLE_ALTERED, t, old);
     }
     return status;
 }
@@ -232,7 +280,9 @@ int schema_diff_finish(const struct schema_diff *d)
     if (status == STATUS_OK)
         status = add_dropped(d, true);
     if (status == STATUS_OK)
-        status = add_created_and_altered(d);
+        status = add_altered(d);
+    if (status == STATUS_OK)
+        status = add_created(d);
     if (status == STATUS_OK) {
         /* The rows change places with the events that were added behind them. */
         struct change *all = d->batch->changes;

@@ -83,7 +83,6 @@ struct client *client_new(struct target *target, int64_t timeout_ms, struct buf 
     curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(c->curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     if (target_is_loopback(client_url(c)))
         curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(c->curl, CURLOPT_USERAGENT, "rowtap");

@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t seen;
+static atomic_int seen; /* without a lock, so that a signal handler may write it */
 static int event = -1;
 
 static void on_signal(int signo)
@@ -37,7 +38,7 @@ void interrupt_catch(void)
 
 bool interrupt_seen(void)
 {
-    return seen != 0;
+    return atomic_load(&seen) != 0;
 }
 
 void interrupt_clear(void)

@@ -130,6 +130,25 @@ static void report(struct query *q, int status, const char *sql, size_t len, siz
     buf_fini(&text);
 }
 
+/*
+ * A 413 may also be about the result or the transaction. What the server (or a proxy in front of
+ * it) says about the body names the option, or is no JSON.
+ */
+static bool body_refused(const struct query *q)
+{
+    struct buf message = {0};
+    json_t *error = NULL;
+    const char *text;
+    bool refused;
+
+    client_explain(q->client, 413, &q->answer, &error, &message);
+    text = buf_text(&message);
+    refused = !error || (text && strstr(text, "--max-body"));
+    json_decref(error);
+    buf_fini(&message);
+    return refused;
+}
+
 int query_send(struct query *q, const char *sql, size_t len, char *const *params, size_t line)
 {
     struct buf err = {0};
@@ -150,7 +169,7 @@ int query_send(struct query *q, const char *sql, size_t len, char *const *params
         return status;
     }
     buf_fini(&err);
-    if (status == 413)
+    if (status == 413 && body_refused(q))
         return STATUS_TOO_LARGE;
     if (status == 200)
         q->result =

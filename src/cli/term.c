@@ -138,7 +138,7 @@ int term_flush(struct buf *out)
 
     if (status < 0) {
         term_error("out of memory");
-    } else if (out->len && fwrite(out->data, 1, out->len, stdout) != out->len ||
+    } else if ((out->len && fwrite(out->data, 1, out->len, stdout) != out->len) ||
                fflush(stdout) != 0) {
         status = errno == EPIPE ? STATUS_CLOSED : STATUS_IO;
         if (status == STATUS_IO)

@@ -106,7 +106,6 @@ static int connect_to(
     curl_easy_setopt(w->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(w->curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(w->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(w->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(w->curl, CURLOPT_HTTPPROXYTUNNEL, 1L);
     curl_easy_setopt(w->curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(w->curl, CURLOPT_XFERINFOFUNCTION, on_progress);

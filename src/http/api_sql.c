@@ -20,8 +20,11 @@ static const struct {
     {"TOO_LARGE", 413},
 };
 
-static int status_of(const char *code)
+static int status_of(const struct request *r, const char *code)
 {
+    /* What the end of the server stops may be tried again. */
+    if (atomic_load(&r->http->stopping) && strcmp(code, "QUERY_CANCELLED") == 0)
+        return 503;
     for (size_t i = 0; i < sizeof(statuses) / sizeof(*statuses); i++)
         if (strcmp(statuses[i].code, code) == 0)
             return statuses[i].status;
@@ -45,7 +48,7 @@ static void execute(struct request *r, struct sql_request *sql)
         return;
     }
     sql_json_put_error(&error, &sql->error);
-    answer_json(r, status_of(sql->error.code), &error);
+    answer_json(r, status_of(r, sql->error.code), &error);
     buf_fini(&error);
 }
 

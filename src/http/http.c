@@ -227,58 +227,46 @@ static int find_urls(struct http *h)
     return rc;
 }
 
+static const struct mg_callbacks callbacks = {
+    .begin_request = begin_request,
+    .http_error = refuse,
+    .log_message = log_message,
+    .init_thread = thread_started,
+    .init_connection = connected,
+    .connection_close = disconnecting,
+};
+
+/* Everything civetweb could do by itself is off: it has no files and answers nothing on its own. */
+/* clang-format off */
+static const char *const settings[] = {
+    "tcp_nodelay", "1",
+    "enable_keep_alive", "yes",
+    "keep_alive_timeout_ms", TEXT_OF(REQUEST_SILENCE_MS),
+    "request_timeout_ms", TEXT_OF(REQUEST_SILENCE_MS),
+    "connection_queue", "256",
+    "listen_backlog", "1024",
+    "max_request_size", "16384",
+    "decode_url", "no",
+    "enable_directory_listing", "no",
+    "enable_auth_domain_check", "no",
+    "authentication_domain", "",
+    "ssi_pattern", "",
+    "cgi_pattern", "",
+    "access_control_allow_origin", "",
+    "access_control_allow_methods", "",
+};
+/* clang-format on */
+
 static struct mg_context *start_civetweb(struct http *h, const char *ports, int threads)
 {
-    static const struct mg_callbacks callbacks = {
-        .begin_request = begin_request,
-        .http_error = refuse,
-        .log_message = log_message,
-        .init_thread = thread_started,
-        .init_connection = connected,
-        .connection_close = disconnecting,
-    };
     char count[16];
-    const char *options[] = {
-        "listening_ports",
-        ports,
-        "num_threads",
-        count,
-        "tcp_nodelay",
-        "1",
-        "enable_keep_alive",
-        "yes",
-        "keep_alive_timeout_ms",
-        TEXT_OF(REQUEST_SILENCE_MS),
-        "request_timeout_ms",
-        TEXT_OF(REQUEST_SILENCE_MS),
-        "connection_queue",
-        "256",
-        "listen_backlog",
-        "1024",
-        "max_request_size",
-        "16384",
-        "decode_url",
-        "no",
-        "enable_directory_listing",
-        "no",
-        "enable_auth_domain_check",
-        "no",
-        "authentication_domain",
-        "",
-        "ssi_pattern",
-        "",
-        "cgi_pattern",
-        "",
-        "access_control_allow_origin",
-        "",
-        "access_control_allow_methods",
-        "",
-        NULL,
-    };
+    const char *options[sizeof(settings) / sizeof(*settings) + 5] = {
+        "listening_ports", ports, "num_threads", count};
     pthread_attr_t before, small;
     struct mg_context *ctx;
 
     snprintf(count, sizeof(count), "%d", threads);
+    memcpy(options + 4, settings, sizeof(settings));
     pthread_getattr_default_np(&before);
     pthread_getattr_default_np(&small);
     pthread_attr_setstacksize(&small, WORKER_STACK);

@@ -1,6 +1,7 @@
 #include "fixture.h"
 
 #include "change/schema.h"
+#include <stdio.h>
 #include <string.h>
 
 /* What a commit's DDL looks like from outside: created and altered, then rows, then dropped. */
@@ -116,16 +117,36 @@ static void made_elsewhere(void **state)
     foreign(f, "ALTER TABLE t ADD COLUMN b; DROP TABLE u; CREATE TABLE n(x)");
     sql_ok(f, "INSERT INTO t VALUES(1,2); INSERT INTO n VALUES(3)");
     expect_events(f,
-        "table:created n external\n"
         "table:altered t "
         "{\"columns\":[{\"name\":\"a\",\"type\":\"\",\"notNull\":false,\"default\":null,"
         "\"primaryKey\":false,\"generated\":null},{\"name\":\"b\",\"type\":\"\",\"notNull\":false,"
         "\"default\":null,\"primaryKey\":false,\"generated\":null}],\"added\":[\"b\"],\"dropped\":["
         "],"
         "\"renamed\":[]} external\n"
+        "table:created n external\n"
         "table:dropped u external\ncommit\n"
         "INSERT t {\"rowid\":1} {\"a\":1,\"b\":2}\ncommit\n"
         "INSERT n {\"rowid\":1} {\"x\":3}\ncommit\n");
+}
+
+/* Each event can be applied when it arrives: the name it needs is free. */
+static void names_handed_on(void **state)
+{
+    struct fixture *f = *state;
+    char text[2048];
+    sql_ok(f, "CREATE TABLE b(x); CREATE TABLE a(x); CREATE TABLE c(x)");
+    forget_events(f);
+    sql_ok(f, "BEGIN; DROP TABLE c; ALTER TABLE b RENAME TO c; ALTER TABLE a RENAME TO b; CREATE "
+              "TABLE a(x); "
+              "COMMIT");
+    pthread_mutex_lock(&f->lock);
+    snprintf(text, sizeof(text), "%s", buf_text(&f->log));
+    pthread_mutex_unlock(&f->lock);
+    const char *dropped = strstr(text, "table:dropped c"), *first = strstr(text, "table:altered c"),
+               *second = strstr(text, "table:altered b"),
+               *created = strstr(text, "table:created a");
+    assert_true(dropped && first && second && created);
+    assert_true(dropped < first && first < second && second < created);
 }
 
 static void identities(void **state)
@@ -164,6 +185,7 @@ int main(void)
         TEST(rolled_back),
         TEST(defaults_of_added_columns),
         TEST(made_elsewhere),
+        TEST(names_handed_on),
         TEST(identities),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

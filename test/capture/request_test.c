@@ -32,9 +32,9 @@ static void first_error_stops(void **state)
         sql_error(f, "BEGIN; INSERT INTO t VALUES(3); INSERT INTO t VALUES(1); COMMIT"),
         "SQL_ERROR: UNIQUE constraint failed: t.id @2");
     assert_string_equal(sql_error(f, "BEGIN; INSERT INTO t VALUES(3)"),
-        "SQL_ERROR: the script left a transaction open; it was rolled back: add COMMIT @2");
+        "SQL_ERROR: the script left a transaction open; it was rolled back: add COMMIT @1");
     assert_string_equal(sql_error(f, "SAVEPOINT a; INSERT INTO t VALUES(3)"),
-        "SQL_ERROR: the script left a transaction open; it was rolled back: add COMMIT @2");
+        "SQL_ERROR: the script left a transaction open; it was rolled back: add COMMIT @1");
     expect_events(f, "");
     expect_rows(f, "SELECT * FROM t", "[[1]]");
 }

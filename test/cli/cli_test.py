@@ -145,6 +145,15 @@ def large_transaction():
         equal(count(server), 18)
 
 
+@case("a result that is too large is not taken for a request that is")
+def large_result():
+    with Directory() as d, Server(d.file("a.db"), "--max-result", "10000") as server:
+        query = "with recursive r(n) as (select 1 union all select n + 1 from r limit 10000) select n from r"
+        for arguments, stdin in (([query], None), ([], query)):
+            _, err = sql(server, *arguments, stdin=stdin, status=1)
+            check("the result is larger" in err and "LIMIT" in err and "max-body" not in err, "stderr: %s", err)
+
+
 @case("text that is not UTF-8 is refused, and nothing is sent")
 def bad_text():
     with Directory() as d, Server(d.file("a.db")) as server:

@@ -153,10 +153,10 @@ def interrupt():
         t.type("garbage", "garbage")
         t.type("\x03")
         check("(1 row" in t.type("select 3;\n"))
-        endless = "with recursive r(n) as (select 1 union all select n + 1 from r) select count(*) from r;"
+        endless = "with recursive r as (select 1 union all select 1 from r) select max(1) from r;"
         begun = time.monotonic()
         t.press(endless + "\n")
-        t.wait(endless)
+        t.wait("max(1)")
         time.sleep(0.5)
         os.write(t.fd, b"\x03")
         check("interrupted" in t.wait(FIRST))

@@ -367,6 +367,9 @@ class Workload:
         if not mine:
             return [self.create()]
         name = self.pick(mine).name
+        if len(mine) > 1 and self.chance(0.2):
+            other = self.pick([s.name for s in mine if s.name != name])
+            return ["BEGIN", *self.some(0, 1), f"DROP TABLE {name}", f"ALTER TABLE {other} RENAME TO {name}", *self.some(0, 1), "COMMIT"]
         fill = f"INSERT INTO {name} VALUES (1, 2, 3)"
         if self.chance(0.3):
             moved = self.new_name()

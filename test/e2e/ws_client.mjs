@@ -17,11 +17,8 @@ socket.on('message', (text) => {
   }
 });
 socket.on('ping', () => console.log(JSON.stringify({ ping: true })));
-socket.on('close', (code) => {
-  console.log(JSON.stringify({ closed: code }));
-  process.exit(0);
-});
+socket.on('close', (code) => console.log(JSON.stringify({ closed: code })));
 socket.on('error', (error) => {
   console.error(String(error));
-  process.exit(1);
+  process.exitCode = 1;
 });

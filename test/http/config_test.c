@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "config.h"
+#include "spelling.h"
 
 #include <cmocka.h>
 #include <stdlib.h>
@@ -157,11 +158,11 @@ static void help_names_every_option(void **state)
 static void measures_distance(void **state)
 {
     (void)state;
-    assert_int_equal(config_distance("health", "health", 3), 0);
-    assert_int_equal(config_distance("healt", "HEALTH", 3), 1);
-    assert_int_equal(config_distance("wacth", "watch", 3), 2);
-    assert_int_equal(config_distance("", "abc", 3), 3);
-    assert_int_equal(config_distance("abcdef", "uvwxyz", 3), 4);
+    assert_int_equal(spelling_distance("health", "health", 3), 0);
+    assert_int_equal(spelling_distance("healt", "HEALTH", 3), 1);
+    assert_int_equal(spelling_distance("wacth", "watch", 3), 2);
+    assert_int_equal(spelling_distance("", "abc", 3), 3);
+    assert_int_equal(spelling_distance("abcdef", "uvwxyz", 3), 4);
 }
 
 static void survives_lack_of_memory(void **state)

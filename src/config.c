@@ -57,7 +57,7 @@ static const struct option_row table[] = {
     {"max-message", "BYTES", "size of a message from a client",
         KIND_SIZE, AT(max_message), "1MiB", 1024, GIB},
     {"max-queue", "BYTES", "what may wait for one slow client before it is closed",
-        KIND_SIZE, AT(max_queue), "16MiB", 4096, 64 * GIB},
+        KIND_SIZE, AT(max_queue), "64MiB", 4096, 64 * GIB},
     {"max-body", "BYTES", "size of an HTTP request's body",
         KIND_SIZE, AT(max_body), "16MiB", 1024, GIB},
     {"max-result", "BYTES", "size of one SQL answer",

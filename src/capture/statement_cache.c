@@ -67,7 +67,8 @@ int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct p
     c->auth.report = &p->report;
     c->auth.preparing = true;
     const char *tail = sql;
-    int rc = sqlite3_prepare_v3(c->db, sql, (int)len, SQLITE_PREPARE_PERSISTENT, &p->stmt, &tail);
+    /* With a length SQLite would copy all the text behind this statement, too. */
+    int rc = sqlite3_prepare_v3(c->db, sql, -1, SQLITE_PREPARE_PERSISTENT, &p->stmt, &tail);
     c->auth.preparing = false;
     if (rc != SQLITE_OK || !p->stmt) {
         c->auth.report = NULL;

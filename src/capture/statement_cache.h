@@ -17,9 +17,10 @@ struct prepared {
 };
 
 /*
- * Prepares the first statement of the text, or finds it among those used before. *out is NULL where
- * only blanks and comments were left. Given back by statement_cache_put. While it is stepped,
- * conn->auth.report must be its report (statement_cache_get leaves it so). A result code of SQLite.
+ * Prepares the first statement of the text (a NUL follows its len bytes, none is inside), or finds
+ * it among those used before. *out is NULL where only blanks and comments were left. Given back by
+ * statement_cache_put. While it is stepped, conn->auth.report must be its report
+ * (statement_cache_get leaves it so). A result code of SQLite.
  */
 int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct prepared **out);
 void statement_cache_put(struct sqlconn *c, struct prepared *p);

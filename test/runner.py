@@ -42,6 +42,11 @@ BLACK_BOX = [
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),
+    ("cli", "asan", ["test/cli/cli_test.py"], 240, False),
+    ("prompt", "asan", ["test/cli/prompt_test.py"], 120, False),
+    ("rowtap.js", "gcc", ["test/web/rowtap_test.mjs"], 120, True),
+    ("rowtap.js-server", "gcc", ["test/web/rowtap_server_test.mjs"], 120, False),
+    ("console", "gcc", ["test/web/console_test.mjs"], 180, False),
     ("import", "gcc", ["test/e2e/import_test.py"], 240, False),
     ("scale", "gcc", ["test/e2e/scale_test.py"], 600, True),
     ("mixed", "tsan", ["test/contract/mixed_test.py"], 400, False),
@@ -174,6 +179,13 @@ def randomization():
     return []
 
 
+def interpret(program, *arguments):
+    """The command that runs a black-box test."""
+    if program.endswith(".mjs"):
+        return ["node", "--test", "--test-reporter=tap", program]
+    return [PYTHON, program, *arguments]
+
+
 def plan(args):
     """[(suite's name, its build or None, a function that yields (name, command, env, limit))]"""
     suites = [("check-layers", None, ["scripts/check-layers"], {}, 30), ("check-format", None, ["scripts/check-format"], {}, 60)]
@@ -181,9 +193,9 @@ def plan(args):
         suites.append(("unit/" + name, name, None, {}, 0))
         for box, on, command, limit, quick in BLACK_BOX:
             if args.quick and quick:
-                suites.append((f"{box}/gcc", "gcc", [PYTHON, *command, "--quick"], {"ROWTAP_SLOW": "1"}, limit))
+                suites.append((f"{box}/gcc", "gcc", interpret(*command, "--quick"), {"ROWTAP_SLOW": "1"}, limit))
             elif not args.quick and on == name:
-                suites.append((f"{box}/{on}", on, [PYTHON, *command, *(["--quick"] if on == "tsan" else [])],
+                suites.append((f"{box}/{on}", on, interpret(*command, *(["--quick"] if on == "tsan" else [])),
                                {"ROWTAP_SLOW": str(BUILDS[on][2])}, limit))
     return [s for s in suites if args.only in s[0]]
 

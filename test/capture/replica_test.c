@@ -318,7 +318,7 @@ static void run_seed(uint64_t seed, int scripts)
     struct fixture f;
     struct replica r = {0};
     int succeeded = 0;
-    print_message("seed %llu\n", (unsigned long long)seed);
+    print_message("# seed %llu\n", (unsigned long long)seed);
     state_of_random = seed;
     fixture_init(&f);
     f.quiet = true;
@@ -345,7 +345,7 @@ static void run_seed(uint64_t seed, int scripts)
         sqlite3_free(script);
     }
     assert_true(succeeded > scripts / 10);
-    print_message("%d of %d scripts succeeded\n", succeeded, scripts);
+    print_message("# %d of %d scripts succeeded\n", succeeded, scripts);
     fixture_fini(&f);
     sqlite3_close(r.db);
     sqlite3_close(r.source);

@@ -300,6 +300,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(changes_are_numbered_across_transactions),
+        TEST(a_new_schema_is_a_transaction_even_without_changes),
         TEST(an_empty_batch_takes_no_numbers),
         TEST(a_rewind_forgets_exactly_what_came_after),
         TEST(random_savepoints),

@@ -1,12 +1,12 @@
 /*
- * Many WebSocket subscribers in one process, for the scale tests: opens N connections, subscribes each,
- * prints "ready", checks that seq rises strictly on each, and ends with one line of JSON.
+ * Many WebSocket subscribers in one process, for the scale tests: opens N connections, subscribes
+ * each, prints "ready", checks that seq rises strictly on each, and ends with one line of JSON.
  *
  *   fanout_client HOST PORT CONNECTIONS TABLE EXPECTED SECONDS [MODULO]
  *
- * EXPECTED messages are awaited by each connection; 0: stay idle until standard input ends. TABLE "-"
- * subscribes to nothing. With MODULO connection i asks for rows with k = i % MODULO, "%" in the filter
- * being done by the rows.
+ * EXPECTED messages are awaited by each connection; 0: stay idle until standard input ends. TABLE
+ * "-" subscribes to nothing. With MODULO connection i asks for rows with k = i % MODULO, "%" in the
+ * filter being done by the rows.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -158,7 +158,8 @@ static void subscribe(struct client *c)
         return;
     }
     if (opt.modulo > 0)
-        n = snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"table\":\"%s\",\"filter\":\"k=%d\"}", opt.table,
+        n = snprintf(text, sizeof text,
+            "{\"type\":\"subscribe\",\"table\":\"%s\",\"filter\":\"k=%d\"}", opt.table,
             index % opt.modulo);
     else
         n = snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"table\":\"%s\"}", opt.table);
@@ -193,7 +194,8 @@ static void on_text(struct client *c, const char *data, size_t len)
         go_live(c);
     } else if (find(data, len, "\"database_change\"")) {
         count_change(c, data, len);
-    } else if (c->state == SUBSCRIBING || find(data, len, "\"error\"") || find(data, len, "\"resync\"")) {
+    } else if (c->state == SUBSCRIBING || find(data, len, "\"error\"") ||
+               find(data, len, "\"resync\"")) {
         fprintf(stderr, "fanout_client: %.*s\n", (int)(len < 300 ? len : 300), data);
         c->disorder++;
     }
@@ -227,7 +229,8 @@ static size_t on_frame(struct client *c, const unsigned char *data, size_t len)
         on_text(c, (const char *)data + head, size);
         break;
     case 8:
-        fprintf(stderr, "fanout_client: closed with %d\n", size >= 2 ? data[head] << 8 | data[head + 1] : 0);
+        fprintf(stderr, "fanout_client: closed with %d\n",
+            size >= 2 ? data[head] << 8 | data[head + 1] : 0);
         break;
     case 9:
         send_frame(c, 10, (const char *)data + head, size);
@@ -332,11 +335,12 @@ static void report(double seconds)
         first = c->first_seq < first ? c->first_seq : first;
         last = c->last_seq > last ? c->last_seq : last;
     }
-    printf("{\"connections\":%d,\"live\":%d,\"closed\":%d,\"total\":%llu,\"least\":%llu,\"most\":%llu,\"disorder\":%llu,"
+    printf("{\"connections\":%d,\"live\":%d,\"closed\":%d,\"total\":%llu,\"least\":%llu,\"most\":%"
+           "llu,\"disorder\":%llu,"
            "\"firstSeq\":%llu,\"lastSeq\":%llu,\"seconds\":%.3f}\n",
         opt.connections, live, closed_count, (unsigned long long)total, (unsigned long long)least,
-        (unsigned long long)most, (unsigned long long)disorder, (unsigned long long)first, (unsigned long long)last,
-        seconds);
+        (unsigned long long)most, (unsigned long long)disorder, (unsigned long long)first,
+        (unsigned long long)last, seconds);
 }
 
 static void open_all(double deadline)
@@ -358,11 +362,17 @@ int main(int argc, char **argv)
     double begun, deadline, settle = 0;
 
     if (argc < 7) {
-        fprintf(stderr, "usage: fanout_client HOST PORT CONNECTIONS TABLE EXPECTED SECONDS [MODULO]\n");
+        fprintf(
+            stderr, "usage: fanout_client HOST PORT CONNECTIONS TABLE EXPECTED SECONDS [MODULO]\n");
         return 2;
     }
-    opt = (struct options){.host = argv[1], .port = atoi(argv[2]), .connections = atoi(argv[3]), .table = argv[4],
-        .expected = strtoull(argv[5], NULL, 10), .seconds = atof(argv[6]), .modulo = argc > 7 ? atoi(argv[7]) : 0};
+    opt = (struct options){.host = argv[1],
+        .port = atoi(argv[2]),
+        .connections = atoi(argv[3]),
+        .table = argv[4],
+        .expected = strtoull(argv[5], NULL, 10),
+        .seconds = atof(argv[6]),
+        .modulo = argc > 7 ? atoi(argv[7]) : 0};
     getrlimit(RLIMIT_NOFILE, &limit);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);

@@ -1,10 +1,12 @@
-// The client library against the real server.
-//     ROWTAP_BIN=build/rowtap node --experimental-websocket --test --test-reporter=tap test/web/rowtap_server_test.mjs
+// The client library against the real server, with npm's ws where Node has no WebSocket of its own.
+//     ROWTAP_BIN=build/gcc/src/rowtap node --test --test-reporter=tap test/web/rowtap_server_test.mjs
 import assert from 'node:assert/strict';
+import {createRequire} from 'node:module';
 import {after, before, test} from 'node:test';
 import {connect} from '../../src/web/rowtap.js';
 import {Server} from './serve.mjs';
 
+const WebSocket = globalThis.WebSocket ?? createRequire(new URL('../e2e/', import.meta.url))('ws');
 const TIMEOUT = {timeout: 30000};
 let server;
 let client;
@@ -21,7 +23,7 @@ async function take(iterable, n) {
 
 before(async () => {
     server = await Server.start();
-    client = connect(server.url, {reconnect: {min: 50, max: 200}});
+    client = connect(server.url, {WebSocket, reconnect: {min: 50, max: 200}});
     await client.sql('CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT, age INT, n, b)');
 });
 

@@ -22,7 +22,7 @@ import time
 import traceback
 
 SLOW = float(os.environ.get("ROWTAP_SLOW", "1"))
-BIN = os.path.abspath(os.environ.get("ROWTAP_BIN", "build/gcc/src/rowtap"))
+BIN = os.path.abspath(os.environ.get("ROWTAP_BIN", "build/gcc/rowtap"))
 SANITIZER = re.compile(
     r"(ERROR: \w*Sanitizer|WARNING: \w*Sanitizer|runtime error:|Assertion .* failed|SUMMARY: \w*Sanitizer)")
 

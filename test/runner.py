@@ -221,7 +221,7 @@ def run(args):
         if command is None:
             run_units(on, prefix[on], BUILDS[on][2])
         else:
-            binary = {"ROWTAP_BIN": os.path.join(TOP, "build", on, "src", "rowtap")} if on else {}
+            binary = {"ROWTAP_BIN": os.path.join(TOP, "build", on, "rowtap")} if on else {}
             suite(name, [*(prefix[on] if on else []), *command], {**SANITIZER_ENV, **env, **binary}, limit)
 
 

@@ -6,11 +6,10 @@
 #include "capture/sqltext.h"
 #include <limits.h>
 #include <string.h>
-#include <time.h>
 
 /* Requests with more statements than this go to the writer. */
 #define MAX_STATEMENTS 32
-#define SNAPSHOT_TRIES 20
+#define SNAPSHOT_TRIES 3
 
 /* A request whose statements are all prepared, on a read connection. */
 struct query {
@@ -84,10 +83,8 @@ static int begin_snapshot(struct sqlconn *c, const struct published *p, uint64_t
             rc = sqlconn_run(c, OWN_TOUCH);
         if (rc != SQLITE_OK || (turn % 2 == 0 && turn == atomic_load(&p->turn)))
             return rc;
-        if (i + 1 < SNAPSHOT_TRIES) {
+        if (i + 1 < SNAPSHOT_TRIES)
             sqlconn_run(c, OWN_ROLLBACK);
-            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-        }
     }
     return rc;
 }

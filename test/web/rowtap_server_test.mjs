@@ -1,5 +1,5 @@
 // The client library against the real server, with npm's ws where Node has no WebSocket of its own.
-//     ROWTAP_BIN=build/gcc/src/rowtap node --test --test-reporter=tap test/web/rowtap_server_test.mjs
+//     ROWTAP_BIN=build/gcc/rowtap node --test --test-reporter=tap test/web/rowtap_server_test.mjs
 import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';
 import {after, before, test} from 'node:test';

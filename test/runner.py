@@ -37,7 +37,7 @@ BLACK_BOX = [
     ("open", "asan", ["test/fault/open_test.py"], 180, True),
     ("transcript", "asan", ["test/contract/transcript_test.py"], 240, True),
     ("bad-input", "asan", ["test/contract/bad_input_test.py"], 300, False),
-    ("replica", "asan", ["test/contract/replica_test.py"], 400, True),
+    ("replica", "asan", ["test/contract/replica_test.py"], 600, True),
     ("mixed", "asan", ["test/contract/mixed_test.py"], 240, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "capture/reread.h"
 #include "capture/values.h"
+#include "change/change_json.h"
 #include <string.h>
 
 static void fail(struct recorder *r, enum recorder_failure why)
@@ -84,14 +85,6 @@ static struct value *new_row(struct recorder *r, const struct table *t, int64_t 
     return row;
 }
 
-static bool same_row(const struct table *t, const struct value *a, const struct value *b)
-{
-    for (int i = 0; i < t->column_count; i++)
-        if (!value_same(&a[i], &b[i]))
-            return false;
-    return true;
-}
-
 static void record(
     struct recorder *r, const struct table *t, int op, int64_t old_rowid, int64_t new_rowid)
 {
@@ -103,11 +96,6 @@ static void record(
         return;
     if (op != SQLITE_DELETE && !(row = new_row(r, t, new_rowid, op == SQLITE_UPDATE)))
         return;
-    bool wait = row && reread_always(t);
-    if (old && row && !wait && old_rowid == new_rowid && same_row(t, old, row)) {
-        batch_rewind(r->batch, &mark);
-        return;
-    }
     struct change *c = batch_add(r->batch,
         op == SQLITE_INSERT   ? CHANGE_INSERT
         : op == SQLITE_UPDATE ? CHANGE_UPDATE
@@ -121,7 +109,9 @@ static void record(
     c->row = row;
     c->old_rowid = old ? old_rowid : 0;
     c->rowid = row ? new_rowid : old_rowid;
-    r->incomplete = wait ? c : NULL;
+    r->incomplete = row && reread_always(t) ? c : NULL;
+    if (!r->incomplete && change_is_empty(c))
+        batch_rewind(r->batch, &mark);
 }
 
 /* Columns that SQLite counts in the hook: hidden ones belong to virtual tables only. */
@@ -163,7 +153,7 @@ static void on_update(void *ctx, int op, const char *schema, const char *name, s
     r->incomplete = NULL;
     if (reread_row(r, c->table, rowid, c->row) < 0)
         fail(r, batch_full(r->batch) ? RECORDER_FULL : RECORDER_READ);
-    else if (c->old && c->rowid == c->old_rowid && same_row(c->table, c->old, c->row))
+    else if (change_is_empty(c))
         r->batch->change_count--;
 }
 

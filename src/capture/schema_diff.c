@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "change/change_json.h"
 #include <assert.h>
 #include <string.h>
 
@@ -139,17 +140,6 @@ static int remap(const struct schema_diff *d, struct change *c, const struct tab
     return status;
 }
 
-/* An update of nothing but a column that was dropped afterwards. */
-static bool became_equal(const struct change *c)
-{
-    if (c->kind != CHANGE_UPDATE || c->rowid != c->old_rowid)
-        return false;
-    for (int i = 0; i < c->table->column_count; i++)
-        if (!value_same(&c->row[i], &c->old[i]))
-            return false;
-    return true;
-}
-
 static int finish_rows(const struct schema_diff *d)
 {
     uint32_t kept = d->first;
@@ -166,7 +156,8 @@ static int finish_rows(const struct schema_diff *d)
         if (status != STATUS_OK)
             return status;
         /* The array may not grow here, so that c stays where it is. */
-        if (other && became_equal(c))
+        /* An update of nothing but a column that was dropped afterwards. */
+        if (other && change_is_empty(c))
             continue;
         d->batch->changes[kept++] = *c;
     }

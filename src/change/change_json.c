@@ -89,6 +89,16 @@ bool change_moved_key(const struct change *c)
     return false;
 }
 
+bool change_is_empty(const struct change *c)
+{
+    if (c->kind != CHANGE_UPDATE)
+        return false;
+    for (int i = 0; i < c->table->column_count; i++)
+        if (!value_same(&c->row[i], &c->old[i]))
+            return false;
+    return !change_moved_key(c);
+}
+
 static const struct column *column_by_id(const struct table *t, uint64_t id)
 {
     for (int i = 0; i < t->column_count; i++)

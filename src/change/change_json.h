@@ -16,6 +16,12 @@ void key_put_json(struct buf *out, const struct table *t, const struct value *ro
 /* The key of an UPDATE is another one afterwards. */
 bool change_moved_key(const struct change *c);
 
+/*
+ * An UPDATE in which nothing that a client can see is different: no value and not the key. Such a
+ * change is no event.
+ */
+bool change_is_empty(const struct change *c);
+
 /* "INSERT", "UPDATE", "DELETE", "table:created", "table:altered", "table:dropped" */
 const char *change_kind_name(enum change_kind kind);
 

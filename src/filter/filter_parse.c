@@ -153,7 +153,12 @@ static int bind_column(struct filter_parse *p, size_t pos, const char *name, siz
 {
     int column = table_column(p->table, name, len);
     if (column < 0 && is_rowid_name(name, len) && !p->table->without_rowid) {
-        p->term.column = FILTER_ROWID;
+        if (p->table->rowid_alias < 0 && p->table->key_count > 0)
+            return fail(p, pos,
+                "the rows of \"%.*s\" are named by its primary key, not the rowid, which is not "
+                "reported: filter on the key's columns",
+                clip(p->table->name, strlen(p->table->name), MAX_ECHO), p->table->name);
+        p->term.column = p->table->rowid_alias < 0 ? FILTER_ROWID : p->table->rowid_alias;
         p->term.collation = COLLATION_BINARY;
         return STATUS_OK;
     }

@@ -146,6 +146,20 @@ static void moved_keys(void **state)
         "UPDATE n {\"rowid\":1} {\"v\":1} -> {\"v\":1}\ncommit\n");
 }
 
+/* The rowid of a table with another key is not reported, so moving it is no event; a NULL in the
+ * key makes it the key. */
+static void moved_rowid_behind_a_key(void **state)
+{
+    struct fixture *f = *state;
+    sql_ok(f, "CREATE TABLE t(k TEXT PRIMARY KEY, v); INSERT INTO t VALUES('a',1),(NULL,2)");
+    forget_events(f);
+    sql_ok(f, "UPDATE t SET rowid=rowid+10 WHERE k='a'");
+    expect_events(f, "");
+    sql_ok(f, "UPDATE t SET rowid=rowid+10 WHERE k IS NULL");
+    expect_events(
+        f, "UPDATE t {\"rowid\":2} {\"k\":null,\"v\":2} -> {\"k\":null,\"v\":2}\ncommit\n");
+}
+
 /* The hook numbers stored columns, and mistakes some of them: see reread.c. */
 static void generated_columns(void **state)
 {
@@ -345,6 +359,7 @@ int main(void)
         TEST(shadow_tables),
         TEST(nothing_changed),
         TEST(moved_keys),
+        TEST(moved_rowid_behind_a_key),
         TEST(generated_columns),
         TEST(integers_of_real_columns),
         TEST(large_integers),

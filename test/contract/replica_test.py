@@ -210,7 +210,7 @@ async def replica(seed, steps, *options):
 
 
 def steps(args):
-    return int(os.environ.get("ROWTAP_STEPS", "300" if args.quick else "1500"))
+    return int(os.environ.get("ROWTAP_STEPS", "300" if args.quick else "2500"))
 
 
 @case("generated statements, fixed seed: replica equals source after every commit")

@@ -19,7 +19,7 @@ static struct filter_index *ix;
 static int set_up(void **state)
 {
     (void)state;
-    table = TABLE("t", "id:INTEGER:k", "owner:TEXT:n", "kind:TEXT:");
+    table = TABLE("t", "id:INTEGER:", "owner:TEXT:n", "kind:TEXT:");
     ix = filter_index_new();
     return 0;
 }

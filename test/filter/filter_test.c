@@ -205,11 +205,38 @@ static void columns(void **state)
     assert_true(matches(" \"Full Name\" = x", FULL_NAME, TEXT("x")));
     assert_true(matches("\"dou\"\"ble\"=x", DOUBLE, TEXT("x")));
     assert_true(matches("\xc3\xa9t\xc3\xa9=x", ETE, TEXT("x")));
-    assert_true(matches("rowid=42", ID, NULL_VALUE));
-    assert_true(matches("_ROWID_ in (41,42)", ID, NULL_VALUE));
-    assert_true(matches("\"oid\">'41'", ID, NULL_VALUE));
-    assert_true(matches("oid is not null", ID, NULL_VALUE));
     assert_true(matches("s=1", 10, INTEGER(1)));
+}
+
+/* Binds to a fixture table's filter; the term's column, or -2 with `message` set. */
+static int bound_column(struct table *t, const char *text)
+{
+    size_t len = strlen(text);
+    int status, column = -2;
+    struct filter *f = filter_new(t, &text, &len, 1, message, sizeof(message), &status);
+    if (f)
+        column = f->terms[0].column;
+    filter_free(f);
+    return column;
+}
+
+static void rowid_is_what_names_the_row(void **state)
+{
+    (void)state;
+    struct table *plain = TABLE("plain", "a:TEXT:"), *keyed = TABLE("keyed", "a:TEXT:k");
+    struct table *alias = TABLE("alias", "a:TEXT:", "id:INTEGER:k");
+    alias->rowid_alias = 1;
+    assert_int_equal(bound_column(plain, "rowid=42"), FILTER_ROWID);
+    assert_int_equal(bound_column(plain, "_ROWID_ in (41,42)"), FILTER_ROWID);
+    assert_int_equal(bound_column(plain, "\"oid\">'41'"), FILTER_ROWID);
+    assert_int_equal(bound_column(alias, "oid is not null"), 1);
+    assert_int_equal(bound_column(keyed, "rowid=42"), -2);
+    assert_string_equal(message,
+        "at character 1: the rows of \"keyed\" are named by its primary key, not the rowid, which "
+        "is not reported: filter on the key's columns");
+    table_unref(plain);
+    table_unref(keyed);
+    table_unref(alias);
 }
 
 static void a_column_may_be_called_rowid(void **state)
@@ -490,6 +517,7 @@ int main(void)
         TEST(blobs),
         TEST(a_filter_is_never_sql),
         TEST(columns),
+        TEST(rowid_is_what_names_the_row),
         TEST(a_column_may_be_called_rowid),
         TEST(collations),
         TEST(errors_say_what_is_wrong),

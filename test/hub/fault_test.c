@@ -312,6 +312,7 @@ static void test_full(void **state)
 {
     struct feed f;
     struct client *c;
+    bool freed = false;
 
     (void)state;
     feed_options.max_connections = 2;
@@ -321,11 +322,11 @@ static void test_full(void **state)
     assert_false(hub_reserve(f.hub));
     hub_unreserve(f.hub);
     client_free(c);
-    for (int i = 0; i < 200 && !hub_reserve(f.hub); i++)
+    assert_true(hub_reserve(f.hub));
+    for (int i = 0; i < 500 && !(freed = hub_reserve(f.hub)); i++)
         usleep(10000);
-    hub_unreserve(f.hub);
-    assert_true(hub_reserve(f.hub));
-    assert_true(hub_reserve(f.hub));
+    assert_true(freed);
+    assert_false(hub_reserve(f.hub));
     feed_options.max_connections = 0;
     feed_stop(&f);
 }

@@ -63,6 +63,8 @@ static enum step capture_failed(struct run *x)
     case RECORDER_READ:
         if (w->conn.stopped != STOP_NONE && w->conn.stopped != STOP_CAPTURE)
             return sqlite_failed(x, SQLITE_INTERRUPT);
+        if (w->recorder.sqlite_code)
+            return sqlite_failed(x, w->recorder.sqlite_code);
         return refuse(
             x, "SQL_ERROR", "a changed row could not be read; the statement was rolled back");
     default:

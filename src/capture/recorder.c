@@ -14,9 +14,12 @@ static void fail(struct recorder *r, enum recorder_failure why)
     r->conn->give_up = true;
 }
 
-static void fail_memory(struct recorder *r)
+static void fail_status(struct recorder *r, int status)
 {
-    fail(r, batch_full(r->batch) ? RECORDER_FULL : RECORDER_NOMEM);
+    if (status == STATUS_IO)
+        fail(r, RECORDER_READ);
+    else
+        fail(r, batch_full(r->batch) ? RECORDER_FULL : RECORDER_NOMEM);
 }
 
 static const struct table *find_table(struct recorder *r, const char *name)
@@ -49,8 +52,9 @@ static int copy_row(struct recorder *r, const struct table *t, int64_t rowid, bo
         if (t->columns[i].stored < 0)
             continue;
         if (i != t->rowid_alias) {
-            if (read(r->conn->db, hook_index(t, i, new_of_update), &from) != SQLITE_OK)
-                return STATUS_NOMEM;
+            r->sqlite_code = read(r->conn->db, hook_index(t, i, new_of_update), &from);
+            if (r->sqlite_code != SQLITE_OK)
+                return STATUS_IO;
             if (values_from(&v, from, t->columns[i].affinity) < 0)
                 return STATUS_NOMEM;
         }
@@ -64,8 +68,9 @@ static int copy_row(struct recorder *r, const struct table *t, int64_t rowid, bo
 static struct value *old_row(struct recorder *r, const struct table *t, int64_t rowid)
 {
     struct value *row = batch_row(r->batch, t->column_count);
-    if (!row || copy_row(r, t, rowid, false, sqlite3_preupdate_old, row) < 0) {
-        fail_memory(r);
+    int status = row ? copy_row(r, t, rowid, false, sqlite3_preupdate_old, row) : STATUS_NOMEM;
+    if (status < 0) {
+        fail_status(r, status);
         return NULL;
     }
     if (reread_doubtful(t, row) && reread_row(r, t, rowid, row) < 0) {
@@ -78,8 +83,9 @@ static struct value *old_row(struct recorder *r, const struct table *t, int64_t 
 static struct value *new_row(struct recorder *r, const struct table *t, int64_t rowid, bool update)
 {
     struct value *row = batch_row(r->batch, t->column_count);
-    if (!row || copy_row(r, t, rowid, update, sqlite3_preupdate_new, row) < 0) {
-        fail_memory(r);
+    int status = row ? copy_row(r, t, rowid, update, sqlite3_preupdate_new, row) : STATUS_NOMEM;
+    if (status < 0) {
+        fail_status(r, status);
         return NULL;
     }
     return row;
@@ -102,7 +108,7 @@ static void record(
                               : CHANGE_DELETE,
         t);
     if (!c) {
-        fail_memory(r);
+        fail_status(r, STATUS_NOMEM);
         return;
     }
     c->old = old;

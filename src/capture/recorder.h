@@ -15,7 +15,8 @@ struct recorder {
     struct batch *batch;   /* where changes go; NULL: none are expected */
     struct schema *schema; /* as the connection sees it now; holds a reference */
     enum recorder_failure
-        failed; /* something is missing from the batch: it must not be committed */
+        failed;      /* something is missing from the batch: it must not be committed */
+    int sqlite_code; /* why reading a value failed, or 0 */
 
     const struct schema *last_schema; /* the table found last, and for which schema */
     const struct table *last_table;

@@ -63,6 +63,14 @@ void sqlerror_from(struct sql_error *e, struct sqlconn *c, int rc, size_t base, 
         sqlerror_set(e, "SQL_ERROR",
             "database or disk is full: make room on the file system that holds the database");
         return;
+    case SQLITE_IOERR:
+        if (rc == SQLITE_IOERR_NOMEM)
+            break;
+        sqlerror_set(e, "SQL_ERROR",
+            "disk I/O error (SQLite's code %d): the file system that holds the database refused to "
+            "read or write; is it full or failing?",
+            rc);
+        return;
     }
     sqlerror_set(e, "SQL_ERROR", "%s",
         rc == sqlite3_extended_errcode(c->db) ? sqlite3_errmsg(c->db) : sqlite3_errstr(rc));

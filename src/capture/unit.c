@@ -28,6 +28,7 @@ static void enter(struct writer *w, bool by_statement)
     w->by_statement = by_statement;
     w->by_savepoint = w->autocommit = w->committed = false;
     w->recorder.failed = RECORDER_OK;
+    w->recorder.sqlite_code = 0;
     w->recorder.incomplete = NULL;
     w->mark = batch_mark(w->batch);
     w->before = schema_ref(w->recorder.schema);

@@ -113,11 +113,12 @@ void hub_stop(struct hub *h, int64_t grace_ms)
 {
     bool before;
 
-    gate_open(&h->gate);
     pthread_mutex_lock(&h->posting);
     before = h->stopped;
     h->stopped = true;
     pthread_mutex_unlock(&h->posting);
+    /* Not earlier: a publisher let through must find that there is nothing to post to. */
+    gate_open(&h->gate);
     if (!before)
         stop_loops(h, grace_ms);
 }

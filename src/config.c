@@ -58,6 +58,8 @@ static const struct option_row table[] = {
         KIND_SIZE, AT(max_message), "1MiB", 1024, GIB},
     {"max-queue", "BYTES", "what may wait for one slow client before it is closed",
         KIND_SIZE, AT(max_queue), "64MiB", 4096, 64 * GIB},
+    {"history", "BYTES", "newest changes kept in memory for clients that resume; 0 for none",
+        KIND_SIZE, AT(history), "64MiB", 0, 1024 * GIB},
     {"max-body", "BYTES", "size of an HTTP request's body",
         KIND_SIZE, AT(max_body), "16MiB", 1024, GIB},
     {"max-result", "BYTES", "size of one SQL answer",

@@ -90,6 +90,7 @@ static int start_hub(struct server *s, struct buf *err)
         .max_message = c->max_message,
         .max_queue = c->max_queue,
         .max_backlog = BACKLOG_BYTES,
+        .history = c->history,
         .heartbeat_ms = c->heartbeat_ms,
         .max_connections = client_limit(c->max_connections),
         .max_subscriptions = (uint32_t)c->max_subscriptions,

@@ -256,9 +256,60 @@ static int refuse_unavailable(struct command *cmd)
 
     if (read_bool(cmd, "snapshot", &snapshot) < 0)
         return STATUS_INVALID;
-    if (snapshot || argument(cmd, "since"))
+    if (snapshot)
+        return refuse(
+            cmd, ERROR_INVALID_FORMAT, "snapshot is not available in this version: leave it out");
+    return 0;
+}
+
+static bool is_text(struct text t, const char *s)
+{
+    return t.len == strlen(s) && memcmp(t.p, s, t.len) == 0;
+}
+
+/* "EPOCH:N"; false when it is not. */
+static bool split_since(struct command *cmd, const char *s, size_t len, struct text *epoch)
+{
+    const char *colon = memrchr(s, ':', len);
+    int64_t seq;
+    size_t digits;
+
+    if (!colon || colon == s)
+        return false;
+    digits = len - (size_t)(colon + 1 - s);
+    if (!digits || colon[1] < '0' || colon[1] > '9' || text_parse_i64(colon + 1, digits, &seq) < 0)
+        return false;
+    *epoch = (struct text){s, (size_t)(colon - s)};
+    cmd->since = SINCE_SEQ;
+    cmd->since_seq = (uint64_t)seq;
+    return true;
+}
+
+/* A number, "EPOCH:N" or "earliest". */
+static int read_since(struct command *cmd)
+{
+    json_t *j = argument(cmd, "since");
+    struct text s = {json_string_value(j), json_string_length(j)}, epoch = {0};
+    int rc = read_text(cmd, "epoch", &cmd->epoch);
+
+    if (rc < 0)
+        return rc;
+    if (!j)
+        return cmd->epoch.p ? refuse(cmd, ERROR_INVALID_FORMAT, "epoch goes with since") : 0;
+    if (json_is_integer(j) && json_integer_value(j) >= 0) {
+        cmd->since = SINCE_SEQ;
+        cmd->since_seq = (uint64_t)json_integer_value(j);
+    } else if (s.p && is_text(s, "earliest")) {
+        cmd->since = SINCE_EARLIEST;
+    } else if (!s.p || !split_since(cmd, s.p, s.len, &epoch)) {
         return refuse(cmd, ERROR_INVALID_FORMAT,
-            "%s is not available in this version: leave it out", snapshot ? "snapshot" : "since");
+            "since must be a seq (a whole number from 0), \"EPOCH:SEQ\" or \"earliest\"");
+    }
+    if (epoch.p && cmd->epoch.p &&
+        (epoch.len != cmd->epoch.len || memcmp(epoch.p, cmd->epoch.p, epoch.len) != 0))
+        return refuse(cmd, ERROR_INVALID_FORMAT, "since and epoch name different epochs");
+    if (epoch.p)
+        cmd->epoch = epoch;
     return 0;
 }
 
@@ -270,7 +321,7 @@ static int decode_subscribe(struct command *cmd)
         (rc = read_text(cmd, "channel", &cmd->channel)) < 0 || (rc = read_events(cmd)) < 0 ||
         (rc = read_filter(cmd)) < 0 || (rc = read_columns(cmd)) < 0 ||
         (rc = read_bool(cmd, "self", &cmd->self)) < 0 ||
-        (rc = read_bool(cmd, "batch", &cmd->batch)) < 0)
+        (rc = read_bool(cmd, "batch", &cmd->batch)) < 0 || (rc = read_since(cmd)) < 0)
         return rc;
     if (!cmd->table.p == !cmd->channel.p)
         return refuse(cmd, ERROR_INVALID_FORMAT, "subscribe needs a table or a channel%s",

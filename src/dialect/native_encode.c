@@ -85,6 +85,8 @@ static void put_subscribed(struct buf *out, const struct reply *r)
     }
     buf_puts(out, ",\"seq\":");
     buf_put_u64(out, r->seq);
+    if (r->resumed)
+        buf_puts(out, r->recovered ? ",\"recovered\":true" : ",\"recovered\":false");
     buf_puts(out, "}}");
 }
 
@@ -161,11 +163,22 @@ static void put_error(struct buf *out, const struct reply *r)
 
 static void put_resync(struct buf *out, const struct reply *r)
 {
+    static const char *const places[] = {",", ",\"data\":{"};
+
     put_head(out, r, "resync");
-    buf_puts(out, ",\"reason\":");
-    buf_put_json_text(out, r->reason);
-    buf_puts(out, ",\"data\":{\"reason\":");
-    buf_put_json_text(out, r->reason);
+    for (int i = 0; i < 2; i++) {
+        buf_puts(out, places[i]);
+        if (r->subscription_count) {
+            buf_puts(out, "\"subscription\":");
+            put_subscription(out, r->subscriptions[0]);
+            buf_putc(out, ',');
+        } else if (r->channel.p) {
+            put_text(out, "channel", r->channel);
+            buf_putc(out, ',');
+        }
+        buf_puts(out, "\"reason\":");
+        buf_put_json_text(out, r->reason);
+    }
     buf_puts(out, "}}");
 }
 

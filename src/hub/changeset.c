@@ -5,27 +5,29 @@
 #include "hub/session.h"
 #include "hub/shard.h"
 
-static struct changeset *begin(struct changeset **chain, struct session *s)
+static struct changeset *begin(
+    struct changeset **chain, struct session *s, const struct transaction *transaction)
 {
     struct changeset *c = mem_zalloc(sizeof(*c));
 
     if (!c)
         return NULL;
     c->session = s;
+    c->transaction = *transaction;
+    c->transaction.schema = NULL;
     c->next = *chain;
     *chain = s->changeset = c;
     return c;
 }
 
 /* Sends what there is so far. */
-static int send_items(
-    struct changeset *c, const char *epoch, const struct transaction *transaction, bool more)
+static int send_items(struct changeset *c, bool more)
 {
     struct session *s = c->session;
     struct buf *out = &s->shard->scratch;
     const struct batch_message m = {
-        .epoch = epoch,
-        .transaction = transaction,
+        .epoch = s->shard->options->epoch,
+        .transaction = &c->transaction,
         .seq = c->seq,
         .table = c->table ? c->table->name : NULL,
         .items = c->items.data,
@@ -36,6 +38,7 @@ static int send_items(
     buf_reset(out);
     s->dialect->put_batch(out, &m);
     buf_reset(&c->items);
+    c->owed = more;
     if (!buf_error(out))
         return conn_send_text(s->conn, out->data, out->len);
     session_fail(s);
@@ -50,10 +53,18 @@ static bool is_large(const struct changeset *c)
     return c->items.len >= (max < CHANGESET_MAX ? max : CHANGESET_MAX);
 }
 
+static void set_table(struct changeset *c, const struct table *table)
+{
+    if (table == c->table)
+        return;
+    table_unref(c->table);
+    c->table = table ? table_ref(table) : NULL;
+}
+
 int changeset_add(struct changeset **chain, struct session *s, const struct change_message *m,
     const struct change_prefix *prefix, const struct body *body)
 {
-    struct changeset *c = s->changeset ? s->changeset : begin(chain, s);
+    struct changeset *c = s->changeset ? s->changeset : begin(chain, s, m->transaction);
     int rc = 0;
 
     if (!c) {
@@ -61,13 +72,13 @@ int changeset_add(struct changeset **chain, struct session *s, const struct chan
         return STATUS_NOMEM;
     }
     if (is_large(c))
-        rc = send_items(c, m->epoch, m->transaction, true);
+        rc = send_items(c, true);
     if (rc < 0)
         return rc;
     if (!c->items.len)
-        c->table = m->change->table;
+        set_table(c, m->change->table);
     else if (c->table && c->table->id != m->change->table->id)
-        c->table = NULL;
+        set_table(c, NULL);
     c->seq = m->change->seq;
     s->dialect->put_item(&c->items, prefix, body->data, body->len);
     if (!buf_error(&c->items))
@@ -76,17 +87,36 @@ int changeset_add(struct changeset **chain, struct session *s, const struct chan
     return STATUS_NOMEM;
 }
 
-void changeset_finish(
-    struct changeset **chain, const char *epoch, const struct transaction *transaction)
+void changeset_split(struct changeset *c)
+{
+    if (c->items.len)
+        send_items(c, true);
+}
+
+static void take_first(struct changeset **chain)
+{
+    struct changeset *c = *chain;
+
+    *chain = c->next;
+    c->session->changeset = NULL;
+    table_unref(c->table);
+    buf_fini(&c->items);
+    mem_free(c);
+}
+
+void changeset_finish(struct changeset **chain)
 {
     while (*chain) {
         struct changeset *c = *chain;
 
-        *chain = c->next;
-        if (c->items.len && !conn_closing(c->session->conn))
-            send_items(c, epoch, transaction, false);
-        c->session->changeset = NULL;
-        buf_fini(&c->items);
-        mem_free(c);
+        if ((c->items.len || c->owed) && !conn_closing(c->session->conn))
+            send_items(c, false);
+        take_first(chain);
     }
+}
+
+void changeset_drop(struct changeset **chain)
+{
+    while (*chain)
+        take_first(chain);
 }

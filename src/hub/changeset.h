@@ -6,7 +6,8 @@
 
 /*
  * The changes of the transaction being delivered that a session gets in one message (`batch`). Made
- * with the first of them, gone when the transaction is through. Loop thread only.
+ * with the first of them, gone when the transaction is through. It holds nothing of the batch, so
+ * that a replay may keep it from slice to slice. Loop thread only.
  */
 struct session;
 
@@ -14,8 +15,10 @@ struct changeset {
     struct session *session;
     struct changeset *next; /* chain of all */
     struct buf items;
-    const struct table *table; /* of the changes so far; NULL: of several */
+    const struct table *table; /* of the changes so far, a reference; NULL: of several */
     uint64_t seq;              /* of the last of them */
+    struct transaction transaction;
+    bool owed; /* a message said that more follows */
 };
 
 /* Bytes of items after which a message is sent with more to follow. */
@@ -24,8 +27,9 @@ struct changeset {
 /* Adds a change. STATUS_NOMEM: its connection was ended. */
 int changeset_add(struct changeset **chain, struct session *s, const struct change_message *m,
     const struct change_prefix *prefix, const struct body *body);
-/* Sends and frees them all. */
-void changeset_finish(
-    struct changeset **chain, const char *epoch, const struct transaction *transaction);
+/* Sends what there is so far; more follows, if only the end. */
+void changeset_split(struct changeset *c);
+void changeset_finish(struct changeset **chain); /* sends and frees them all */
+void changeset_drop(struct changeset **chain);   /* frees them all */
 
 #endif

@@ -21,7 +21,9 @@ struct membership {
     struct list node;
     struct channel *channel;
     struct session *session;
-    bool self; /* false: leaves out what this session itself caused */
+    struct follower *follower; /* while it gets the past: see hub/replay.h */
+    uint64_t from; /* channel "tables": what came after this is heard, or is on its way */
+    bool self;     /* false: leaves out what this session itself caused */
 };
 
 #define CHANNEL_NAME_MAX 128

@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
@@ -67,6 +68,35 @@ static void report_failure(
             FILTER_MAX_TERMS, SUBSCRIPTION_MAX_TEXT);
 }
 
+/*
+ * Answers a subscription, which is live now, and sets it on its way through the past that it asked
+ * for. `sub` or `m` is NULL.
+ */
+static void begin(struct session *s, const struct command *cmd, struct subscription *sub,
+    struct membership *m, struct reply *r)
+{
+    const char *reason = NULL;
+
+    r->seq = s->shard->seq;
+    if (cmd->since) {
+        reason = replay_position(s->shard, cmd, &r->seq);
+        r->resumed = true;
+        r->recovered = !reason;
+        r->seq = reason ? s->shard->seq : r->seq;
+    }
+    if (r->seq < s->shard->seq && !(m && m->from <= r->seq)) {
+        if (replay_start(s, sub, m, r->seq) < 0) {
+            session_fail(s);
+            return;
+        }
+        if (m)
+            m->from = r->seq;
+    }
+    session_reply(s, r);
+    if (reason)
+        session_resync(s, sub, m, reason);
+}
+
 static void subscribe_table(struct session *s, const struct command *cmd)
 {
     bool every = cmd->table.len == 1 && cmd->table.p[0] == '*';
@@ -86,8 +116,7 @@ static void subscribe_table(struct session *s, const struct command *cmd)
         r.table = (struct text){table->name, strlen(table->name)};
     r.subscriptions = &s->last_number;
     r.subscription_count = 1;
-    r.seq = s->shard->seq;
-    session_reply(s, &r);
+    begin(s, cmd, s->subs[s->sub_count - 1], NULL, &r);
 }
 
 static bool is_topic(const struct subscription *sub, struct text table)
@@ -160,24 +189,49 @@ static bool channel_ok(struct session *s, const struct command *cmd)
     return false;
 }
 
+/* The past can be had where it is kept, and only before what this connection hears already. */
+static bool since_ok(struct session *s, const struct command *cmd, uint32_t place)
+{
+    uint64_t seq;
+
+    if (!cmd->since)
+        return true;
+    if (cmd->channel.len != strlen("tables") || memcmp(cmd->channel.p, "tables", 6) != 0)
+        session_refuse(s, cmd, ERROR_INVALID_FORMAT,
+            "since needs a table or the channel tables: messages of other channels are not kept");
+    else if (place < s->membership_count && !replay_position(s->shard, cmd, &seq) &&
+             seq < s->memberships[place]->from)
+        session_refuse(s, cmd, ERROR_CONFLICT,
+            "this connection hears the channel tables since %llu already: unsubscribe first",
+            (unsigned long long)s->memberships[place]->from);
+    else
+        return true;
+    return false;
+}
+
 static void subscribe_channel(struct session *s, const struct command *cmd)
 {
     struct reply r = {.type = REPLY_SUBSCRIBED,
         .request_id = cmd->request_id,
         .channel = cmd->channel,
         .seq = s->shard->seq};
+    uint32_t place;
 
     if (!channel_ok(s, cmd))
         return;
+    place = session_membership(s, cmd->channel);
+    if (!since_ok(s, cmd, place))
+        return;
     if (is_notifications(cmd->channel)) {
         s->notifications = true;
-    } else if (session_membership(s, cmd->channel) == s->membership_count && !under_limit(s, cmd)) {
+        session_reply(s, &r);
+    } else if (place == s->membership_count && !under_limit(s, cmd)) {
         return;
     } else if (session_join(s, cmd) < 0) {
         session_fail(s);
-        return;
+    } else {
+        begin(s, cmd, NULL, s->memberships[place], &r);
     }
-    session_reply(s, &r);
 }
 
 static void unsubscribe_channel(struct session *s, const struct command *cmd)

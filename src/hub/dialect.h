@@ -19,6 +19,8 @@ enum command_type {
     COMMAND_HEARTBEAT,
 };
 
+enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
+
 /* Bits of a subscription's events: 1 << CHANGE_INSERT and so on. */
 #define EVENTS_ALL (1u << CHANGE_INSERT | 1u << CHANGE_UPDATE | 1u << CHANGE_DELETE)
 
@@ -27,6 +29,7 @@ enum command_type {
 #define ERROR_UNKNOWN_TYPE "UNKNOWN_TYPE"
 #define ERROR_NOT_FOUND "NOT_FOUND"
 #define ERROR_INVALID_FILTER "INVALID_FILTER"
+#define ERROR_CONFLICT "CONFLICT"
 #define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
 
 struct error_text {
@@ -51,6 +54,9 @@ struct command {
     struct text channel;
     struct text subscription; /* the id, as given out in a reply */
     struct text sent_at;      /* opaque, as request_id */
+    enum since since;         /* the past that is wanted first */
+    uint64_t since_seq;       /* SINCE_SEQ: what came after this */
+    struct text epoch;        /* the numbering that since_seq belongs to; none given: the present */
     uint32_t events;          /* of EVENTS_ALL */
     bool has_filter;          /* a filter was given, be it an empty list */
     bool has_columns;
@@ -72,7 +78,8 @@ enum reply_type {
     REPLY_PONG,
     REPLY_HEARTBEAT,
     REPLY_ERROR,
-    REPLY_RESYNC, /* changes were lost to this connection, or are about to be */
+    /* Changes were lost, or are about to be: to one subscription or channel, or all of them. */
+    REPLY_RESYNC,
 };
 
 /* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
@@ -88,8 +95,14 @@ struct reply {
     struct text channel;
     const uint32_t *subscriptions; /* numbers: 1 is "s1" */
     size_t subscription_count;
-    bool all;     /* UNSUBSCRIBED: the subscriptions are a list, not the one asked for */
-    uint64_t seq; /* ACK, SUBSCRIBED: the last change before it */
+    bool all; /* UNSUBSCRIBED: the subscriptions are a list, not the one asked for */
+    /*
+     * ACK: the last change before it. SUBSCRIBED: every later change follows; with `recovered` that
+     * may lie in the past.
+     */
+    uint64_t seq;
+    bool resumed;                /* SUBSCRIBED: the past was asked for */
+    bool recovered;              /* SUBSCRIBED, resumed: and it follows */
     const char *code, *message;  /* ERROR */
     const char *reason;          /* RESYNC */
     const char *user_id;         /* ACK; NULL for nobody */

@@ -8,28 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The change being delivered. */
-struct fanout {
-    struct shard *shard;
-    const struct transaction *transaction;
-    const struct change *change;
-    struct session *matched;      /* chain of sessions that have matches */
-    struct projection *used;      /* chain of projections that have a body */
-    struct changeset *changesets; /* chain of those begun */
-    uint64_t deliveries;
-};
-
 /* Matching: subscriptions are chained to their sessions, nothing is allocated. */
 
-static void add_match(
-    struct fanout *f, struct subscription *sub, struct projection *p, enum transition transition)
+bool fanout_wants(const struct fanout *f, const struct subscription *sub)
+{
+    return (sub->events >> f->change->kind & 1) &&
+           (sub->self || f->transaction->origin != conn_id(sub->session->conn));
+}
+
+void fanout_match(struct fanout *f, struct subscription *sub, struct projection *p,
+    bool matched_new, bool matched_old)
 {
     struct session *s = sub->session;
+    enum transition transition = TRANSITION_NONE;
 
-    if (!(sub->events >> f->change->kind & 1))
-        return;
-    if (!sub->self && f->transaction->origin == conn_id(s->conn))
-        return;
+    if (f->change->kind == CHANGE_UPDATE && matched_new != matched_old)
+        transition = matched_new ? TRANSITION_ENTER : TRANSITION_LEAVE;
     if (!s->matches) {
         s->next_matched = f->matched;
         f->matched = s;
@@ -40,15 +34,19 @@ static void add_match(
     s->matches = sub;
 }
 
+/* What is still on its way through the past hears nothing live. */
+static bool hears(const struct fanout *f, const struct subscription *sub)
+{
+    return !sub->follower && fanout_wants(f, sub);
+}
+
 static void found(struct filter_entry *e, bool matched_new, bool matched_old, void *ctx)
 {
     struct bound *bound = list_entry(e, struct bound, entry);
     struct fanout *f = ctx;
-    enum transition transition = TRANSITION_NONE;
 
-    if (f->change->kind == CHANGE_UPDATE && bound->sub->filter_count && matched_new != matched_old)
-        transition = matched_new ? TRANSITION_ENTER : TRANSITION_LEAVE;
-    add_match(f, bound->sub, bound->projection, transition);
+    if (hears(f, bound->sub))
+        fanout_match(f, bound->sub, bound->projection, matched_new, matched_old);
 }
 
 static void match_row(struct fanout *f)
@@ -64,7 +62,8 @@ static void match_row(struct fanout *f)
     for (struct list *n = t->every.next; n != &t->every; n = n->next) {
         struct subscription *sub = list_entry(n, struct subscription, node);
 
-        add_match(f, sub, sub->whole, TRANSITION_NONE);
+        if (hears(f, sub))
+            fanout_match(f, sub, sub->whole, true, true);
     }
 }
 
@@ -123,6 +122,7 @@ static int send_to(struct fanout *f, struct session *s, struct projection *p,
         return STATUS_NOMEM;
     }
     f->deliveries++;
+    f->bytes += body->len;
     return batch ? changeset_add(&f->changesets, s, &m, prefix, body)
                  : send_now(f, s, prefix, body);
 }
@@ -182,7 +182,7 @@ static void deliver(struct fanout *f, struct session *s)
     }
 }
 
-static void forget_bodies(struct fanout *f)
+void fanout_forget(struct fanout *f)
 {
     while (f->used) {
         struct projection *p = f->used;
@@ -193,32 +193,40 @@ static void forget_bodies(struct fanout *f)
     }
 }
 
-static void deliver_row(struct fanout *f)
+void fanout_deliver(struct fanout *f)
 {
-    match_row(f);
     while (f->matched) {
         struct session *s = f->matched;
 
         f->matched = s->next_matched;
         deliver(f, s);
     }
+    fanout_forget(f);
+}
+
+void fanout_tell(struct fanout *f, const struct membership *m)
+{
+    static const struct change_prefix none;
+    struct session *s = m->session;
+
+    if (!conn_closing(s->conn) && (m->self || f->transaction->origin != conn_id(s->conn)))
+        send_to(f, s, s->whole, &none, false);
 }
 
 /* Changes of tables themselves go to the channel "tables". */
 static void deliver_ddl(struct fanout *f)
 {
-    static const struct change_prefix none;
     struct channel *channel = channel_find(&f->shard->channels, "tables", strlen("tables"));
 
     if (!channel)
         return;
     for (struct list *n = channel->members.next; n != &channel->members; n = n->next) {
         struct membership *m = list_entry(n, struct membership, node);
-        struct session *s = m->session;
 
-        if (!conn_closing(s->conn) && (m->self || f->transaction->origin != conn_id(s->conn)))
-            send_to(f, s, s->whole, &none, false);
+        if (!m->follower)
+            fanout_tell(f, m);
     }
+    fanout_forget(f);
 }
 
 static void deliver_transaction(
@@ -231,18 +239,29 @@ static void deliver_transaction(
         topics_follow(&s->topics, t->schema);
     for (uint32_t i = t->first; i < t->first + t->count; i++) {
         f->change = &b->changes[i];
-        if (f->change->kind <= CHANGE_DELETE)
-            deliver_row(f);
-        else
+        if (f->change->kind <= CHANGE_DELETE) {
+            match_row(f);
+            fanout_deliver(f);
+        } else {
             deliver_ddl(f);
-        forget_bodies(f);
+        }
     }
-    changeset_finish(&f->changesets, s->options->epoch, t);
+    changeset_finish(&f->changesets);
     topics_settle(&s->topics);
 }
 
 /* One large row must not keep its memory for ever. */
 #define SCRATCH_KEPT (1u << 20)
+
+void fanout_end(struct fanout *f)
+{
+    struct shard *s = f->shard;
+
+    if (s->scratch.cap > SCRATCH_KEPT)
+        buf_fini(&s->scratch);
+    if (f->deliveries)
+        atomic_fetch_add_explicit(&s->deliveries, f->deliveries, memory_order_relaxed);
+}
 
 void fanout_batch(struct shard *s, const struct batch *b)
 {
@@ -250,10 +269,7 @@ void fanout_batch(struct shard *s, const struct batch *b)
 
     for (uint32_t i = 0; i < b->transaction_count; i++)
         deliver_transaction(&f, b, &b->transactions[i]);
-    if (s->scratch.cap > SCRATCH_KEPT)
-        buf_fini(&s->scratch);
+    fanout_end(&f);
     if (b->last_seq > s->seq)
         s->seq = b->last_seq;
-    if (f.deliveries)
-        atomic_fetch_add_explicit(&s->deliveries, f.deliveries, memory_order_relaxed);
 }

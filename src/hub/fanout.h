@@ -2,10 +2,40 @@
 #define ROWTAP_HUB_FANOUT_H
 
 #include "change/batch.h"
+#include <stdbool.h>
 
+/* How changes reach the sessions, live or from the history. Loop thread only. */
 struct shard;
+struct session;
+struct subscription;
+struct membership;
+struct projection;
+struct changeset;
 
-/* Delivers a batch's changes to the shard's connections, in order. Loop thread. */
+/* The change being delivered. */
+struct fanout {
+    struct shard *shard;
+    const struct transaction *transaction;
+    const struct change *change;
+    struct session *matched;      /* chain of sessions that have matches */
+    struct projection *used;      /* chain of projections that have a body */
+    struct changeset *changesets; /* chain of those begun */
+    uint64_t deliveries;
+    size_t bytes; /* of the bodies delivered */
+};
+
+/* Delivers a batch's changes to all who listen, in order. */
 void fanout_batch(struct shard *s, const struct batch *b);
+
+/* The steps for a row's change: all that match, then the messages. */
+bool fanout_wants(const struct fanout *f, const struct subscription *sub); /* its filter apart */
+void fanout_match(struct fanout *f, struct subscription *sub, struct projection *p,
+    bool matched_new, bool matched_old);
+void fanout_deliver(struct fanout *f); /* ends the change */
+/* The steps for a change of a table. */
+void fanout_tell(struct fanout *f, const struct membership *m);
+void fanout_forget(struct fanout *f); /* ends the change */
+/* Ends a number of changes that were not a whole batch. */
+void fanout_end(struct fanout *f);
 
 #endif

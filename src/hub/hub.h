@@ -23,6 +23,7 @@ struct hub_options {
      * batches always are one).
      */
     size_t max_backlog;
+    size_t history; /* bytes of the newest batches kept for clients that resume; 0: none */
     int64_t heartbeat_ms;
     uint32_t max_connections;   /* 0: no bound */
     uint32_t max_subscriptions; /* of one connection, channels included; 0: no bound */

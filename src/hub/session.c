@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "hub/command.h"
+#include "hub/replay.h"
 #include "hub/shard.h"
 
 #include <stdarg.h>
@@ -64,6 +65,20 @@ void session_refuse(
     session_error(s, cmd, &e);
 }
 
+void session_resync(struct session *s, const struct subscription *sub, const struct membership *m,
+    const char *reason)
+{
+    struct reply r = {.type = REPLY_RESYNC, .reason = reason};
+
+    if (sub) {
+        r.subscriptions = &sub->number;
+        r.subscription_count = 1;
+    } else {
+        r.channel = (struct text){m->channel->name, m->channel->len};
+    }
+    session_reply(s, &r);
+}
+
 void session_slow(void *owner, struct buf *last)
 {
     struct reply r = {.type = REPLY_RESYNC, .reason = "slow_consumer"};
@@ -108,6 +123,7 @@ uint32_t session_find(const struct session *s, uint32_t number)
 /* Frees one that is no longer in subs. */
 static void drop_subscription(struct session *s, struct subscription *sub)
 {
+    replay_cancel(sub->follower);
     topics_remove(&s->shard->topics, sub);
     s->text_bytes -= sub->text_len;
     subscription_free(sub);
@@ -229,12 +245,14 @@ int session_join(struct session *s, const struct command *cmd)
     if (!m)
         return STATUS_NOMEM;
     m->self = cmd->self;
+    m->from = s->shard->seq;
     s->memberships[s->membership_count++] = m;
     return 0;
 }
 
 void session_leave(struct session *s, uint32_t place)
 {
+    replay_cancel(s->memberships[place]->follower);
     channel_leave(&s->shard->channels, s->memberships[place]);
     s->memberships[place] = s->memberships[--s->membership_count];
 }
@@ -303,6 +321,7 @@ static void *on_open(struct conn *c, void *start_ctx)
         arrival_free(a);
         return NULL;
     }
+    list_init(&s->replays);
     s->conn = c;
     s->shard = a->shard;
     s->dialect = a->dialect;
@@ -332,9 +351,15 @@ static void on_closed(void *owner, int code)
     mem_free(s);
 }
 
+static void on_drained(void *owner)
+{
+    replay_drained(owner);
+}
+
 const struct conn_ops session_ops = {
     .open = on_open,
     .message = on_message,
+    .drained = on_drained,
     .closed = on_closed,
     .refused = on_refused,
 };

@@ -24,6 +24,7 @@ struct session {
     struct membership **memberships;
     size_t text_bytes; /* of all its subscriptions */
     uint64_t replies;
+    struct list replays;      /* of struct replay */
     struct projection *whole; /* how to write changes of tables themselves */
     bool notifications;       /* in the channel everyone starts in */
     /* For the change being delivered. */
@@ -57,6 +58,9 @@ void session_end_subscription(
 /* Each sends one message; a failure ends the connection. The reply's head is filled in. */
 void session_reply(struct session *s, struct reply *r);
 void session_error(struct session *s, const struct command *cmd, const struct error_text *e);
+/* Tells that changes were lost to one of the two (the other is NULL). */
+void session_resync(struct session *s, const struct subscription *sub, const struct membership *m,
+    const char *reason);
 void session_refuse(struct session *s, const struct command *cmd, const char *code, const char *fmt,
     ...) __attribute__((format(printf, 4, 5)));
 

@@ -1,12 +1,16 @@
 #include "hub/shard.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "hub/fanout.h"
+#include "hub/replay.h"
 #include "hub/session.h"
 
 #include <assert.h>
 #include <errno.h>
+
+#define SLICE_NS 3000000 /* for replays, in one turn */
 
 static void run_publication(struct message *m, void *receiver)
 {
@@ -14,7 +18,10 @@ static void run_publication(struct message *m, void *receiver)
     struct shard *s = receiver;
     struct batch *b = p->batch;
 
+    if (!s->busy_ns && !list_empty(&s->replays))
+        s->busy_ns = clock_mono_ns();
     fanout_batch(s, b);
+    history_add(&s->history, b);
     p->batch = NULL;
     atomic_fetch_sub(&s->backlog, b->bytes);
     atomic_fetch_sub(&s->pending, 1);
@@ -70,6 +77,45 @@ void shard_leave(struct shard *s)
     hub_unreserve(s->hub);
 }
 
+static void run_again(struct message *m, void *receiver)
+{
+    struct shard *s = receiver;
+
+    (void)m;
+    s->waking = false;
+}
+
+void shard_wake(struct shard *s)
+{
+    if (s->waking)
+        return;
+    s->waking = true;
+    loop_post(s->loop, &s->again);
+}
+
+/*
+ * Replays get as long as the turn's new batches took, so that they come nearer however fast those
+ * come, and at least the slice.
+ */
+static void on_turn_end(void *ctx)
+{
+    struct shard *s = ctx;
+    int64_t now, end;
+
+    if (list_empty(&s->replays))
+        return;
+    now = clock_mono_ns();
+    end = now + SLICE_NS;
+    if (s->busy_ns && now - s->busy_ns > SLICE_NS)
+        end += now - s->busy_ns - SLICE_NS;
+    do
+        replay_run(s);
+    while (!list_empty(&s->replays) && clock_mono_ns() < end);
+    s->busy_ns = 0;
+    if (!list_empty(&s->replays))
+        shard_wake(s);
+}
+
 static struct loop *start_loop(struct shard *s, int id)
 {
     const struct loop_options options = {
@@ -78,6 +124,7 @@ static struct loop *start_loop(struct shard *s, int id)
         .max_queue = s->options->max_queue,
         .heartbeat_ms = s->options->heartbeat_ms,
         .ctx = s,
+        .turn_end = on_turn_end,
         .slow = session_slow,
     };
 
@@ -96,6 +143,9 @@ struct shard *shard_new(
     s->options = options;
     s->gate = gate;
     s->seq = options->seq;
+    s->again.run = run_again;
+    list_init(&s->replays);
+    history_init(&s->history, options->history, options->seq);
     topics_init(&s->topics, options->schema);
     s->ring = mem_array(SHARD_PUBLICATIONS, sizeof(*s->ring));
     if (s->ring)
@@ -116,6 +166,9 @@ void shard_free(struct shard *s)
     for (int i = 0; s->ring && i < SHARD_PUBLICATIONS; i++)
         if (s->ring[i].batch)
             batch_unref(s->ring[i].batch);
+    assert(list_empty(&s->replays) && s->replay_columns.count == 0);
+    map_fini(&s->replay_columns);
+    history_fini(&s->history);
     topics_fini(&s->topics);
     assert(s->channels.count == 0);
     map_fini(&s->channels);

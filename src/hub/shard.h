@@ -3,6 +3,7 @@
 
 #include "base/mailbox.h"
 #include "hub/gate.h"
+#include "hub/history.h"
 #include "hub/hub.h"
 #include "hub/topic.h"
 #include "net/loop.h"
@@ -37,7 +38,13 @@ struct shard {
     uint64_t seq; /* of the last change handled */
     struct topics topics;
     struct map channels;
-    struct buf scratch; /* the message being written */
+    struct history history;
+    struct list replays;       /* those that can go on; the first is next */
+    struct map replay_columns; /* their projections to some of a table's columns */
+    struct message again;      /* wakes the loop for the next slice */
+    bool waking;               /* it has been posted */
+    int64_t busy_ns;           /* with replays waiting: when this turn's first batch came, or 0 */
+    struct buf scratch;        /* the message being written */
     /* Room for the matches of the session with the most subscriptions. */
     struct subscription **matches;
     uint32_t *numbers;
@@ -51,6 +58,8 @@ void shard_free(struct shard *s); /* its loop has been stopped */
 
 bool shard_full(const struct shard *s);               /* more than max_backlog waits; any thread */
 void shard_publish(struct shard *s, struct batch *b); /* database thread; there is a free place */
+
+void shard_wake(struct shard *s); /* another turn follows this one at once; its thread only */
 
 /* Makes room in matches and numbers. STATUS_NOMEM. */
 int shard_reserve_matches(struct shard *s, size_t count);

@@ -22,11 +22,12 @@ struct bound {
 
 struct subscription {
     struct session *session;
-    struct topic *topic;      /* NULL: every table */
-    struct list node;         /* in the topic, or in topics->every */
-    struct bound *bound;      /* to the topic's table; NULL while there is none of that name */
-    struct bound *leaving;    /* to a table dropped in the transaction being delivered */
-    struct projection *whole; /* with no topic: how to write any table's change */
+    struct topic *topic;       /* NULL: every table */
+    struct list node;          /* in the topic, or in topics->every */
+    struct bound *bound;       /* to the topic's table; NULL while there is none of that name */
+    struct bound *leaving;     /* to a table dropped in the transaction being delivered */
+    struct follower *follower; /* while it gets the past: see hub/replay.h */
+    struct projection *whole;  /* with no topic: how to write any table's change */
     struct subscription *next_match; /* of its session, for the change being delivered */
     struct projection *match_projection;
     uint8_t match_transition; /* enum transition */

@@ -57,10 +57,10 @@ static void binding_free(struct topics *t, struct binding *b)
     mem_free(b);
 }
 
-static struct projection *projection_for(struct topics *t, struct binding *b,
+struct projection *topics_projection(struct topics *t, struct map *set, const struct table *table,
     const struct subscription *s, struct error_text *err, int *status)
 {
-    size_t words = ((size_t)b->table->column_count + 63) / 64;
+    size_t words = ((size_t)table->column_count + 63) / 64;
     uint64_t *bits = mem_array(words, sizeof(*bits));
     struct projection *p = NULL;
     bool all;
@@ -68,12 +68,12 @@ static struct projection *projection_for(struct topics *t, struct binding *b,
     *status = STATUS_NOMEM;
     if (!bits)
         return NULL;
-    *status = subscription_columns(s, b->table, bits, &all, err);
+    *status = subscription_columns(s, table, bits, &all, err);
     if (*status == 0) {
         const struct dialect *dialect = session_dialect(s->session);
 
         p = all ? projection_get(&t->whole, &t->projections, dialect, NULL, 0)
-                : projection_get(&b->projections, &t->projections, dialect, bits, words);
+                : projection_get(set, &t->projections, dialect, bits, words);
         if (!p)
             *status = STATUS_NOMEM;
     }
@@ -91,7 +91,7 @@ static struct bound *bound_new(struct topics *t, struct binding *b, struct subsc
     if (!bound)
         return NULL;
     bound->sub = s;
-    bound->projection = projection_for(t, b, s, err, status);
+    bound->projection = topics_projection(t, &b->projections, b->table, s, err, status);
     if (!bound->projection)
         goto fail;
     bound->entry.filter = f = subscription_filter(s, b->table, err, status);

@@ -241,6 +241,11 @@ size_t conn_queued(const struct conn *c)
     return c->out.bytes;
 }
 
+void conn_want_drained(struct conn *c, size_t below)
+{
+    c->drained_below = below;
+}
+
 int64_t conn_latency_us(const struct conn *c)
 {
     return c->latency_us;

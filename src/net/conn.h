@@ -49,6 +49,11 @@ struct conn_ops {
     void (*closed)(void *owner, int code);
     /* The connection never came to open (no memory, shutting down): frees start_ctx. */
     void (*refused)(void *start_ctx);
+    /*
+     * Less is queued than conn_want_drained asked for. Once per such call; also from within
+     * conn_send, so nothing may be sent here. May be NULL if that is never called.
+     */
+    void (*drained)(void *owner);
 };
 
 /*
@@ -76,7 +81,9 @@ void conn_close_now(
 void *conn_owner(const struct conn *c);
 uint64_t conn_id(const struct conn *c); /* unique in the process, never 0 */
 struct loop *conn_loop(const struct conn *c);
-size_t conn_queued(const struct conn *c);      /* bytes waiting to be sent */
+size_t conn_queued(const struct conn *c); /* bytes waiting to be sent */
+/* Calls `drained` as soon as sending has left less than this queued, which is not so yet. */
+void conn_want_drained(struct conn *c, size_t below);
 int64_t conn_latency_us(const struct conn *c); /* of the last ping answered, -1 before the first */
 bool conn_closing(const struct conn *c);
 

@@ -231,6 +231,10 @@ void conn_io_flush(struct conn *c)
         send_some(c);
     if (c->state == CONN_DEAD)
         return;
+    if (c->out.bytes < c->drained_below && c->state == CONN_OPEN) {
+        c->drained_below = 0;
+        c->ops->drained(c->owner);
+    }
     if (c->blocked)
         watch(c, c->events | EPOLLOUT);
     else if (c->out.bytes)

@@ -41,6 +41,7 @@ struct conn {
     struct body *late_pong; /* the answer to the latest of too many pings */
     int64_t ping_ns;        /* when the last ping was queued, and its payload */
     int64_t ping_ms;        /* when the queue last moved with that ping still in it */
+    size_t drained_below;   /* the owner waits until less is queued; 0: it does not */
     size_t ping_ahead;      /* bytes to send up to the end of that ping */
     int64_t latency_us;
     int fd;

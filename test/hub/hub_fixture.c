@@ -16,6 +16,7 @@ struct hub_options feed_options = {
     .max_message = 1 << 20,
     .max_queue = 1 << 20,
     .max_backlog = 1 << 26,
+    .history = 1 << 26,
     .heartbeat_ms = 60000,
     .max_subscriptions = 100,
     .version = "1.2.3",

@@ -1,0 +1,291 @@
+#include "hub/replay.h"
+
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "hub/changeset.h"
+#include "hub/fanout.h"
+#include "hub/session.h"
+#include "hub/shard.h"
+
+#include <string.h>
+
+/* One slice: what everybody else on the loop waits for, so a few milliseconds at most. */
+#define SLICE_LOOKS 2000
+#define SLICE_BYTES (256u << 10)
+#define QUEUE_HIGH (1u << 20) /* queued for one connection before it has to read first */
+
+const char *replay_position(const struct shard *s, const struct command *cmd, uint64_t *seq)
+{
+    const char *epoch = s->options->epoch;
+    /* With an epoch 0 is a position like any other: one at which nothing may be left out. */
+    bool all = cmd->since == SINCE_EARLIEST || (!cmd->since_seq && !cmd->epoch.p);
+
+    if (cmd->epoch.p &&
+        (cmd->epoch.len != strlen(epoch) || memcmp(cmd->epoch.p, epoch, cmd->epoch.len) != 0))
+        return RESYNC_EPOCH_CHANGED;
+    *seq = all ? s->history.after : cmd->since_seq;
+    if (*seq > s->seq)
+        return RESYNC_FUTURE;
+    return *seq < s->history.after ? RESYNC_HISTORY_LOST : NULL;
+}
+
+/* Coming and going. */
+
+static void replay_free(struct replay *r)
+{
+    changeset_drop(&r->changes);
+    list_del(&r->node);
+    list_del(&r->ready);
+    mem_free(r);
+}
+
+static void unbind(struct follower *w)
+{
+    if (w->filter)
+        filter_free(w->filter);
+    projection_put(w->projection);
+    table_unref(w->table);
+    w->filter = NULL;
+    w->projection = NULL;
+    w->table = NULL;
+}
+
+/* From now on it hears what is live. */
+static void let_go(struct follower *w)
+{
+    *(w->sub ? &w->sub->follower : &w->membership->follower) = NULL;
+    list_del(&w->node);
+    unbind(w);
+    mem_free(w);
+}
+
+void replay_cancel(struct follower *w)
+{
+    struct replay *r;
+
+    if (!w)
+        return;
+    r = w->replay;
+    let_go(w);
+    if (list_empty(&r->followers))
+        replay_free(r);
+    else if (r->changes)
+        changeset_split(r->changes);
+}
+
+static struct replay *replay_at(struct session *s, uint64_t seq)
+{
+    struct replay *r;
+
+    for (struct list *n = s->replays.next; n != &s->replays; n = n->next) {
+        r = list_entry(n, struct replay, node);
+        if (r->seq == seq)
+            return r;
+    }
+    r = mem_zalloc(sizeof(*r));
+    if (!r)
+        return NULL;
+    r->session = s;
+    r->seq = seq;
+    list_init(&r->followers);
+    list_add_tail(&s->replays, &r->node);
+    list_add_tail(&s->shard->replays, &r->ready);
+    return r;
+}
+
+int replay_start(
+    struct session *s, struct subscription *sub, struct membership *membership, uint64_t seq)
+{
+    struct follower *w = mem_zalloc(sizeof(*w));
+
+    if (!w)
+        return STATUS_NOMEM;
+    w->replay = replay_at(s, seq);
+    if (!w->replay) {
+        mem_free(w);
+        return STATUS_NOMEM;
+    }
+    w->sub = sub;
+    w->membership = membership;
+    *(sub ? &sub->follower : &membership->follower) = w;
+    list_add_tail(&w->replay->followers, &w->node);
+    return 0;
+}
+
+/* Tells that the rest of its way is lost, and lets it go. */
+static void lose(struct follower *w, const char *reason)
+{
+    if (w->membership)
+        w->membership->from = w->replay->session->shard->seq;
+    session_resync(w->replay->session, w->sub, w->membership, reason);
+    let_go(w);
+}
+
+static void lose_all(struct replay *r, const char *reason)
+{
+    changeset_drop(&r->changes);
+    while (!list_empty(&r->followers))
+        lose(list_entry(r->followers.next, struct follower, node), reason);
+}
+
+/* Following. */
+
+static int bind(struct follower *w, struct shard *s, const struct table *table)
+{
+    struct error_text err;
+    int status;
+
+    unbind(w);
+    w->table = table_ref(table);
+    w->filter = subscription_filter(w->sub, table, &err, &status);
+    if (!w->filter)
+        return status;
+    w->projection = topics_projection(&s->topics, &s->replay_columns, table, w->sub, &err, &status);
+    return status;
+}
+
+static void cannot_bind(struct fanout *f, struct follower *w, int status)
+{
+    if (status == STATUS_NOMEM) {
+        session_fail(w->replay->session);
+        return;
+    }
+    /* What it has got so far comes before the news. */
+    if (f->changesets)
+        changeset_split(f->changesets);
+    lose(w, RESYNC_SCHEMA_CHANGED);
+}
+
+static void follow_row(struct fanout *f, struct follower *w)
+{
+    const struct change *c = f->change;
+    struct subscription *sub = w->sub;
+    const struct topic *topic = sub->topic;
+    bool matched_new, matched_old;
+    int status = 0;
+
+    if (!fanout_wants(f, sub) || !table_has_events(c->table))
+        return;
+    if (!topic) {
+        fanout_match(f, sub, sub->whole, true, true);
+        return;
+    }
+    if (!text_same_nocase(topic->name, topic->len, c->table->name, strlen(c->table->name)))
+        return;
+    if (w->table != c->table)
+        status = bind(w, f->shard, c->table);
+    if (status < 0) {
+        cannot_bind(f, w, status);
+        return;
+    }
+    matched_new = filter_match(w->filter, c->row, c->rowid);
+    matched_old = filter_match(w->filter, c->old, c->old_rowid);
+    if (matched_new || matched_old)
+        fanout_match(f, sub, w->projection, matched_new, matched_old);
+}
+
+/* One change for all that follow; returns how many they were. */
+static size_t follow(struct fanout *f, struct replay *r)
+{
+    bool row = f->change->kind <= CHANGE_DELETE;
+    struct list *n, *next;
+    size_t looks = 0;
+
+    for (n = r->followers.next; n != &r->followers; n = next) {
+        struct follower *w = list_entry(n, struct follower, node);
+
+        next = n->next;
+        looks++;
+        if (row && w->sub)
+            follow_row(f, w);
+        else if (!row && w->membership)
+            fanout_tell(f, w->membership);
+    }
+    fanout_deliver(f);
+    r->seq = f->change->seq;
+    return looks;
+}
+
+static const struct transaction *transaction_of(const struct batch *b, uint32_t change)
+{
+    uint32_t lo = 0, hi = b->transaction_count;
+
+    while (lo < hi) {
+        uint32_t mid = lo + (hi - lo) / 2;
+
+        if (b->transactions[mid].first + b->transactions[mid].count <= change)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return &b->transactions[lo];
+}
+
+static size_t queue_high(const struct shard *s)
+{
+    size_t max = s->options->max_queue / 4;
+
+    return max < QUEUE_HIGH ? max : QUEUE_HIGH;
+}
+
+/* Goes on until it has arrived, or the slice is used up. */
+static void run_slice(struct replay *r)
+{
+    struct session *s = r->session;
+    struct shard *shard = s->shard;
+    struct fanout f = {.shard = shard, .changesets = r->changes};
+    size_t looks = 0;
+
+    s->changeset = r->changes;
+    while (r->seq < shard->seq && looks < SLICE_LOOKS && f.bytes < SLICE_BYTES &&
+           conn_queued(s->conn) < queue_high(shard) && !conn_closing(s->conn) &&
+           !list_empty(&r->followers)) {
+        const struct batch *b = history_find(&shard->history, r->seq + 1);
+        uint32_t i = (uint32_t)(r->seq + 1 - b->first_seq);
+
+        f.change = &b->changes[i];
+        f.transaction = transaction_of(b, i);
+        looks += follow(&f, r);
+        if (i + 1 == f.transaction->first + f.transaction->count)
+            changeset_finish(&f.changesets);
+    }
+    r->changes = f.changesets;
+    s->changeset = NULL;
+    fanout_end(&f);
+}
+
+void replay_run(struct shard *s)
+{
+    struct replay *r = list_entry(s->replays.next, struct replay, ready);
+    struct conn *c = r->session->conn;
+
+    list_del(&r->ready);
+    if (r->seq < s->history.after)
+        lose_all(r, RESYNC_HISTORY_LOST);
+    else
+        run_slice(r);
+    /* It goes with the session then. */
+    if (conn_closing(c))
+        return;
+    while (r->seq == s->seq && !list_empty(&r->followers))
+        let_go(list_entry(r->followers.next, struct follower, node));
+    if (list_empty(&r->followers))
+        replay_free(r);
+    else if (conn_queued(c) >= queue_high(s))
+        conn_want_drained(c, queue_high(s) / 2);
+    else
+        list_add_tail(&s->replays, &r->ready);
+}
+
+void replay_drained(struct session *s)
+{
+    for (struct list *n = s->replays.next; n != &s->replays; n = n->next) {
+        struct replay *r = list_entry(n, struct replay, node);
+
+        if (list_empty(&r->ready))
+            list_add_tail(&s->shard->replays, &r->ready);
+    }
+    if (!list_empty(&s->shard->replays))
+        shard_wake(s->shard);
+}

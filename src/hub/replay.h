@@ -1,0 +1,64 @@
+#ifndef ROWTAP_HUB_REPLAY_H
+#define ROWTAP_HUB_REPLAY_H
+
+#include "base/list.h"
+#include "hub/dialect.h"
+
+/*
+ * How subscriptions that asked for the past (`since`) get it: from the loop's history, a slice per
+ * turn of the loop, and no faster than the client reads. Those of one session that stand at the
+ * same change go on together, so that one message can name them all. A subscription on its way is
+ * filed like any other and follows the schema, but hears nothing live until it has reached the
+ * present: then it only has to be let go, which cannot fail. Loop thread only.
+ */
+struct session;
+struct shard;
+struct subscription;
+struct membership;
+struct changeset;
+
+struct replay {
+    struct list node;  /* of its session */
+    struct list ready; /* of its shard, or alone while the connection's queue has to drain */
+    struct session *session;
+    struct list followers;
+    struct changeset *changes; /* of the transaction it stands in, not yet sent */
+    uint64_t seq;              /* of the last change it is through with */
+};
+
+/* One subscription or membership in a replay. */
+struct follower {
+    struct list node;
+    struct replay *replay;
+    struct subscription *sub;
+    struct membership *membership; /* of the channel "tables"; exactly one of the two is set */
+    /* The filter and columns as they apply to the definition of the table that was met last. */
+    const struct table *table;
+    struct filter *filter;
+    struct projection *projection;
+};
+
+/* The reasons of a resync. */
+#define RESYNC_EPOCH_CHANGED "epoch_changed"
+#define RESYNC_FUTURE "future"
+#define RESYNC_HISTORY_LOST "history_lost"
+#define RESYNC_SCHEMA_CHANGED "schema_changed"
+
+/*
+ * Where a command's `since` begins: NULL and the change after which to go on in *seq, or the reason
+ * why it cannot be had.
+ */
+const char *replay_position(const struct shard *s, const struct command *cmd, uint64_t *seq);
+
+/*
+ * Begins after `seq`, which is in the history, for one of the two (the other is NULL); it hears
+ * nothing live from now on. Nothing is sent before the end of the turn. STATUS_NOMEM.
+ */
+int replay_start(
+    struct session *s, struct subscription *sub, struct membership *membership, uint64_t seq);
+void replay_cancel(struct follower *f); /* NULL is allowed */
+
+void replay_run(struct shard *s);       /* at the end of a turn: one slice of one replay */
+void replay_drained(struct session *s); /* the session's connection has room again */
+
+#endif

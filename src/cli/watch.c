@@ -38,7 +38,7 @@ const struct option_row watch_option_rows[] = {
 const char watch_help[] =
     "Prints changes as they are committed: of one table, or without TABLE of all tables, and\n"
     "then also what becomes of the tables themselves. ^C ends it. It connects again by itself\n"
-    "when the connection is lost; changes in between are not shown.\n"
+    "when the connection is lost and goes on where it was, if the server still has the changes.\n"
     "\n"
     "--filter takes column = value, also != < <= > >=, in (a,b,c), is null, is not null.\n"
     "\n"
@@ -47,6 +47,13 @@ const char watch_help[] =
     "  rowtap watch users --filter 'age >= 18' --filter 'city in (Oslo, Bergen)'\n"
     "  rowtap watch orders --events insert,delete --format json | jq .data.total\n";
 
+/* How far one of the two subscriptions has come. */
+struct place {
+    int64_t seq;
+    char epoch[64]; /* the numbering that seq belongs to */
+    bool live; /* it began in the present: what others have seen, it has seen */
+};
+
 struct watch {
     struct watch_options o;
     const char *table;
@@ -54,6 +61,10 @@ struct watch {
     struct buf out;
     bool live; /* this connection's subscription is answered */
     bool ever; /* a subscription was live once */
+    bool again;             /* connected again, and it was not said yet what that means */
+    char epoch[64];         /* of this connection */
+    struct place rows, ddl; /* where to go on after a reconnect */
+    int64_t seen;           /* the last change seen on this connection */
     bool done;
     int exit_status;
     int64_t heartbeat_ms;
@@ -79,10 +90,27 @@ static void put_words(struct buf *out, const char *list)
     buf_puts(out, *comma == '[' ? "[]" : "]");
 }
 
-static void put_subscribe(struct buf *out, const struct watch *w)
+/* Where to begin: where it was when the connection was lost, or as the user wants. */
+static void put_since(struct buf *out, const struct watch *w, const struct place *p)
 {
     int64_t seq;
 
+    if (w->ever) {
+        buf_puts(out, ",\"since\":");
+        buf_put_i64(out, p->seq);
+        buf_puts(out, ",\"epoch\":");
+        buf_put_json_text(out, p->epoch);
+    } else if (w->o.since) {
+        buf_puts(out, ",\"since\":");
+        if (text_parse_i64(w->o.since, strlen(w->o.since), &seq) == 0)
+            buf_put_i64(out, seq);
+        else
+            buf_put_json_text(out, w->o.since);
+    }
+}
+
+static void put_subscribe(struct buf *out, const struct watch *w)
+{
     buf_puts(out, "{\"type\":\"subscribe\",\"requestId\":\"rows\",\"table\":");
     buf_put_json_text(out, w->table);
     for (int i = 0; i < w->o.filters.count; i++) {
@@ -99,14 +127,7 @@ static void put_subscribe(struct buf *out, const struct watch *w)
         buf_puts(out, ",\"columns\":");
         put_words(out, w->o.columns);
     }
-    /* The past was shown the first time. */
-    if (w->o.since && !w->ever) {
-        buf_puts(out, ",\"since\":");
-        if (text_parse_i64(w->o.since, strlen(w->o.since), &seq) == 0)
-            buf_put_i64(out, seq);
-        else
-            buf_put_json_text(out, w->o.since);
-    }
+    put_since(out, w, &w->rows);
     if (w->o.snapshot)
         buf_puts(out, ",\"snapshot\":true");
     buf_putc(out, '}');
@@ -114,13 +135,17 @@ static void put_subscribe(struct buf *out, const struct watch *w)
 
 static int subscribe(struct watch *w, struct ws_client *ws)
 {
-    static const char ddl[] =
-        "{\"type\":\"subscribe\",\"requestId\":\"ddl\",\"channel\":\"tables\"}";
     struct buf message = {0};
     int status = 0;
 
-    if (strcmp(w->table, "*") == 0)
-        status = ws_client_send(ws, ddl, sizeof(ddl) - 1);
+    if (strcmp(w->table, "*") == 0) {
+        buf_puts(
+            &message, "{\"type\":\"subscribe\",\"requestId\":\"ddl\",\"channel\":\"tables\"");
+        put_since(&message, w, &w->ddl);
+        buf_putc(&message, '}');
+        status = buf_error(&message) ? STATUS_NOMEM : ws_client_send(ws, message.data, message.len);
+        buf_reset(&message);
+    }
     put_subscribe(&message, w);
     if (status == 0)
         status = buf_error(&message) ? STATUS_NOMEM : ws_client_send(ws, message.data, message.len);
@@ -132,11 +157,65 @@ static void say_live(struct watch *w)
 {
     const char *what = strcmp(w->table, "*") == 0 ? "all tables" : w->table;
 
-    if (w->ever)
-        fputs("rowtap: connected again; changes in between are not shown\n", stderr);
-    else
+    if (!w->ever)
         fprintf(stderr, "watching %s at %s (Ctrl-C to stop)\n", what, w->o.target.url);
     w->live = w->ever = true;
+}
+
+/* The answer to one of the two subscriptions. */
+static void take_subscribed(struct watch *w, const json_t *message, struct place *p)
+{
+    const json_t *data = json_object_get(message, "data");
+    bool recovered = json_is_true(json_object_get(data, "recovered"));
+
+    p->seq = json_integer_value(json_object_get(data, "seq"));
+    p->live = !recovered;
+    snprintf(p->epoch, sizeof(p->epoch), "%s", w->epoch);
+    if (p != &w->rows)
+        return;
+    say_live(w);
+    /* Otherwise a resync follows. */
+    if (w->again && recovered)
+        fputs("rowtap: connected again; nothing was missed\n", stderr);
+    w->again = w->again && !recovered;
+}
+
+static void say_lost_changes(struct watch *w, const json_t *message)
+{
+    const char *reason = json_string_value(json_object_get(message, "reason"));
+
+    if (w->again)
+        fprintf(stderr, "rowtap: connected again; changes in between were lost (%s)\n",
+            reason ? reason : "no reason given");
+    w->again = false;
+}
+
+/* Each change is shown by one of the two subscriptions; they come in order where both are live. */
+static void take_change(struct watch *w, const json_t *message, const char *type)
+{
+    int64_t seq = json_integer_value(json_object_get(message, "seq"));
+    struct place *p = strncmp(type, "table:", 6) == 0 ? &w->ddl : &w->rows;
+
+    if (seq > p->seq)
+        p->seq = seq;
+    if (seq > w->seen)
+        w->seen = seq;
+}
+
+/* The connection has ended: a subscription that was live has seen all that was sent. */
+static void settle_place(struct watch *w, struct place *p)
+{
+    if (p->live && w->seen > p->seq)
+        p->seq = w->seen;
+}
+
+static void take_ack(struct watch *w, const json_t *message)
+{
+    const json_t *data = json_object_get(message, "data");
+    const char *epoch = json_string_value(json_object_get(data, "epoch"));
+
+    w->heartbeat_ms = json_integer_value(json_object_get(data, "heartbeatInterval"));
+    snprintf(w->epoch, sizeof(w->epoch), "%s", epoch ? epoch : "");
 }
 
 /* Ends the whole program's work, not only this connection. */
@@ -189,11 +268,14 @@ static int on_message(void *ctx, const char *text, size_t len)
     } else if (strcmp(type, "error") == 0) {
         status = say_refused(w, message);
     } else if (strcmp(type, "connection:ack") == 0) {
-        w->heartbeat_ms = json_integer_value(
-            json_object_get(json_object_get(message, "data"), "heartbeatInterval"));
-    } else if (strcmp(type, "subscribed") == 0 && request && strcmp(request, "rows") == 0) {
-        say_live(w);
+        take_ack(w, message);
+    } else if (strcmp(type, "subscribed") == 0 && request) {
+        take_subscribed(w, message, strcmp(request, "rows") == 0 ? &w->rows : &w->ddl);
+    } else if (strcmp(type, "resync") == 0) {
+        say_lost_changes(w, message);
+        status = put_message(w, message, text, len);
     } else if (show_wants(message)) {
+        take_change(w, message, type);
         status = put_message(w, message, text, len);
     }
     json_decref(message);
@@ -249,9 +331,13 @@ static struct ws_client *run_connection(struct watch *w, bool *again, struct buf
 {
     struct ws_client *ws = ws_client_open(&w->o.target, "/ws", CONNECT_TIMEOUT_MS, again, err);
 
-    w->live = false;
+    w->live = w->rows.live = w->ddl.live = false;
+    w->again = w->ever;
+    w->seen = 0;
     if (ws && subscribe(w, ws) == 0)
         follow(w, ws);
+    settle_place(w, &w->rows);
+    settle_place(w, &w->ddl);
     if (ws && !w->live)
         buf_printf(err, "%s closed the connection before it answered (code %d)", w->o.target.url,
             ws_client_code(ws));

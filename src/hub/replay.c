@@ -10,7 +10,7 @@
 
 #include <string.h>
 
-/* One slice: what everybody else on the loop waits for, so a few milliseconds at most. */
+/* One slice: about a millisecond. */
 #define SLICE_LOOKS 2000
 #define SLICE_BYTES (256u << 10)
 #define QUEUE_HIGH (1u << 20) /* queued for one connection before it has to read first */

@@ -5,8 +5,8 @@
 #include "hub/dialect.h"
 
 /*
- * How subscriptions that asked for the past (`since`) get it: from the loop's history, a slice per
- * turn of the loop, and no faster than the client reads. Those of one session that stand at the
+ * How subscriptions that asked for the past (`since`) get it: from the loop's history, in slices at
+ * the end of the loop's turns, and no faster than the client reads. Those of one session that stand at the
  * same change go on together, so that one message can name them all. A subscription on its way is
  * filed like any other and follows the schema, but hears nothing live until it has reached the
  * present: then it only has to be let go, which cannot fail. Loop thread only.
@@ -58,7 +58,7 @@ int replay_start(
     struct session *s, struct subscription *sub, struct membership *membership, uint64_t seq);
 void replay_cancel(struct follower *f); /* NULL is allowed */
 
-void replay_run(struct shard *s);       /* at the end of a turn: one slice of one replay */
+void replay_run(struct shard *s);       /* one slice of the next replay; there is one */
 void replay_drained(struct session *s); /* the session's connection has room again */
 
 #endif

@@ -21,7 +21,7 @@
  * @property {number} timestamp wall clock at the commit, in milliseconds
  *
  * @typedef {object} Resync Changes may be missing: read the data again if you keep a copy.
- * @property {string} reason 'reconnected', or the server's, such as 'slow_consumer'
+ * @property {string} reason the server's, such as 'history_lost', or 'reconnected'
  * @property {number} [lastSeq] what follows this change, up to `seq`, may be missing
  */
 
@@ -121,6 +121,7 @@ class Subscription {
         this._waiting = [];
         this._wake = () => {};
         this._iterated = false;
+        this._live = false;
         /** The server's name for it on this connection ("s1"), or null. */
         this.id = null;
         /** The last change it saw or can know of, in the numbering of `epoch`: where to resume. */
@@ -154,7 +155,7 @@ class Subscription {
     }
 
     _deliver(item, seq) {
-        if (this.closed) return;
+        if (this.closed || (seq !== undefined && this._request.channel && seq <= this.seq)) return;
         if (seq !== undefined) this.seq = seq;
         if (this._options.onChange) {
             call(this._options.onChange, item);
@@ -171,13 +172,27 @@ class Subscription {
     _subscribed(data) {
         this.id = data?.subscription ?? null;
         const again = this.epoch !== null;
-        const missed = again && (!this.id || this.epoch !== this._client.epoch || this.seq !== data.seq);
+        const here = this.epoch === this._client.epoch && this.seq === data?.seq;
+        const missed = again && !data?.recovered && !(this._keepsPlace() && here);
         const resync = {reason: 'reconnected', lastSeq: this.seq, seq: data?.seq};
-        this.seq = data?.seq ?? this._client.seq;
+        if (!data?.recovered || !again) this.seq = data?.seq ?? this._client.seq;
         this.epoch = this._client.epoch;
-        if (missed) call(this._options.onResync, resync);
+        /* With recovered:false the server's resync follows and says why. */
+        if (missed && data?.recovered === undefined) call(this._options.onResync, resync);
+        this._live = !data?.recovered;
         this._resolve(this);
         return missed;
+    }
+
+    /* Channels other than the tables' have no past. */
+    _keepsPlace() {
+        return !this._request.channel || this._request.channel === 'tables';
+    }
+
+    /* Where to go on: what it saw, or, where it began in the present, what was sent to its neighbours. */
+    _settle(done) {
+        if (this._live && this._keepsPlace() && this.seq !== null && done > this.seq) this.seq = done;
+        this._live = false;
     }
 
     _end(error) {
@@ -231,8 +246,8 @@ class Client {
     }
 
     /**
-     * Subscribes to a table's changes, or to all tables' ('*'). It survives reconnects; when changes in
-     * between may be missing, `onResync` is called.
+     * Subscribes to a table's changes, or to all tables' ('*'). It survives reconnects, and goes on where
+     * it was; when the server no longer has the changes in between, `onResync` is called.
      * @param {string} table
      * @param {object} [options]
      * @param {string|string[]} [options.filter] "age >= 18"; a list is an AND
@@ -324,7 +339,8 @@ class Client {
 
     /* Resolves to true when changes may be missing since an earlier connection. */
     _establish(subscription) {
-        return new Promise((done) => this._request({type: 'subscribe', ...subscription._request}, ({data}) => {
+        const request = {type: 'subscribe', ...subscription._request, ...this._place(subscription)};
+        return new Promise((done) => this._request(request, ({data}) => {
             if (subscription.closed) {
                 if (data?.subscription) this._request({type: 'unsubscribe', subscription: data.subscription});
                 return done(false);
@@ -335,6 +351,14 @@ class Client {
             done(true);
             if (error.code !== 'DISCONNECTED') this._drop(subscription, error);
         }));
+    }
+
+    /* What to ask for so that nothing is missed since an earlier connection. */
+    _place(subscription) {
+        const {epoch, _request: {channel}} = subscription;
+        if (epoch === null || !subscription._keepsPlace()) return {};
+        const all = channel ? this._onChannel(channel).filter((s) => s.epoch === epoch) : [subscription];
+        return {since: Math.min(...all.map((s) => s.seq)), epoch};
     }
 
     _drop(subscription, error) {
@@ -401,6 +425,8 @@ class Client {
         const request = this._requests.get(requestId);
         this._requests.delete(requestId);
         if (typeof seq === 'number' && seq > this.seq) this.seq = seq;
+        if (message.tx > this._tx) [this._done, this._tx] = [this._before, message.tx];
+        if (seq > this._before) this._before = seq;
         if (type === 'error') {
             this._fault(new RowtapError(message.error ?? data), request);
         } else if (request) {
@@ -414,7 +440,7 @@ class Client {
         } else if (message.subscriptions) {
             for (const id of message.subscriptions) this._byId.get(id)?._deliver(message, seq);
         } else if (message.channel) {
-            for (const s of this._onChannel(message.channel)) s._deliver(message);
+            for (const s of this._onChannel(message.channel)) s._deliver(message, seq);
             if (message.channel === 'notifications') this._emit('notification', message);
         }
     }
@@ -430,7 +456,8 @@ class Client {
     _resync(message) {
         const info = {...message.data, ...message};
         const named = this._byId.get(info.subscription);
-        for (const s of named ? [named] : [...this._subscriptions]) {
+        const concerned = named ? [named] : info.channel ? this._onChannel(info.channel) : [...this._subscriptions];
+        for (const s of concerned) {
             call(s._options.onResync, {...info, lastSeq: s.seq});
         }
         this._emit('resync', info);
@@ -450,6 +477,8 @@ class Client {
     async _start(ack) {
         const socket = this._socket;
         const again = this.epoch !== null;
+        /* Of this connection: the last transaction, the last change, the last one before that transaction. */
+        [this._tx, this._before, this._done] = [0, 0, 0];
         const {connectionId, epoch, seq} = ack;
         Object.assign(this, {connectionId, epoch, seq, _openedAt: Date.now()});
         this._watch(ack.heartbeatInterval || 30000);
@@ -492,7 +521,10 @@ class Client {
         clearTimeout(this._retry);
         this._requests.clear();
         this._byId.clear();
-        for (const s of this._subscriptions) s.id = null;
+        for (const s of this._subscriptions) {
+            s._settle(this._done ?? 0);
+            s.id = null;
+        }
         if (socket?.readyState < 2) socket.close(code >= 4000 ? code : 1000, reason);
         const lasted = this._openedAt && Date.now() - this._openedAt > 10000;
         this._attempts = lasted ? 1 : this._attempts + 1;

@@ -39,6 +39,7 @@ BLACK_BOX = [
     ("bad-input", "asan", ["test/contract/bad_input_test.py"], 300, False),
     ("replica", "asan", ["test/contract/replica_test.py"], 600, True),
     ("mixed", "asan", ["test/contract/mixed_test.py"], 240, True),
+    ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),

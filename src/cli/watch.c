@@ -51,7 +51,7 @@ const char watch_help[] =
 struct place {
     int64_t seq;
     char epoch[64]; /* the numbering that seq belongs to */
-    bool live; /* it began in the present: what others have seen, it has seen */
+    bool live;      /* it began in the present: what others have seen, it has seen */
 };
 
 struct watch {
@@ -59,8 +59,8 @@ struct watch {
     const char *table;
     bool json, colour;
     struct buf out;
-    bool live; /* this connection's subscription is answered */
-    bool ever; /* a subscription was live once */
+    bool live;              /* this connection's subscription is answered */
+    bool ever;              /* a subscription was live once */
     bool again;             /* connected again, and it was not said yet what that means */
     char epoch[64];         /* of this connection */
     struct place rows, ddl; /* where to go on after a reconnect */
@@ -139,8 +139,7 @@ static int subscribe(struct watch *w, struct ws_client *ws)
     int status = 0;
 
     if (strcmp(w->table, "*") == 0) {
-        buf_puts(
-            &message, "{\"type\":\"subscribe\",\"requestId\":\"ddl\",\"channel\":\"tables\"");
+        buf_puts(&message, "{\"type\":\"subscribe\",\"requestId\":\"ddl\",\"channel\":\"tables\"");
         put_since(&message, w, &w->ddl);
         buf_putc(&message, '}');
         status = buf_error(&message) ? STATUS_NOMEM : ws_client_send(ws, message.data, message.len);

@@ -6,10 +6,10 @@
 
 /*
  * How subscriptions that asked for the past (`since`) get it: from the loop's history, in slices at
- * the end of the loop's turns, and no faster than the client reads. Those of one session that stand at the
- * same change go on together, so that one message can name them all. A subscription on its way is
- * filed like any other and follows the schema, but hears nothing live until it has reached the
- * present: then it only has to be let go, which cannot fail. Loop thread only.
+ * the end of the loop's turns, and no faster than the client reads. Those of one session that stand
+ * at the same change go on together, so that one message can name them all. A subscription on its
+ * way is filed like any other and follows the schema, but hears nothing live until it has reached
+ * the present: then it only has to be let go, which cannot fail. Loop thread only.
  */
 struct session;
 struct shard;

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "net/ws.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -344,8 +345,7 @@ static void test_ddl_in_the_past(void **state)
     feed_insert(&f, wider, ROW(TEXT("x"), INTEGER(2), INTEGER(10)));
     feed_commit(&f, 0, schema_of(wider, NULL));
     feed_publish(&f);
-    client_subscribe(
-        c, USERS ",\"since\":0,\"filter\":\"age=10\",\"columns\":[\"id\",\"age\"]}");
+    client_subscribe(c, USERS ",\"since\":0,\"filter\":\"age=10\",\"columns\":[\"id\",\"age\"]}");
     client_expect_part(c, "\"table\":\"users\",\"event\":\"INSERT\",\"key\":{\"id\":1},"
                           "\"data\":{\"id\":1,\"age\":10}");
     client_expect_part(c, "\"table\":\"USERS\",\"event\":\"INSERT\",\"key\":{\"id\":2},"
@@ -469,6 +469,35 @@ static void test_resuming_while_writing(void **state)
         client_quiet(c[i]);
         client_free(c[i]);
     }
+}
+
+/* What is live for others does not wait for the end of somebody's long way through the past. */
+static void test_others_do_not_wait(void **state)
+{
+    enum { ROWS = 300000 };
+    struct client *c, *live;
+    struct pollfd p = {.events = POLLIN};
+
+    (void)state;
+    feed_stop(&f);
+    feed_options.history = 1 << 28;
+    feed_start(&f, schema_of(table_ref(users), NULL));
+    c = client_new(&f);
+    live = client_new(&f);
+    for (int i = 1; i <= ROWS; i++)
+        feed_insert(&f, users, ROW(INTEGER(i), INTEGER(i == ROWS)));
+    feed_commit(&f, 0, NULL);
+    feed_publish(&f);
+    client_subscribe(live, USERS "}");
+    client_subscribe(c, USERS ",\"since\":0,\"filter\":\"age=1\"}");
+    insert_age(1, 1);
+    expect_changes(live, ROWS + 1, ROWS + 1);
+    p.fd = c->fd;
+    assert_int_equal(poll(&p, 1, 0), 0);
+    expect_changes(c, ROWS, ROWS + 1);
+    client_quiet(c);
+    client_free(live);
+    client_free(c);
 }
 
 /* Rows of a kilobyte, so that a socket's buffer does not take them all. */
@@ -637,6 +666,7 @@ int main(void)
         CASE(test_an_earlier_table_of_the_name),
         CASE(test_channel_tables),
         CASE(test_resuming_while_writing),
+        CASE(test_others_do_not_wait),
         CASE(test_a_slow_reader),
         CASE(test_a_reader_too_slow_for_the_history),
         CASE(test_ending_a_replay),

@@ -489,6 +489,44 @@ describe('reconnecting', () => {
         assert.deepEqual([resyncs, reconnects], [[], [false]]);
     });
 
+    it('resumes where it was, and says so only when it could not', async () => {
+        const {client, socket} = await started({}, {seq: 10});
+        const seen = [];
+        const resyncs = [];
+        const reconnects = [];
+        client.on('reconnected', (r) => reconnects.push(r.mayHaveMissed));
+        const options = {onChange: (c) => seen.push(c.seq), onResync: (r) => resyncs.push(r.reason)};
+        client.subscribe('users', options);
+        client.subscribe('quiet', {onChange() {}});
+        const [a, b] = socket.sent.filter((m) => m.type === 'subscribe');
+        socket.say({type: 'subscribed', requestId: a.requestId, data: {subscription: 's1', seq: 10}});
+        socket.say({type: 'subscribed', requestId: b.requestId, data: {subscription: 's2', seq: 10}});
+        socket.change(11, {tx: 5});
+        socket.change(12, {tx: 6});
+        socket.drop();
+        const next = await socketNumber(2);
+        next.ack({seq: 15});
+        await settle();
+        const [c, d] = next.sent.filter((m) => m.type === 'subscribe');
+        assert.deepEqual([c.since, c.epoch, d.since, d.epoch], [12, 'e1', 11, 'e1']);
+        next.say({type: 'subscribed', requestId: c.requestId, data: {subscription: 's1', seq: 12, recovered: true}});
+        next.say({type: 'subscribed', requestId: d.requestId, data: {subscription: 's2', seq: 11, recovered: true}});
+        next.change(13, {tx: 7});
+        await settle();
+        assert.deepEqual([seen, resyncs, reconnects], [[11, 12, 13], [], [false]]);
+        next.drop();
+        const third = await socketNumber(3);
+        third.ack({seq: 3, epoch: 'e2'});
+        await settle();
+        const [e, f] = third.sent.filter((m) => m.type === 'subscribe');
+        assert.deepEqual([e.since, e.epoch, f.since], [13, 'e1', 11]);
+        third.say({type: 'subscribed', requestId: e.requestId, data: {subscription: 's1', seq: 3, recovered: false}});
+        third.say({type: 'resync', subscription: 's1', reason: 'epoch_changed'});
+        third.say({type: 'subscribed', requestId: f.requestId, data: {subscription: 's2', seq: 3, recovered: false}});
+        await settle();
+        assert.deepEqual([resyncs, reconnects], [['epoch_changed'], [false, true]]);
+    });
+
     it('does not trust the same number of another epoch', async () => {
         const {client, socket} = await started({}, {seq: 10});
         const resyncs = [];

@@ -21,7 +21,8 @@ struct config {
     char *database; /* NULL: not given */
     struct config_list listen, origins;
     int64_t heartbeat_ms, query_timeout_ms, busy_timeout_ms;
-    uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction, max_body;
+    uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction,
+        max_body;
     uint64_t max_subscriptions, loops, readers, http_threads;
     bool keep_journal_mode, no_external, insecure, demo;
     enum log_level log_level;

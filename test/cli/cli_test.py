@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
@@ -287,6 +288,66 @@ def reconnect():
                 watch.wait("+ INSERT t id=2  a='second'", watch.out_path)
                 equal(watch.text(watch.out_path).count("first"), 1)
                 equal(watch.end(signal.SIGINT), 0)
+
+
+class Cut:
+    """A way to the server that can be cut and opened again."""
+
+    def __init__(self, server):
+        self.server, self.pairs, self.open = server, [], True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                near = self.listener.accept()[0]
+            except OSError:
+                return
+            if not self.open:
+                near.close()
+                continue
+            far = socket.create_connection((self.server.host, self.server.port))
+            self.pairs.append((near, far))
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(a, b), daemon=True).start()
+
+    @staticmethod
+    def carry(a, b):
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+
+    def cut(self):
+        self.open = False
+        for pair in self.pairs:
+            for end in pair:
+                end.shutdown(socket.SHUT_RDWR)
+                end.close()
+        self.pairs.clear()
+
+
+@case("watch goes on where it was when the connection was lost, and starts in the past")
+def resume():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        server.sql("create table t(id integer primary key); insert into t values (1), (2), (3)")
+        way = Cut(server)
+        with Watch(d, "--url", way.url, "--since", "2") as watch:
+            watch.wait("INSERT t id=3", watch.out_path)
+            for i in range(3):
+                way.cut()
+                server.sql(f"insert into t values ({10 + i}); create table u{i}(a)")
+                way.open = True
+                watch.wait("connected again; nothing was missed", watch.err_path, i + 1)
+                watch.wait(f"table:created u{i}", watch.out_path)
+            lines = [line[13:] for line in watch.text(watch.out_path).splitlines()]
+            equal(sorted(lines), sorted(["+ INSERT t id=2", "+ INSERT t id=3"] + [f"+ INSERT t id={10 + i}" for i in range(3)]
+                                        + [f"+ table:created u{i}(a)" for i in range(3)]))
+            equal(watch.end(signal.SIGINT), 0)
+        way.listener.close()
 
 
 @case("watch without TABLE shows all tables and what becomes of them; SIGTERM ends it")

@@ -332,6 +332,27 @@ static void test_slow_reader(void **state)
     server_stop(&server);
 }
 
+/* The owner that waits for its reader is told once, when that has read on. */
+static void test_drained(void **state)
+{
+    struct peer *p;
+    char next[100];
+
+    (void)state;
+    server_start(&server, &(struct loop_options){.max_queue = 64 << 20});
+    p = peer_new_buffered(&server, 4096);
+    peer_text(p, "drain 2000 4000");
+    server_wait(&server.messages, 1);
+    usleep(20000);
+    assert_int_equal(atomic_load(&server.drained), 0);
+    assert_int_equal(read_flood(p, next, sizeof(next)), 2000);
+    server_wait(&server.drained, 1);
+    peer_free(p);
+    server_wait(&server.closed, 1);
+    assert_int_equal(atomic_load(&server.drained), 1);
+    server_stop(&server);
+}
+
 /* A peer that never reads cannot hold the connection open. */
 static void test_reader_that_stands_still(void **state)
 {
@@ -426,6 +447,7 @@ int main(void)
         cmocka_unit_test(test_many_pings_at_once),
         cmocka_unit_test(test_flood_of_pings),
         cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_drained),
         cmocka_unit_test(test_reader_that_stands_still),
         cmocka_unit_test(test_large_output),
         cmocka_unit_test(test_memory_runs_out),

@@ -290,7 +290,7 @@ static void say_bye(void *owner, int code)
     conn_send_text(stays, text, strlen(text)); /* to itself: refused, as it is over */
 }
 
-static const struct conn_ops telling_ops = {tell_open, tell_message, say_bye, NULL};
+static const struct conn_ops telling_ops = {tell_open, tell_message, say_bye, NULL, NULL};
 
 static void test_what_closed_sends_goes_out(void **state)
 {

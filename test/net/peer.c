@@ -74,6 +74,9 @@ static int server_message(void *owner, enum ws_opcode opcode, const char *data, 
     memcpy(text, data, len < 63 ? len : 63);
     if (sscanf(text, "flood %d %d", &a, &b) == 2) {
         flood(c, a, (size_t)b);
+    } else if (sscanf(text, "drain %d %d", &a, &b) == 2) {
+        flood(c, a, (size_t)b);
+        conn_want_drained(c, conn_queued(c) / 2);
     } else if (sscanf(text, "expect %d", &a) == 1) {
         expect(session->server, a);
     } else if (strcmp(text, "close") == 0) {
@@ -107,7 +110,15 @@ static void server_refused(void *start_ctx)
     atomic_fetch_add(&s->refused, 1);
 }
 
-const struct conn_ops server_ops = {server_open, server_message, server_closed, server_refused};
+static void server_drained(void *owner)
+{
+    struct session *session = owner;
+
+    atomic_fetch_add(&session->server->drained, 1);
+}
+
+const struct conn_ops server_ops = {
+    server_open, server_message, server_closed, server_refused, server_drained};
 
 static void slow(void *owner, struct buf *last)
 {

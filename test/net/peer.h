@@ -11,6 +11,7 @@
  *
  * The server echoes text, except
  *     flood N SIZE   N messages "i:bbb…", the b's a shared body of SIZE bytes
+ *     drain N SIZE   the same, and counts in `drained` when less than half of it is queued
  *     close          conn_close with 1008 "policy" after the message "bye"
  *     now            conn_close_now with 1008 "policy" after "bye", with a last message "last"
  *     stop           returns non-zero
@@ -19,6 +20,7 @@
 struct server {
     struct loop *loop;
     atomic_int opened, closed, refused, messages;
+    atomic_int drained;
     atomic_int last_code; /* what `closed` was told */
     atomic_int refuse;    /* 1: open returns NULL; 2: after conn_close_now with 1008 */
     atomic_int posted;    /* by peer_server_post */

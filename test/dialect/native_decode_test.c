@@ -318,6 +318,37 @@ static void test_memory_runs_out(void **state)
     }
 }
 
+static void test_since(void **state)
+{
+    static const struct {
+        const char *text, *epoch;
+        enum since since;
+        uint64_t seq;
+    } cases[] = {
+        {"{\"type\":\"subscribe\",\"table\":\"t\"}", NULL, SINCE_NOW, 0},
+        {"{\"type\":\"subscribe\",\"table\":\"t\",\"since\":0}", NULL, SINCE_SEQ, 0},
+        {"{\"type\":\"subscribe\",\"table\":\"t\",\"since\":7,\"epoch\":\"e\"}", "e", SINCE_SEQ, 7},
+        {"{\"type\":\"subscribe\",\"channel\":\"tables\",\"data\":{\"since\":\"a:b:8\"}}", "a:b",
+            SINCE_SEQ, 8},
+        {"{\"type\":\"subscribe\",\"table\":\"t\",\"since\":\"earliest\"}", NULL, SINCE_EARLIEST,
+            0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        decode(cases[i].text);
+        assert_null(cmd.error.code);
+        assert_int_equal(cmd.since, cases[i].since);
+        assert_int_equal(cmd.since_seq, cases[i].seq);
+        assert_int_equal(cmd.epoch.p != NULL, cases[i].epoch != NULL);
+        if (cases[i].epoch) {
+            assert_int_equal(cmd.epoch.len, strlen(cases[i].epoch));
+            assert_memory_equal(cmd.epoch.p, cases[i].epoch, cmd.epoch.len);
+        }
+        native()->command_fini(&cmd);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_errors_keep_the_request_id),
         cmocka_unit_test(test_deep_nesting),
         cmocka_unit_test(test_cut_anywhere),
+        cmocka_unit_test(test_since),
         cmocka_unit_test(test_memory_runs_out),
     };
 

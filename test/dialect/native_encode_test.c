@@ -98,6 +98,22 @@ static void test_replies(void **state)
              "\"subscription\":\"s3\"}}");
     reply((struct reply){.type = REPLY_RESYNC, .reason = "slow_consumer"},
         HEAD "\"resync\",\"reason\":\"slow_consumer\",\"data\":{\"reason\":\"slow_consumer\"}}");
+    reply((struct reply){.type = REPLY_RESYNC,
+              .reason = "future",
+              .subscriptions = (uint32_t[]){2},
+              .subscription_count = 1},
+        HEAD "\"resync\",\"subscription\":\"s2\",\"reason\":\"future\",\"data\":{"
+             "\"subscription\":\"s2\",\"reason\":\"future\"}}");
+    reply((struct reply){.type = REPLY_RESYNC, .reason = "future", .channel = {"tables", 6}},
+        HEAD "\"resync\",\"channel\":\"tables\",\"reason\":\"future\",\"data\":{"
+             "\"channel\":\"tables\",\"reason\":\"future\"}}");
+    reply((struct reply){.type = REPLY_SUBSCRIBED,
+              .channel = {"tables", 6},
+              .seq = 7,
+              .resumed = true,
+              .recovered = true},
+        HEAD "\"subscribed\",\"channel\":\"tables\",\"data\":{\"channel\":\"tables\","
+             "\"seq\":7,\"recovered\":true}}");
 }
 
 static void test_prefixes(void **state)

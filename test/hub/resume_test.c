@@ -230,29 +230,33 @@ static void test_a_large_transaction_in_slices(void **state)
     client_free(c);
 }
 
+/* Sends the same request twice, so that both arrive at once. */
+static void send_twice(struct client *c, const char *text)
+{
+    static const uint8_t key[4] = {1, 2, 3, 4};
+    size_t len = strlen(text), used = 0;
+    uint8_t *both = malloc(2 * (len + WS_HEADER_MAX));
+
+    for (int i = 0; i < 2; i++) {
+        used += ws_header_client(both + used, WS_TEXT, len, key);
+        memcpy(both + used, text, len);
+        ws_mask(both + used, len, key, 0);
+        used += len;
+    }
+    assert_int_equal(write(c->fd, both, used), used);
+    free(both);
+}
+
 /* Two requests that arrive together stand at the same change. */
 static void test_together_in_one_message(void **state)
 {
-    static const char text[] = USERS ",\"since\":1}";
     struct client *c = client_new(&f), *every = client_new(&f);
-    uint8_t frames[2][sizeof(text) - 1 + WS_HEADER_MAX];
-    char both[2 * sizeof(frames[0])];
-    size_t len = 0;
 
     (void)state;
     insert(1, 3);
     client_subscribe(every, "{\"type\":\"subscribe\",\"table\":\"*\",\"since\":1}");
     expect_changes(every, 2, 3);
-    for (int i = 0; i < 2; i++) {
-        static const uint8_t key[4] = {1, 2, 3, 4};
-        size_t head = ws_header_client(frames[i], WS_TEXT, sizeof(text) - 1, key);
-
-        memcpy(frames[i] + head, text, sizeof(text) - 1);
-        ws_mask(frames[i] + head, sizeof(text) - 1, key, 0);
-        memcpy(both + len, frames[i], head + sizeof(text) - 1);
-        len += head + sizeof(text) - 1;
-    }
-    assert_int_equal(write(c->fd, both, len), len);
+    send_twice(c, USERS ",\"since\":1}");
     client_expect_part(c, "\"subscription\":\"s1\"");
     client_expect_part(c, "\"subscription\":\"s2\"");
     client_expect_part(c, "{\"subscriptions\":[\"s1\",\"s2\"],\"id\":\"e1:2\"");
@@ -262,6 +266,40 @@ static void test_together_in_one_message(void **state)
     expect_changes(every, 4, 4);
     client_quiet(c);
     client_free(every);
+    client_free(c);
+}
+
+/* One of two leaves in the middle of a transaction: the other still gets it whole, with its end. */
+static void test_leaving_in_a_transaction(void **state)
+{
+    enum { ROWS = 30000 };
+    struct client *c = client_new(&f);
+    bool left = false, more = true;
+    int seen = 0;
+
+    (void)state;
+    for (int i = 1; i <= ROWS; i++)
+        feed_insert(&f, users, ROW(INTEGER(i), INTEGER(1)));
+    feed_commit(&f, 0, NULL);
+    feed_publish(&f);
+    send_twice(c, USERS ",\"since\":0,\"batch\":true}");
+    client_expect_part(c, "\"subscription\":\"s1\"");
+    client_expect_part(c, "\"subscription\":\"s2\"");
+    usleep(20000);
+    client_send(c, "{\"type\":\"unsubscribe\",\"subscription\":\"s1\"}");
+    while (more) {
+        const char *p = client_read(c);
+
+        assert_non_null(p);
+        assert_false(left && strstr(p, "\"s1\""));
+        more = strstr(p, "\"more\":true") || strstr(p, "unsubscribed");
+        left = left || strstr(p, "unsubscribed");
+        for (; (p = strstr(p, "{\"subscriptions\":[")); p++)
+            seen++;
+    }
+    assert_true(left);
+    assert_int_equal(seen, ROWS);
+    client_quiet(c);
     client_free(c);
 }
 
@@ -660,6 +698,7 @@ int main(void)
         CASE(test_a_transaction_in_one_message),
         CASE(test_a_large_transaction_in_slices),
         CASE(test_together_in_one_message),
+        CASE(test_leaving_in_a_transaction),
         CASE(test_history_is_bounded),
         CASE(test_no_history),
         CASE(test_ddl_in_the_past),

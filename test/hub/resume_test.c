@@ -514,28 +514,33 @@ static void test_others_do_not_wait(void **state)
 {
     enum { ROWS = 300000 };
     struct client *c, *live;
+    bool early = false;
     struct pollfd p = {.events = POLLIN};
 
     (void)state;
     feed_stop(&f);
     feed_options.history = 1 << 28;
     feed_start(&f, schema_of(table_ref(users), NULL));
-    c = client_new(&f);
     live = client_new(&f);
     for (int i = 1; i <= ROWS; i++)
         feed_insert(&f, users, ROW(INTEGER(i), INTEGER(i == ROWS)));
     feed_commit(&f, 0, NULL);
     feed_publish(&f);
     client_subscribe(live, USERS "}");
-    client_subscribe(c, USERS ",\"since\":0,\"filter\":\"age=1\"}");
-    insert_age(1, 1);
-    expect_changes(live, ROWS + 1, ROWS + 1);
-    p.fd = c->fd;
-    assert_int_equal(poll(&p, 1, 0), 0);
-    expect_changes(c, ROWS, ROWS + 1);
-    client_quiet(c);
+    /* Several times: a busy machine may stop this thread until the replay is over. */
+    for (int i = 1; !early && i <= 10; i++) {
+        c = client_new(&f);
+        client_subscribe(c, USERS ",\"since\":0,\"filter\":\"age=1\"}");
+        insert_age(1, 1);
+        expect_changes(live, ROWS + i, ROWS + i);
+        p.fd = c->fd;
+        early = poll(&p, 1, 0) == 0;
+        expect_changes(c, ROWS, ROWS + i);
+        client_quiet(c);
+        client_free(c);
+    }
+    assert_true(early);
     client_free(live);
-    client_free(c);
 }
 
 /* Rows of a kilobyte, so that a socket's buffer does not take them all. */

@@ -191,6 +191,8 @@ def plan(args):
     """[(suite's name, its build or None, command or None for the unit tests, env, limit)]"""
     suites = [("check-layers", None, ["scripts/check-layers"], {}, 30), ("check-format", None, ["scripts/check-format"], {}, 60)]
     for name in ["gcc"] if args.quick else BUILDS:
+        if name == "gcc":
+            suites.append(("check-symbols", name, ["scripts/check-symbols", os.path.join(TOP, "build", name, "rowtap")], {}, 60))
         suites.append(("unit/" + name, name, None, {}, 0))
         for box, on, command, limit, quick in BLACK_BOX:
             if args.quick and quick:

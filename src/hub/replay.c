@@ -241,7 +241,7 @@ static void run_slice(struct replay *r)
     while (r->seq < shard->seq && looks < SLICE_LOOKS && f.bytes < SLICE_BYTES &&
            conn_queued(s->conn) < queue_high(shard) && !conn_closing(s->conn) &&
            !list_empty(&r->followers)) {
-        const struct batch *b = history_find(&shard->history, r->seq + 1);
+        const struct batch *b = changelog_find(&shard->history, r->seq + 1);
         uint32_t i = (uint32_t)(r->seq + 1 - b->first_seq);
 
         f.change = &b->changes[i];

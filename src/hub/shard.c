@@ -21,7 +21,7 @@ static void run_publication(struct message *m, void *receiver)
     if (!s->busy_ns && !list_empty(&s->replays))
         s->busy_ns = clock_mono_ns();
     fanout_batch(s, b);
-    history_add(&s->history, b);
+    changelog_add(&s->history, b);
     p->batch = NULL;
     atomic_fetch_sub(&s->backlog, b->bytes);
     atomic_fetch_sub(&s->pending, 1);
@@ -145,7 +145,7 @@ struct shard *shard_new(
     s->seq = options->seq;
     s->again.run = run_again;
     list_init(&s->replays);
-    history_init(&s->history, options->history, options->seq);
+    changelog_init(&s->history, options->history, options->seq);
     topics_init(&s->topics, options->schema);
     s->ring = mem_array(SHARD_PUBLICATIONS, sizeof(*s->ring));
     if (s->ring)
@@ -168,7 +168,7 @@ void shard_free(struct shard *s)
             batch_unref(s->ring[i].batch);
     assert(list_empty(&s->replays) && s->replay_columns.count == 0);
     map_fini(&s->replay_columns);
-    history_fini(&s->history);
+    changelog_fini(&s->history);
     topics_fini(&s->topics);
     assert(s->channels.count == 0);
     map_fini(&s->channels);

@@ -2,8 +2,8 @@
 #define ROWTAP_HUB_SHARD_H
 
 #include "base/mailbox.h"
+#include "hub/changelog.h"
 #include "hub/gate.h"
-#include "hub/history.h"
 #include "hub/hub.h"
 #include "hub/topic.h"
 #include "net/loop.h"
@@ -38,7 +38,7 @@ struct shard {
     uint64_t seq; /* of the last change handled */
     struct topics topics;
     struct map channels;
-    struct history history;
+    struct changelog history;
     struct list replays;       /* those that can go on; the first is next */
     struct map replay_columns; /* their projections to some of a table's columns */
     struct message again;      /* wakes the loop for the next slice */

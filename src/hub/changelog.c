@@ -1,18 +1,18 @@
-#include "hub/history.h"
+#include "hub/changelog.h"
 
 #include "base/mem.h"
 
-void history_init(struct history *h, size_t max, uint64_t seq)
+void changelog_init(struct changelog *h, size_t max, uint64_t seq)
 {
-    *h = (struct history){.max = max, .after = seq};
+    *h = (struct changelog){.max = max, .after = seq};
 }
 
-static struct batch *at(const struct history *h, size_t i)
+static struct batch *at(const struct changelog *h, size_t i)
 {
     return h->ring[(h->first + i) & (h->cap - 1)];
 }
 
-static void drop_oldest(struct history *h)
+static void drop_oldest(struct changelog *h)
 {
     struct batch *b = at(h, 0);
 
@@ -23,7 +23,7 @@ static void drop_oldest(struct history *h)
     batch_unref(b);
 }
 
-void history_fini(struct history *h)
+void changelog_fini(struct changelog *h)
 {
     while (h->count)
         drop_oldest(h);
@@ -31,7 +31,7 @@ void history_fini(struct history *h)
     h->ring = NULL;
 }
 
-static int grow(struct history *h)
+static int grow(struct changelog *h)
 {
     size_t cap = h->cap ? h->cap * 2 : 64;
     struct batch **ring = mem_array(cap, sizeof(struct batch *));
@@ -47,7 +47,7 @@ static int grow(struct history *h)
     return 0;
 }
 
-void history_add(struct history *h, struct batch *b)
+void changelog_add(struct changelog *h, struct batch *b)
 {
     if (!b->change_count)
         return;
@@ -63,7 +63,7 @@ void history_add(struct history *h, struct batch *b)
     h->bytes += b->bytes;
 }
 
-const struct batch *history_find(const struct history *h, uint64_t seq)
+const struct batch *changelog_find(const struct changelog *h, uint64_t seq)
 {
     size_t lo = 0, hi = h->count;
 

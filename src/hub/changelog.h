@@ -1,5 +1,5 @@
-#ifndef ROWTAP_HUB_HISTORY_H
-#define ROWTAP_HUB_HISTORY_H
+#ifndef ROWTAP_HUB_CHANGELOG_H
+#define ROWTAP_HUB_CHANGELOG_H
 
 #include "change/batch.h"
 
@@ -8,7 +8,7 @@
  * gap, so that a client can resume from there. The loops share the batches, so their memory is held
  * once however many loops there are. Loop thread only.
  */
-struct history {
+struct changelog {
     struct batch **ring;
     size_t cap; /* a power of two */
     size_t first, count;
@@ -17,15 +17,15 @@ struct history {
 };
 
 /* Empty; the next change will be seq + 1. A zero max keeps nothing. */
-void history_init(struct history *h, size_t max, uint64_t seq);
-void history_fini(struct history *h);
+void changelog_init(struct changelog *h, size_t max, uint64_t seq);
+void changelog_fini(struct changelog *h);
 
 /*
  * Appends a delivered batch, taking its own reference, and drops the oldest past the bound. A batch
  * larger than the bound, or one for which there is no memory, leaves the history empty.
  */
-void history_add(struct history *h, struct batch *b);
-/* The batch that holds this change, NULL when it is not here. Good until the next history_add. */
-const struct batch *history_find(const struct history *h, uint64_t seq);
+void changelog_add(struct changelog *h, struct batch *b);
+/* The batch that holds this change, NULL when it is not here. Good until the next changelog_add. */
+const struct batch *changelog_find(const struct changelog *h, uint64_t seq);
 
 #endif

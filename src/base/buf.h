@@ -30,8 +30,7 @@ void buf_put_i64(struct buf *b, int64_t v); /* decimal */
 void buf_put_u64(struct buf *b, uint64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap);
-void buf_consume(struct buf *b, size_t n); /* drops the first n bytes */
-int buf_error(const struct buf *b);        /* 0 or the sticky status */
+int buf_error(const struct buf *b); /* 0 or the sticky status */
 /* NUL-terminates; "" for an empty buffer. NULL after an error. Owned by the buffer. */
 const char *buf_text(struct buf *b);
 /* Gives the bytes away (mem_free them) and leaves the buffer empty. NULL after an error. */

@@ -69,14 +69,20 @@ static void put_ack(struct buf *out, const struct reply *r)
     buf_puts(out, ",\"channels\":[\"notifications\"]}}");
 }
 
+/* Named at the top, as in the channel's messages, and again where "data" begins. */
+static void put_channel(struct buf *out, const struct reply *r)
+{
+    buf_putc(out, ',');
+    put_text(out, "channel", r->channel);
+    buf_puts(out, ",\"data\":{");
+    put_text(out, "channel", r->channel);
+}
+
 static void put_subscribed(struct buf *out, const struct reply *r)
 {
     put_head(out, r, "subscribed");
     if (r->channel.p) {
-        buf_putc(out, ',');
-        put_text(out, "channel", r->channel);
-        buf_puts(out, ",\"data\":{");
-        put_text(out, "channel", r->channel);
+        put_channel(out, r);
     } else {
         buf_puts(out, ",\"data\":{\"subscription\":");
         put_subscription(out, r->subscriptions[0]);
@@ -94,10 +100,7 @@ static void put_unsubscribed(struct buf *out, const struct reply *r)
 {
     put_head(out, r, "unsubscribed");
     if (r->channel.p) {
-        buf_putc(out, ',');
-        put_text(out, "channel", r->channel);
-        buf_puts(out, ",\"data\":{");
-        put_text(out, "channel", r->channel);
+        put_channel(out, r);
     } else {
         buf_puts(out, ",\"data\":{");
         if (r->table.p) {

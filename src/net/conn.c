@@ -221,19 +221,9 @@ int conn_send_text(struct conn *c, const char *data, size_t len)
     return conn_send(c, data, len, NULL);
 }
 
-void *conn_owner(const struct conn *c)
-{
-    return c->owner;
-}
-
 uint64_t conn_id(const struct conn *c)
 {
     return c->id;
-}
-
-struct loop *conn_loop(const struct conn *c)
-{
-    return c->loop;
 }
 
 size_t conn_queued(const struct conn *c)
@@ -244,11 +234,6 @@ size_t conn_queued(const struct conn *c)
 void conn_want_drained(struct conn *c, size_t below)
 {
     c->drained_below = below;
-}
-
-int64_t conn_latency_us(const struct conn *c)
-{
-    return c->latency_us;
 }
 
 bool conn_closing(const struct conn *c)

@@ -32,7 +32,7 @@ void body_unref(struct body *b); /* NULL is allowed */
 struct conn_ops {
     /*
      * The connection is on its loop; the handshake's answer is queued in front of whatever is sent
-     * now. Returns the owner's object (conn_owner) or NULL: the connection is closed (with 1011,
+     * now. Returns the owner's object or NULL: the connection is closed (with 1011,
      * unless open closed it otherwise) and nothing more is called.
      */
     void *(*open)(struct conn *c, void *start_ctx);
@@ -78,13 +78,10 @@ void conn_close(struct conn *c, int code, const char *reason);
 void conn_close_now(
     struct conn *c, int code, const char *reason, const char *last, size_t last_len);
 
-void *conn_owner(const struct conn *c);
-uint64_t conn_id(const struct conn *c); /* unique in the process, never 0 */
-struct loop *conn_loop(const struct conn *c);
+uint64_t conn_id(const struct conn *c);   /* unique in the process, never 0 */
 size_t conn_queued(const struct conn *c); /* bytes waiting to be sent */
 /* Calls `drained` as soon as sending has left less than this queued, which is not so yet. */
 void conn_want_drained(struct conn *c, size_t below);
-int64_t conn_latency_us(const struct conn *c); /* of the last ping answered, -1 before the first */
 bool conn_closing(const struct conn *c);
 
 #endif

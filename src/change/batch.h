@@ -52,7 +52,8 @@ struct batch {
     uint64_t first_seq, last_seq; /* after sealing */
     size_t bytes;                 /* memory held */
     size_t max_bytes;
-    bool full; /* see batch_full */
+    bool full;      /* see batch_full */
+    bool continues; /* its last transaction goes on in the next batch (read from a journal) */
     struct batch_chunk *chunks;
     const struct table **tables; /* references held for the changes */
     size_t table_count, table_cap;

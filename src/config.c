@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "config_table.h"
 #include "http/listen.h"
 #include "spelling.h"
 
@@ -11,81 +12,6 @@
 
 #define LIST_MAX 64
 #define WORD_MAX 64
-
-enum kind {
-    KIND_FLAG,
-    KIND_COUNT,
-    KIND_SIZE,     /* bytes */
-    KIND_DURATION, /* milliseconds */
-    KIND_LIST,
-    KIND_LOG_LEVEL,
-    KIND_LOG_FORMAT,
-};
-
-struct option_row {
-    const char *name;
-    const char *argument; /* placeholder in the help; NULL for flags */
-    const char *help;
-    enum kind kind;
-    size_t offset;
-    const char *value; /* default; NULL: zero, false or empty */
-    int64_t min, max;  /* of the number in its unit (count, bytes, milliseconds) */
-};
-
-#define AT(member) offsetof(struct config, member)
-#define MIB ((int64_t)1 << 20)
-#define GIB ((int64_t)1 << 30)
-
-/* clang-format off */
-static const struct option_row table[] = {
-    {"listen", "ADDR:PORT", "where to listen; may be repeated; port 0 takes a free one",
-        KIND_LIST, AT(listen), "127.0.0.1:8080", 0, 0},
-    {"insecure", NULL, "allow --listen on other than loopback addresses",
-        KIND_FLAG, AT(insecure), NULL, 0, 0},
-    {"origin", "URL", "web pages of this origin may connect too; may be repeated",
-        KIND_LIST, AT(origins), NULL, 0, 0},
-    {"heartbeat", "SECONDS", "ping each WebSocket client this often",
-        KIND_DURATION, AT(heartbeat_ms), "30", 100, 86400000},
-    {"query-timeout", "SECONDS", "interrupt SQL that runs longer; 0 for never",
-        KIND_DURATION, AT(query_timeout_ms), "30", 0, 86400000},
-    {"busy-timeout", "SECONDS", "how long to wait for another process's lock on the file",
-        KIND_DURATION, AT(busy_timeout_ms), "5", 0, 3600000},
-    {"max-connections", "N", "WebSocket clients at once",
-        KIND_COUNT, AT(max_connections), "10000", 1, 10000000},
-    {"max-subscriptions", "N", "subscriptions of one client",
-        KIND_COUNT, AT(max_subscriptions), "1000", 1, 1000000},
-    {"max-message", "BYTES", "size of a message from a client",
-        KIND_SIZE, AT(max_message), "1MiB", 1024, GIB},
-    {"max-queue", "BYTES", "what may wait for one slow client before it is closed",
-        KIND_SIZE, AT(max_queue), "64MiB", 4096, 64 * GIB},
-    {"history", "BYTES", "newest changes kept in memory for clients that resume; 0 for none",
-        KIND_SIZE, AT(history), "64MiB", 0, 1024 * GIB},
-    {"max-body", "BYTES", "size of an HTTP request's body",
-        KIND_SIZE, AT(max_body), "16MiB", 1024, GIB},
-    {"max-result", "BYTES", "size of one SQL answer",
-        KIND_SIZE, AT(max_result), "64MiB", 1024, GIB},
-    {"max-transaction", "BYTES", "captured rows of one transaction",
-        KIND_SIZE, AT(max_transaction), "1GiB", 4096, 1024 * GIB},
-    {"loops", "N", "threads that serve the WebSocket clients; 0 for one per core",
-        KIND_COUNT, AT(loops), "0", 0, 1024},
-    {"readers", "N", "connections for SELECT",
-        KIND_COUNT, AT(readers), "4", 1, 256},
-    {"http-threads", "N", "HTTP requests served at once",
-        KIND_COUNT, AT(http_threads), "64", 4, 1024},
-    {"keep-journal-mode", NULL, "leave the file's journal mode as it is instead of switching to WAL",
-        KIND_FLAG, AT(keep_journal_mode), NULL, 0, 0},
-    {"no-external", NULL, "do not look for changes made by other processes",
-        KIND_FLAG, AT(no_external), NULL, 0, 0},
-    {"log-level", "LEVEL", "error, warn, info or debug",
-        KIND_LOG_LEVEL, AT(log_level), "info", 0, 0},
-    {"log-format", "FORMAT", "text or json",
-        KIND_LOG_FORMAT, AT(log_json), "text", 0, 0},
-    {"demo", NULL, "create sample tables if absent and change a row now and then",
-        KIND_FLAG, AT(demo), NULL, 0, 0},
-};
-/* clang-format on */
-
-#define ROWS (sizeof(table) / sizeof(*table))
 
 void config_init(struct config *c)
 {
@@ -176,7 +102,7 @@ static int set_flag(bool *flag, const char *value)
     return STATUS_INVALID;
 }
 
-static int set_number(const struct option_row *row, void *target, const char *value)
+static int set_number(const struct config_row *row, void *target, const char *value)
 {
     uint64_t size = 0;
     int64_t n = 0;
@@ -205,7 +131,7 @@ static int set_format(bool *json, const char *value)
 }
 
 static int set(
-    struct config *c, const struct option_row *row, const char *value, enum origin origin)
+    struct config *c, const struct config_row *row, const char *value, enum origin origin)
 {
     void *target = (char *)c + row->offset;
 
@@ -226,12 +152,12 @@ static int set(
     return STATUS_INVALID;
 }
 
-static void put_number(struct buf *out, enum kind kind, int64_t n)
+static void put_number(struct buf *out, enum config_kind kind, int64_t n)
 {
     static const struct {
         const char *unit;
         int64_t size;
-    } units[] = {{"GiB", GIB}, {"MiB", MIB}, {"KiB", 1024}};
+    } units[] = {{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}};
 
     if (kind == KIND_DURATION) {
         buf_printf(out, "%g", (double)n / 1000);
@@ -247,7 +173,7 @@ static void put_number(struct buf *out, enum kind kind, int64_t n)
 }
 
 /* What a value of this option has to look like, after "must be ". */
-static void put_rule(struct buf *out, const struct option_row *row)
+static void put_rule(struct buf *out, const struct config_row *row)
 {
     static const char *const nouns[] = {[KIND_COUNT] = "a whole number",
         [KIND_SIZE] = "a number of bytes, such as 64KiB or 1MiB,",
@@ -272,14 +198,14 @@ static void put_rule(struct buf *out, const struct option_row *row)
     }
 }
 
-static void variable_name(char out[WORD_MAX], const struct option_row *row)
+static void variable_name(char out[WORD_MAX], const struct config_row *row)
 {
     snprintf(out, WORD_MAX, "ROWTAP_%s", row->name);
     for (char *p = out; *p; p++)
         *p = *p == '-' ? '_' : (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
 }
 
-static int assign(struct config *c, const struct option_row *row, const char *value,
+static int assign(struct config *c, const struct config_row *row, const char *value,
     enum origin origin, struct buf *err)
 {
     char name[WORD_MAX];
@@ -298,16 +224,16 @@ static int assign(struct config *c, const struct option_row *row, const char *va
 
 static void unknown_option(const char *name, struct buf *err)
 {
-    const struct option_row *best = NULL;
+    const struct config_row *best = NULL;
     int best_distance = 4;
 
     buf_printf(err, "unknown option --%.60s", name);
-    for (size_t i = 0; i < ROWS; i++) {
-        int distance = spelling_distance(name, table[i].name, 3);
+    for (size_t i = 0; i < config_rows; i++) {
+        int distance = spelling_distance(name, config_table[i].name, 3);
 
         if (distance < best_distance) {
             best_distance = distance;
-            best = &table[i];
+            best = &config_table[i];
         }
     }
     if (best)
@@ -316,11 +242,11 @@ static void unknown_option(const char *name, struct buf *err)
         buf_puts(err, "; see rowtap serve --help");
 }
 
-static const struct option_row *find(const char *name, size_t len)
+static const struct config_row *find(const char *name, size_t len)
 {
-    for (size_t i = 0; i < ROWS; i++)
-        if (strlen(table[i].name) == len && memcmp(table[i].name, name, len) == 0)
-            return &table[i];
+    for (size_t i = 0; i < config_rows; i++)
+        if (strlen(config_table[i].name) == len && memcmp(config_table[i].name, name, len) == 0)
+            return &config_table[i];
     return NULL;
 }
 
@@ -330,7 +256,7 @@ static int parse_option(struct config *c, char **argv, int left, int *used, stru
     const char *name = argv[0] + 2;
     const char *equals = strchr(name, '=');
     size_t len = equals ? (size_t)(equals - name) : strlen(name);
-    const struct option_row *row = find(name, len);
+    const struct config_row *row = find(name, len);
     char word[WORD_MAX];
 
     *used = 1;
@@ -440,15 +366,15 @@ int config_parse(struct config *c, int argc, char **argv, struct buf *err)
     char name[WORD_MAX];
     int rc = 0;
 
-    for (size_t i = 0; i < ROWS && rc == 0; i++) {
+    for (size_t i = 0; i < config_rows && rc == 0; i++) {
         const char *value;
 
-        if (table[i].value)
-            rc = assign(c, &table[i], table[i].value, FROM_DEFAULT, err);
-        variable_name(name, &table[i]);
+        if (config_table[i].value)
+            rc = assign(c, &config_table[i], config_table[i].value, FROM_DEFAULT, err);
+        variable_name(name, &config_table[i]);
         value = getenv(name);
-        if (rc == 0 && value && (*value || table[i].kind == KIND_FLAG))
-            rc = assign(c, &table[i], value, FROM_ENVIRONMENT, err);
+        if (rc == 0 && value && (*value || config_table[i].kind == KIND_FLAG))
+            rc = assign(c, &config_table[i], value, FROM_ENVIRONMENT, err);
     }
     /* --help works however broken the environment is. */
     for (int i = 1; rc < 0 && i < argc; i++)
@@ -474,12 +400,12 @@ void config_put_help(struct buf *out)
     buf_puts(out, "Usage: rowtap [serve] DATABASE [options]\n\n"
                   "Serves the SQLite file DATABASE (created if absent): SQL over HTTP, and every "
                   "change of a row\nas a message to WebSocket subscribers.\n\nOptions:\n");
-    for (size_t i = 0; i < ROWS; i++) {
-        snprintf(left, sizeof(left), "--%s %s", table[i].name,
-            table[i].argument ? table[i].argument : "");
-        buf_printf(out, "  %-24s %s", left, table[i].help);
-        if (table[i].value)
-            buf_printf(out, " (%s)", table[i].value);
+    for (size_t i = 0; i < config_rows; i++) {
+        snprintf(left, sizeof(left), "--%s %s", config_table[i].name,
+            config_table[i].argument ? config_table[i].argument : "");
+        buf_printf(out, "  %-24s %s", left, config_table[i].help);
+        if (config_table[i].value)
+            buf_printf(out, " (%s)", config_table[i].value);
         buf_putc(out, '\n');
     }
     buf_puts(out,

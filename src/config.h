@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /*
- * The settings of `rowtap serve`. One table of options in config.c gives the command line, the
+ * The settings of `rowtap serve`. The table of options in config_table.c gives the command line, the
  * environment (--query-timeout is ROWTAP_QUERY_TIMEOUT) and the help; the command line wins.
  */
 struct config_list {
@@ -23,8 +23,10 @@ struct config {
     int64_t heartbeat_ms, query_timeout_ms, busy_timeout_ms;
     uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction,
         max_body;
+    uint64_t journal_changes, journal_bytes;
+    int64_t journal_age_ms;
     uint64_t max_subscriptions, loops, readers, http_threads;
-    bool keep_journal_mode, no_external, insecure, demo;
+    bool journal, keep_journal_mode, no_external, insecure, demo;
     enum log_level log_level;
     bool log_json;
 };

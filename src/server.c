@@ -73,6 +73,10 @@ static int open_database(struct server *s, struct buf *err)
         .max_transaction = c->max_transaction,
         .readers = (int)c->readers,
         .keep_journal_mode = c->keep_journal_mode,
+        .journal = c->journal,
+        .journal_age_ms = c->journal_age_ms,
+        .journal_changes = c->journal_changes,
+        .journal_bytes = c->journal_bytes,
         .publish = publish,
         .publish_ctx = s,
     };

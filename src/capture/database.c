@@ -15,12 +15,13 @@
 #include <string.h>
 
 #define EPOCH_LENGTH 12
+#define TRIM_MS 10000 /* between two looks at the journal's age, with nothing to do */
 
 struct database {
     struct database_options options;
     char *path;      /* as given */
     char *open_path; /* as SQLite must hear it */
-    char epoch[EPOCH_LENGTH + 1];
+    char epoch[JOURNAL_EPOCH_MAX + 1];
     char journal_mode[16];
     struct published published;
     struct writer writer;
@@ -57,6 +58,12 @@ static void take_messages(struct database *db)
     }
 }
 
+static void rest(struct database *db)
+{
+    writer_trim(&db->writer);
+    mailbox_wait(&db->mailbox, db->options.journal ? TRIM_MS : -1);
+}
+
 static void *run_thread(void *arg)
 {
     struct database *db = arg;
@@ -69,7 +76,7 @@ static void *run_thread(void *arg)
         else if (db->stop)
             return NULL;
         else
-            mailbox_wait(&db->mailbox, -1);
+            rest(db);
     }
 }
 
@@ -127,8 +134,10 @@ static int start(struct database *db, const char *path, struct buf *err)
         return STATUS_NOMEM;
     db->options.path = db->path;
     int status = opening_run(&db->writer, &db->options, &db->published, db->open_path,
-        &db->interrupted, db->journal_mode, err);
+        &db->interrupted, db->journal_mode, db->epoch, err);
     if (status == STATUS_OK) {
+        if (db->options.journal)
+            strcpy(db->epoch, db->writer.journal.epoch);
         db->published.schema = schema_ref(db->writer.recorder.schema);
         status = open_readers(db, err);
     }
@@ -193,6 +202,12 @@ uint64_t database_seq(const struct database *db)
 const char *database_epoch(const struct database *db)
 {
     return db->epoch;
+}
+
+bool database_past(const struct database *db, uint64_t *after)
+{
+    *after = atomic_load(&db->published.past);
+    return db->options.journal;
 }
 
 const char *database_path(const struct database *db)

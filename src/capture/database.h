@@ -24,6 +24,9 @@ struct database_options {
     size_t max_transaction;   /* bytes of captured rows of one commit; 0: no bound */
     int readers;              /* pooled read connections */
     bool keep_journal_mode;
+    bool journal; /* keep the history in the file; the next three bound it, 0 is no bound */
+    int64_t journal_age_ms;
+    uint64_t journal_changes, journal_bytes;
     /*
      * A commit's sealed batch, in commit order, on the database thread, before the requests that
      * made it are answered. The receiver takes its own references. May block to slow the writers
@@ -47,6 +50,8 @@ struct schema *database_schema(
     struct database *db);                         /* the present one, a new reference; any thread */
 uint64_t database_seq(const struct database *db); /* the last committed change's; any thread */
 const char *database_epoch(const struct database *db); /* names this history; constant */
+/* Whether there is a journal; every change after *after can be read from it. Any thread. */
+bool database_past(const struct database *db, uint64_t *after);
 const char *database_path(const struct database *db);
 const char *database_journal_mode(const struct database *db); /* "wal", "delete", …; constant */
 /* Reads one row's worth of nothing through a pooled connection: 0, or STATUS_IO. Any thread. */

@@ -93,17 +93,6 @@ static void end_answer(struct run *x, int64_t changes)
     x->request->changes = x->request->transaction ? x->request->changes + changes : changes;
 }
 
-/* ALTER TABLE RENAME does not tell the authorizer the new name. */
-static bool hid_table(const struct writer *w)
-{
-    for (int i = 0; i < w->before->table_count; i++) {
-        const struct table *now = schema_find_id(w->recorder.schema, w->before->tables[i]->id);
-        if (now && now->internal && !w->before->tables[i]->internal)
-            return true;
-    }
-    return false;
-}
-
 static enum step follow_schema(struct run *x)
 {
     struct writer *w = x->w;
@@ -112,7 +101,7 @@ static enum step follow_schema(struct run *x)
     int rc = writer_refresh_schema(w);
     if (rc != SQLITE_OK)
         return w->recorder.failed ? capture_failed(x) : sqlite_failed(x, rc);
-    if (hid_table(w))
+    if (writer_hid_table(w))
         return refuse(
             x, "FORBIDDEN", "names that begin with rowtap_ are kept for the server's own tables");
     return STEP_NEXT;
@@ -194,6 +183,30 @@ static enum kept rows_kept(struct run *x)
     return KEPT_NOTHING;
 }
 
+/*
+ * Again, in a transaction, into which the journal can be written: SQLite would have kept `changes`
+ * changes of the failing statement. If it takes another course now, nothing is kept.
+ */
+static enum step run_kept(struct run *x, uint32_t changes)
+{
+    struct writer *w = x->w;
+    sqlerror_init(&x->request->error);
+    int rc = unit_begin(w, true);
+    if (rc != SQLITE_OK)
+        return sqlite_failed(x, rc);
+    enum step step = step_statement(x);
+    struct sql_error error = x->request->error;
+    bool same = step == STEP_FAILED && !w->recorder.failed &&
+                !sqlite3_get_autocommit(w->conn.db) &&
+                w->batch->change_count - w->mark.change_count == changes;
+    if ((step == STEP_NEXT || same) && commit_unit(x) == STEP_NEXT) {
+        x->request->error = error;
+        return step;
+    }
+    unit_rollback(w);
+    return STEP_FAILED;
+}
+
 /* Alone and without a transaction around it SQLite itself decides what is kept. */
 static enum step run_autocommit(struct run *x)
 {
@@ -202,9 +215,11 @@ static enum step run_autocommit(struct run *x)
     if (rc != SQLITE_OK)
         return sqlite_failed(x, rc);
     enum step step = step_statement(x);
+    bool vetoed = x->w->vetoed;
+    uint32_t changes = x->w->batch->change_count;
     if (unit_end_autocommit(x->w) && !x->p->report.vacuum)
         x->job->wrote = true;
-    return step;
+    return vetoed ? run_kept(x, changes) : step;
 }
 
 static enum step fail_single(struct run *x)

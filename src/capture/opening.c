@@ -121,9 +121,27 @@ static int try_write(struct writer *w)
     return rc;
 }
 
+static int open_journal(struct writer *w, const struct database_options *options,
+    struct published *published, const char *epoch, struct buf *err)
+{
+    const struct journal_options journal = {
+        .enabled = options->journal,
+        .max_age_ms = options->journal_age_ms,
+        .max_changes = options->journal_changes,
+        .max_bytes = options->journal_bytes,
+    };
+    int rc = journal_open(&w->journal, &w->conn, &journal, epoch, err);
+    if (rc != SQLITE_OK)
+        return rc;
+    w->tx = w->journal.committed.last_tx;
+    atomic_store(&published->seq, w->journal.committed.last_seq);
+    atomic_store(&published->past, w->journal.committed.after);
+    return rc;
+}
+
 int opening_run(struct writer *w, const struct database_options *options,
     struct published *published, const char *path, const atomic_bool *closing, char *journal_mode,
-    struct buf *err)
+    const char *epoch, struct buf *err)
 {
     if (!*options->path) {
         buf_puts(err, "no database: give the path of a database file");
@@ -137,6 +155,10 @@ int opening_run(struct writer *w, const struct database_options *options,
     int rc = writer_open(w, options, published, path, closing);
     if (rc == SQLITE_OK)
         rc = set_journal_mode(w, options->keep_journal_mode, journal_mode);
+    if (rc == SQLITE_OK)
+        rc = open_journal(w, options, published, epoch, err);
+    if (rc != SQLITE_OK && err->len > 0)
+        return STATUS_IO;
     if (rc == SQLITE_OK)
         rc = try_write(w);
     if (rc != SQLITE_OK)

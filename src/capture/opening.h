@@ -5,10 +5,11 @@
 
 /*
  * Opens the write connection, with a sentence for the user in err where that fails. *journal_mode
- * is what the file has afterwards (at most 15 bytes and a NUL). 0, STATUS_IO or STATUS_NOMEM.
+ * is what the file has afterwards (at most 15 bytes and a NUL). `epoch` is for a journal that
+ * begins. 0, STATUS_IO or STATUS_NOMEM.
  */
 int opening_run(struct writer *w, const struct database_options *options,
     struct published *published, const char *path, const atomic_bool *closing, char *journal_mode,
-    struct buf *err);
+    const char *epoch, struct buf *err);
 
 #endif

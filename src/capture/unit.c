@@ -26,7 +26,7 @@ static void enter(struct writer *w, bool by_statement)
 {
     w->open = true;
     w->by_statement = by_statement;
-    w->by_savepoint = w->autocommit = w->committed = false;
+    w->by_savepoint = w->autocommit = w->committed = w->vetoed = false;
     w->recorder.failed = RECORDER_OK;
     w->recorder.sqlite_code = 0;
     w->recorder.incomplete = NULL;

@@ -6,13 +6,27 @@
 #include "capture/schema_read.h"
 #include "capture/unit.h"
 
-/* An autocommit unit is closed here, while SQLite can still be told to roll it back. */
+/* `turn` odd: a commit is under way. */
+static void set_turn(struct writer *w, bool odd)
+{
+    if ((atomic_load(&w->published->turn) & 1) != odd)
+        atomic_fetch_add(&w->published->turn, 1);
+}
+
+/*
+ * An autocommit unit is closed here, while SQLite can still be told to roll it back: so it is where
+ * there is a journal, which must not be written from this hook.
+ */
 static int on_commit(void *ctx)
 {
     struct writer *w = ctx;
     if (!w->open || !w->autocommit)
         return 0;
     w->committed = unit_close(w) == SQLITE_OK;
+    w->vetoed = w->committed && w->journal.options.enabled && w->batch->change_count > 0;
+    if (w->vetoed)
+        w->committed = false;
+    set_turn(w, w->committed);
     return !w->committed;
 }
 
@@ -20,6 +34,7 @@ static void on_rollback(void *ctx)
 {
     struct writer *w = ctx;
     w->committed = false;
+    set_turn(w, false);
 }
 
 static void set_published_schema(struct writer *w)
@@ -51,6 +66,7 @@ void writer_close(struct writer *w)
 {
     batch_unref(w->batch);
     recorder_fini(&w->recorder);
+    journal_close(&w->journal);
     sqlconn_close(&w->conn);
 }
 
@@ -123,9 +139,7 @@ void writer_publish(struct writer *w)
     atomic_store(&p->seq, seq);
     atomic_fetch_add(&p->commits, b->transaction_count);
     atomic_fetch_add(&p->changes, b->change_count);
-    /* Back to even where writer_commit made it odd. */
-    if (atomic_load(&p->turn) & 1)
-        atomic_fetch_add(&p->turn, 1);
+    set_turn(w, false);
     if (b->transaction_count > 0 && w->options->publish)
         w->options->publish(w->options->publish_ctx, b);
     batch_unref(b);
@@ -133,11 +147,37 @@ void writer_publish(struct writer *w)
 
 int writer_commit(struct writer *w)
 {
-    atomic_fetch_add(&w->published->turn, 1);
-    int rc = sqlconn_run(&w->conn, OWN_COMMIT);
-    if (rc == SQLITE_OK)
+    batch_stamp(w->batch);
+    int rc =
+        journal_write(&w->journal, w->batch, atomic_load(&w->published->seq), w->tx);
+    if (rc == SQLITE_OK) {
+        set_turn(w, true);
+        rc = sqlconn_run(&w->conn, OWN_COMMIT);
+    }
+    if (rc == SQLITE_OK) {
+        journal_committed(&w->journal);
+        atomic_store(&w->published->past, w->journal.committed.after);
         writer_publish(w);
-    else
-        atomic_fetch_add(&w->published->turn, 1);
+        return rc;
+    }
+    set_turn(w, false);
+    journal_rolled_back(&w->journal);
     return rc;
+}
+
+void writer_trim(struct writer *w)
+{
+    if (!journal_overdue(&w->journal) || journal_trim(&w->journal) != SQLITE_OK)
+        return;
+    atomic_store(&w->published->past, w->journal.committed.after);
+}
+
+bool writer_hid_table(const struct writer *w)
+{
+    for (int i = 0; i < w->before->table_count; i++) {
+        const struct table *now = schema_find_id(w->recorder.schema, w->before->tables[i]->id);
+        if (now && now->internal && !w->before->tables[i]->internal)
+            return true;
+    }
+    return false;
 }

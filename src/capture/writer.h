@@ -2,6 +2,7 @@
 #define ROWTAP_CAPTURE_WRITER_H
 
 #include "capture/database.h"
+#include "capture/journal.h"
 #include "capture/recorder.h"
 #include <pthread.h>
 
@@ -12,6 +13,7 @@ struct published {
     atomic_uint_fast64_t seq;
     /* Odd while a commit is under way; so a reader can tell which seq its snapshot belongs to. */
     atomic_uint turn;
+    atomic_uint_fast64_t past; /* every later change can be read from the journal */
     atomic_uint_fast64_t commits, changes, statements, errors, group_commits;
 };
 
@@ -32,6 +34,7 @@ struct writer {
     struct published *published;
     struct sqlconn conn;
     struct recorder recorder;
+    struct journal journal;
     struct batch *batch;
     uint64_t tx;
     /*
@@ -46,6 +49,7 @@ struct writer {
     bool by_savepoint; /* opened by the user's SAVEPOINT: ends with its RELEASE */
     bool autocommit;   /* alone and without BEGIN: the statement commits as SQLite sees fit */
     bool committed;    /* of an autocommit unit: SQLite committed it */
+    bool vetoed;       /* of an autocommit unit: it was kept from committing without a journal */
     bool first_unit;   /* of its request: the request's savepoint serves for it */
     uint64_t origin;
     struct batch_mark mark; /* where the unit began */
@@ -65,9 +69,18 @@ void writer_close(struct writer *w);
 int writer_check_schema(struct writer *w);
 /* The schema after a statement that may have changed it; rows of CREATE TABLE AS are recorded. */
 int writer_refresh_schema(struct writer *w);
+/*
+ * The open unit has given a table a name kept for the server: ALTER TABLE RENAME does not tell the
+ * authorizer the new one.
+ */
+bool writer_hid_table(const struct writer *w);
 int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or SQLITE_NOMEM */
-/* COMMIT, then numbers the batch, hands it on and starts without one. A result code of SQLite. */
+/*
+ * Writes the journal, then COMMIT, then numbers the batch, hands it on and starts without one. A
+ * result code of SQLite; on failure the transaction may still be open.
+ */
 int writer_commit(struct writer *w);
+void writer_trim(struct writer *w); /* some of the journal's too old pieces; in no transaction */
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
 
 #endif

@@ -248,17 +248,35 @@ int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema 
     return STATUS_OK;
 }
 
+uint32_t batch_transaction_of(const struct batch *b, uint32_t change)
+{
+    uint32_t low = 0, high = b->transaction_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (b->transactions[middle].first + b->transactions[middle].count <= change)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void batch_stamp(struct batch *b)
+{
+    int64_t now = clock_wall_ms();
+    for (uint32_t i = 0; i < b->transaction_count; i++)
+        if (b->transactions[i].time_ms == 0)
+            b->transactions[i].time_ms = now;
+}
+
 void batch_seal(struct batch *b, uint64_t *seq, uint64_t *tx)
 {
     assert(open_from(b) == b->change_count);
-    int64_t now = clock_wall_ms();
+    batch_stamp(b);
     b->first_seq = *seq + 1;
     for (uint32_t i = 0; i < b->change_count; i++)
         b->changes[i].seq = ++*seq;
-    for (uint32_t i = 0; i < b->transaction_count; i++) {
+    for (uint32_t i = 0; i < b->transaction_count; i++)
         b->transactions[i].tx = ++*tx;
-        if (b->transactions[i].time_ms == 0)
-            b->transactions[i].time_ms = now;
-    }
     b->last_seq = *seq;
 }

@@ -100,6 +100,12 @@ int batch_hold(struct batch *b, const struct table *table);
  */
 int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema *schema);
 
+/* The index of the transaction that a change of a closed one belongs to. */
+uint32_t batch_transaction_of(const struct batch *b, uint32_t change);
+
+/* Gives every transaction without a time the present one. */
+void batch_stamp(struct batch *b);
+
 /*
  * Numbers everything: changes from *seq + 1, transactions from *tx + 1, and moves both counters on.
  * A transaction without a time gets the present one. All transactions are closed; no further change

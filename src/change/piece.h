@@ -8,7 +8,7 @@
 /*
  * Batches as bytes, for the journal. A piece holds some consecutive changes of one batch together
  * with the definitions of the tables they need, so that each can be read without the others. The
- * format stands at the top of piece.c.
+ * format stands in piece_format.h.
  */
 
 /*

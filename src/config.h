@@ -8,8 +8,8 @@
 #include <stdint.h>
 
 /*
- * The settings of `rowtap serve`. The table of options in config_table.c gives the command line, the
- * environment (--query-timeout is ROWTAP_QUERY_TIMEOUT) and the help; the command line wins.
+ * The settings of `rowtap serve`. The table of options in config_table.c gives the command line,
+ * the environment (--query-timeout is ROWTAP_QUERY_TIMEOUT) and the help; the command line wins.
  */
 struct config_list {
     char **items;

@@ -196,8 +196,7 @@ static enum step run_kept(struct run *x, uint32_t changes)
         return sqlite_failed(x, rc);
     enum step step = step_statement(x);
     struct sql_error error = x->request->error;
-    bool same = step == STEP_FAILED && !w->recorder.failed &&
-                !sqlite3_get_autocommit(w->conn.db) &&
+    bool same = step == STEP_FAILED && !w->recorder.failed && !sqlite3_get_autocommit(w->conn.db) &&
                 w->batch->change_count - w->mark.change_count == changes;
     if ((step == STEP_NEXT || same) && commit_unit(x) == STEP_NEXT) {
         x->request->error = error;

@@ -27,8 +27,8 @@ static int add_row(sqlite3_stmt *s, struct piece_reader *r, struct batch *b, uin
     return status;
 }
 
-static int read_rows(sqlite3_stmt *s, struct piece_reader *r, struct batch *b, uint64_t after,
-    size_t max_bytes)
+static int read_rows(
+    sqlite3_stmt *s, struct piece_reader *r, struct batch *b, uint64_t after, size_t max_bytes)
 {
     int rc, status = STATUS_OK;
     while (status == STATUS_OK && (b->change_count == 0 || b->bytes < max_bytes)) {

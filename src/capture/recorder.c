@@ -131,7 +131,7 @@ static void on_preupdate(void *ctx, sqlite3 *db, int op, const char *schema, con
 {
     struct recorder *r = ctx;
     (void)db;
-    if (r->failed || strcmp(schema, "main") != 0)
+    if (r->failed || !r->schema || strcmp(schema, "main") != 0)
         return;
     const struct table *t = find_table(r, name);
     if (t && !table_has_events(t))

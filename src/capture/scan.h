@@ -30,9 +30,9 @@ struct scan {
     void *ctx;
 
     /*
-     * Set before the first SCAN_PAGE; the asker's until SCAN_CLOSE is done. `where` (may be NULL) is
-     * an SQL condition that finds the wanted rows, used only where it can be answered by an index;
-     * `keep` (may be NULL: all) decides in any case, on the pager thread.
+     * Set before the first SCAN_PAGE; the asker's until SCAN_CLOSE is done. `where` (may be NULL)
+     * is an SQL condition that finds the wanted rows, used only where it can be answered by an
+     * index; `keep` (may be NULL: all) decides in any case, on the pager thread.
      */
     const struct table *table; /* of `schema` */
     const char *where;
@@ -42,8 +42,9 @@ struct scan {
     size_t page_bytes; /* about so much memory a page */
 
     /*
-     * Results. status: 0, STATUS_NOMEM, STATUS_IO (the file cannot be read), STATUS_CLOSED (timeout,
-     * or the server ends), STATUS_CONFLICT (another process changed the table's definition).
+     * Results. status: 0, STATUS_NOMEM, STATUS_IO (the file cannot be read), STATUS_CLOSED
+     * (timeout, or the server ends), STATUS_CONFLICT (another process changed the table's
+     * definition).
      */
     int status;
     uint64_t seq;          /* SCAN_OPEN: every change up to this one is in the rows, none after */
@@ -63,8 +64,8 @@ struct scan {
 void database_scan(struct database *db, struct scan *s);
 
 /*
- * A page of the journal: the changes after `after`, in order, at most about `max_bytes` of memory of
- * them but at least one.
+ * A page of the journal: the changes after `after`, in order, at most about `max_bytes` of memory
+ * of them but at least one.
  */
 struct past {
     struct message message;
@@ -73,7 +74,8 @@ struct past {
     uint64_t after;
     size_t max_bytes;
 
-    /* 0, STATUS_NOT_FOUND (no longer kept, or no journal), STATUS_NOMEM, STATUS_IO, STATUS_CLOSED. */
+    /* 0, STATUS_NOT_FOUND (no longer kept, or no journal), STATUS_NOMEM, STATUS_IO, STATUS_CLOSED.
+     */
     int status;
     struct batch *batch; /* contains change after + 1; sealed; the asker's reference; or NULL */
 };

@@ -148,8 +148,7 @@ void writer_publish(struct writer *w)
 int writer_commit(struct writer *w)
 {
     batch_stamp(w->batch);
-    int rc =
-        journal_write(&w->journal, w->batch, atomic_load(&w->published->seq), w->tx);
+    int rc = journal_write(&w->journal, w->batch, atomic_load(&w->published->seq), w->tx);
     if (rc == SQLITE_OK) {
         set_turn(w, true);
         rc = sqlconn_run(&w->conn, OWN_COMMIT);

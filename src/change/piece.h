@@ -16,8 +16,7 @@
  * moves *next on. All transactions of the batch are closed. `run` names the process's life: an
  * origin means something only to the run that recorded it. The caller checks out's sticky error.
  */
-void piece_write(
-    struct buf *out, const struct batch *b, uint32_t *next, size_t max, uint64_t run);
+void piece_write(struct buf *out, const struct batch *b, uint32_t *next, size_t max, uint64_t run);
 
 /* The definitions met last, so that pieces which agree on one share it. One thread. */
 struct piece_reader {

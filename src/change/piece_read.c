@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define MAX_TABLES 256              /* kept by a reader */
+#define MAX_TABLES 256                 /* kept by a reader */
 #define DECODED_ID (UINT64_C(1) << 63) /* no living table or column has such an id */
 
 /* What is left of the piece; a failure is sticky and empties it. */
@@ -272,8 +272,7 @@ static void take_value(struct input *in, struct value *v, const struct value *ol
     }
 }
 
-static struct value *take_row(
-    struct reading *r, const struct table *t, const struct value *old)
+static struct value *take_row(struct reading *r, const struct table *t, const struct value *old)
 {
     /* A value takes at least a byte: hostile counts end here. */
     if (t->column_count > r->in.end - r->in.p) {

@@ -150,8 +150,7 @@ static void put_row(
 static void put_change(struct buf *out, struct tables *tables, const struct change *c)
 {
     bool moved = c->kind == CHANGE_UPDATE && c->old_rowid != c->rowid;
-    buf_putc(out,
-        (char)(c->kind | (c->external ? PIECE_EXTERNAL : 0) | (moved ? PIECE_MOVED : 0)));
+    buf_putc(out, (char)(c->kind | (c->external ? PIECE_EXTERNAL : 0) | (moved ? PIECE_MOVED : 0)));
     put_table(out, tables, c->table);
     if (c->kind == CHANGE_TABLE_ALTERED)
         put_table(out, tables, c->old_table);

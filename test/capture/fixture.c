@@ -1,6 +1,8 @@
 #include "fixture.h"
 
 #include "base/mem.h"
+#include "base/status.h"
+#include "capture/journal.h"
 #include "change/change_json.h"
 #include <sqlite3.h>
 #include <stdio.h>
@@ -32,12 +34,24 @@ static void write_change(struct buf *out, const struct change *c)
     buf_putc(out, '\n');
 }
 
+static void write_all(struct buf *out, const struct batch *b)
+{
+    for (uint32_t i = 0; i < b->change_count; i++) {
+        const struct transaction *t = &b->transactions[batch_transaction_of(b, i)];
+        buf_printf(out, "%llu %llu %lld ", (unsigned long long)b->changes[i].seq,
+            (unsigned long long)t->tx, (long long)t->time_ms);
+        write_change(out, &b->changes[i]);
+    }
+}
+
 static void on_publish(void *ctx, struct batch *b)
 {
     struct fixture *f = ctx;
     pthread_mutex_lock(&f->lock);
     for (uint32_t i = 0; i < b->transaction_count; i++) {
         const struct transaction *t = &b->transactions[i];
+        if (f->tx == 0)
+            f->tx = t->tx - 1;
         if (t->tx != ++f->tx || (t->count == 0 && !t->schema))
             abort();
         for (uint32_t k = t->first; k < t->first + t->count; k++) {
@@ -49,6 +63,8 @@ static void on_publish(void *ctx, struct batch *b)
         if (!f->quiet && t->count > 0)
             buf_puts(&f->log, "commit\n");
     }
+    if (f->options.journal)
+        write_all(&f->all, b);
     pthread_mutex_unlock(&f->lock);
     if (f->on_batch)
         f->on_batch(f, b);
@@ -68,6 +84,7 @@ void fixture_init(struct fixture *f)
         .max_result = 1 << 20,
         .max_transaction = 64 << 20,
         .readers = 2,
+        .journal = getenv("ROWTAP_TEST_JOURNAL") != NULL,
         .publish = on_publish,
         .publish_ctx = f,
     };
@@ -76,18 +93,50 @@ void fixture_init(struct fixture *f)
 void fixture_open(struct fixture *f)
 {
     struct buf err = {0};
-    f->seq = f->tx = 0;
+    f->tx = 0;
     f->db = database_open(&f->options, &err);
     if (!f->db)
         fail_msg("%s", buf_text(&err));
+    f->seq = database_seq(f->db);
     buf_fini(&err);
+}
+
+void read_journal(struct fixture *f, uint64_t after, size_t max_bytes, struct buf *out)
+{
+    static const atomic_bool never;
+    struct sqlconn c;
+    struct piece_reader r;
+    struct batch *b;
+    int status;
+    assert_int_equal(sqlconn_open(&c, f->path, true, 1000, &never), SQLITE_OK);
+    piece_reader_init(&r, 0);
+    while ((status = journal_read(&c, &r, after, max_bytes, &b)) == STATUS_OK) {
+        assert_int_equal(b->first_seq <= after + 1, true);
+        after = b->last_seq;
+        write_all(out, b);
+        batch_unref(b);
+    }
+    assert_int_equal(status, STATUS_NOT_FOUND);
+    piece_reader_fini(&r);
+    sqlconn_close(&c);
+}
+
+static void check_journal(struct fixture *f)
+{
+    struct buf out = {0};
+    read_journal(f, 0, 10000, &out);
+    assert_string_equal(buf_text(&out), buf_text(&f->all));
+    buf_fini(&out);
 }
 
 void fixture_close(struct fixture *f)
 {
-    if (f->db)
-        database_close(f->db);
+    if (!f->db)
+        return;
+    database_close(f->db);
     f->db = NULL;
+    if (f->options.journal)
+        check_journal(f);
 }
 
 void fixture_fini(struct fixture *f)
@@ -95,6 +144,7 @@ void fixture_fini(struct fixture *f)
     char command[128];
     fixture_close(f);
     buf_fini(&f->log);
+    buf_fini(&f->all);
     pthread_mutex_destroy(&f->lock);
     snprintf(command, sizeof(command), "rm -rf %s", f->dir);
     assert_int_equal(system(command), 0);

@@ -19,6 +19,9 @@
  *   DELETE t {"id":1} {"id":1,"v":"b"}
  *   table:altered t {"columns":…}      (created and dropped without the JSON)
  *   commit                             (the end of a transaction)
+ *
+ * With ROWTAP_TEST_JOURNAL in the environment the file has a journal, and fixture_close compares it
+ * with everything that was ever published.
  */
 struct fixture {
     struct database_options options;
@@ -26,8 +29,9 @@ struct fixture {
     char dir[64], path[128];
     pthread_mutex_t lock; /* guards log */
     struct buf log;
-    uint64_t seq, tx;                                     /* of the last change seen */
-    bool quiet;                                           /* writes nothing down */
+    uint64_t seq, tx; /* of the last change seen */
+    struct buf all;   /* with a journal: every change, in words */
+    bool quiet;       /* writes nothing down */
     void (*on_batch)(struct fixture *f, struct batch *b); /* may be NULL; database thread */
     void *ctx;
 };
@@ -36,6 +40,9 @@ void fixture_init(struct fixture *f); /* makes the directory and sets default op
 void fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);
 void fixture_fini(struct fixture *f); /* closes and removes the directory */
+
+/* The changes of the file's journal after that one, in words. No transaction is open. */
+void read_journal(struct fixture *f, uint64_t after, size_t max_bytes, struct buf *out);
 
 int fixture_setup(void **state); /* a fixture, opened, in *state */
 int fixture_teardown(void **state);

@@ -148,7 +148,6 @@ static void interrupted_write_harms_nobody(void **state)
     fixture_close(f);
     f->options.query_timeout_ms = 100;
     fixture_open(f);
-    f->seq = 0;
     expect_group(f,
         (const char *[]){"INSERT INTO t VALUES(1)",
             "INSERT INTO t VALUES(2); INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 10 UNION ALL "

@@ -146,7 +146,7 @@ static char *dump(sqlite3 *db)
     sqlite3_stmt *tables, *rows;
     sqlite3_prepare_v2(db,
         "SELECT name,wr FROM pragma_table_list WHERE schema='main' AND type='table' AND name NOT "
-        "LIKE 'sqlite_%' ORDER BY 1",
+        "LIKE 'sqlite_%' AND name NOT LIKE 'rowtap_%' ORDER BY 1",
         -1, &tables, NULL);
     while (sqlite3_step(tables) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(tables, 0);

@@ -199,8 +199,8 @@ static struct batch *through_pieces(const struct batch *from, size_t max, uint64
                              from->transactions[tx].tx),
             0);
         uint32_t end = batch_transaction_of(from, i - 1);
-        assert_int_equal(to->continues,
-            i < from->transactions[end].first + from->transactions[end].count);
+        assert_int_equal(
+            to->continues, i < from->transactions[end].first + from->transactions[end].count);
         buf_fini(&out);
     }
     piece_seal(to);

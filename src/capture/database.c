@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "capture/group.h"
 #include "capture/opening.h"
+#include "capture/pager.h"
 #include "capture/query.h"
 #include "capture/readers.h"
 #include "capture/sqlerror.h"
@@ -26,6 +27,7 @@ struct database {
     struct published published;
     struct writer writer;
     struct readers readers;
+    struct pager *pager;
     struct group group;
     struct mailbox mailbox;
     pthread_t thread;
@@ -141,6 +143,14 @@ static int start(struct database *db, const char *path, struct buf *err)
         db->published.schema = schema_ref(db->writer.recorder.schema);
         status = open_readers(db, err);
     }
+    if (status == STATUS_OK) {
+        db->pager = pager_new(
+            &db->options, &db->published, db->open_path, &db->interrupted, db->writer.journal.run);
+        if (!db->pager) {
+            buf_puts(err, "cannot start the pager thread: too many threads or open files?");
+            return STATUS_IO;
+        }
+    }
     return status == STATUS_OK ? start_thread(db, err) : status;
 }
 
@@ -168,6 +178,7 @@ void database_close(struct database *db)
         mailbox_post(&db->mailbox, &db->stop_message);
         pthread_join(db->thread, NULL);
     }
+    pager_free(db->pager);
     if (db->has_mailbox)
         mailbox_fini(&db->mailbox);
     if (db->has_readers)
@@ -233,6 +244,16 @@ void database_post(struct database *db, struct sql_request *r)
     r->posted_ns = clock_mono_ns();
     r->message.run = run_request;
     mailbox_post(&db->mailbox, &r->message);
+}
+
+void database_scan(struct database *db, struct scan *s)
+{
+    pager_scan(db->pager, s);
+}
+
+void database_read_past(struct database *db, struct past *p)
+{
+    pager_read_past(db->pager, p);
 }
 
 /* Somebody who waits for a request on the database thread. */

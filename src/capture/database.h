@@ -23,6 +23,8 @@ struct database_options {
     size_t max_result;        /* bytes of one answer's JSON; 0: no bound */
     size_t max_transaction;   /* bytes of captured rows of one commit; 0: no bound */
     int readers;              /* pooled read connections */
+    int snapshots;            /* read transactions for scans at once; 0: 4 (see scan.h) */
+    int64_t scan_timeout_ms;  /* of one; 0: none */
     bool keep_journal_mode;
     bool journal; /* keep the history in the file; the next three bound it, 0 is no bound */
     int64_t journal_age_ms;

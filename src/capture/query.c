@@ -1,6 +1,7 @@
 #include "capture/query.h"
 
 #include "base/status.h"
+#include "capture/moment.h"
 #include "capture/result.h"
 #include "capture/sqlerror.h"
 #include "capture/sqltext.h"
@@ -66,27 +67,6 @@ static void release_all(struct query *q)
 {
     for (int i = 0; i < q->count; i++)
         statement_cache_put(q->conn, q->statements[i].p);
-}
-
-/*
- * Begins to read at a moment whose seq is known: no commit ended between looking at the two. Under
- * constant commits it settles for a seq that is not after what it sees.
- */
-static int begin_snapshot(struct sqlconn *c, const struct published *p, uint64_t *seq)
-{
-    int rc = SQLITE_OK;
-    for (int i = 0; i < SNAPSHOT_TRIES && rc == SQLITE_OK; i++) {
-        unsigned turn = atomic_load(&p->turn);
-        *seq = atomic_load(&p->seq);
-        rc = sqlconn_run(c, OWN_BEGIN_READ);
-        if (rc == SQLITE_OK)
-            rc = sqlconn_run(c, OWN_TOUCH);
-        if (rc != SQLITE_OK || (turn % 2 == 0 && turn == atomic_load(&p->turn)))
-            return rc;
-        if (i + 1 < SNAPSHOT_TRIES)
-            sqlconn_run(c, OWN_ROLLBACK);
-    }
-    return rc;
 }
 
 static bool failed(struct query *q, int rc, size_t pos)
@@ -169,7 +149,7 @@ bool query_possible(const struct sql_request *r)
     return true;
 }
 
-bool query_run(struct sqlconn *c, const struct published *published,
+bool query_run(struct sqlconn *c, struct published *published,
     const struct database_options *options, struct job *j)
 {
     struct query q = {.conn = c, .job = j, .request = j->request, .options = options};
@@ -179,7 +159,7 @@ bool query_run(struct sqlconn *c, const struct published *published,
     bool readable = prepare_all(&q);
     c->auth.report = NULL;
     if (readable) {
-        int rc = begin_snapshot(c, published, &seq);
+        int rc = moment_begin(c, published, SNAPSHOT_TRIES, &seq, NULL);
         if (!failed(&q, rc, 0))
             run_all(&q);
     }

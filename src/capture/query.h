@@ -8,7 +8,7 @@
  * while that is in none. False when the request is not made of queries alone, or does not compile:
  * nothing was run then, and it belongs to the writer.
  */
-bool query_run(struct sqlconn *c, const struct published *published,
+bool query_run(struct sqlconn *c, struct published *published,
     const struct database_options *options, struct job *j);
 
 /* By its first words the request may be one for query_run. False spares the attempt. */

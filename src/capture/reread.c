@@ -1,7 +1,6 @@
 #include "capture/reread.h"
 
 #include "base/status.h"
-#include "base/text.h"
 #include "capture/values.h"
 #include <math.h>
 #include <string.h>
@@ -34,18 +33,6 @@ bool reread_doubtful(const struct table *t, const struct value *row)
     return false;
 }
 
-/* A name for the rowid that no column hides, or NULL. */
-static const char *rowid_name(const struct table *t)
-{
-    static const char *const names[] = {"rowid", "_rowid_", "oid"};
-    if (t->rowid_alias >= 0)
-        return t->columns[t->rowid_alias].name;
-    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-        if (table_column(t, names[i], strlen(names[i])) < 0)
-            return names[i];
-    return NULL;
-}
-
 /*
  * A key that the hook rounded to a real: integers from 2^53 on have neighbours that round to the
  * same one, so the row is looked for among them.
@@ -67,7 +54,7 @@ static bool has_rounded_key(const struct table *t, const struct value *row)
 static void put_key(sqlite3_str *sql, const struct table *t, bool rounded)
 {
     if (!t->without_rowid) {
-        sqlite3_str_appendf(sql, "\"%w\"=?1", rowid_name(t));
+        sqlite3_str_appendf(sql, "\"%w\"=?1", table_rowid_name(t));
         return;
     }
     for (int i = 0; i < t->key_count; i++)
@@ -166,7 +153,7 @@ static int find_row(struct recorder *r, const struct table *t, struct value *row
 int reread_row(struct recorder *r, const struct table *t, int64_t rowid, struct value *row)
 {
     /* With all three names of the rowid taken by columns the row cannot be found. */
-    if (!t->without_rowid && !rowid_name(t))
+    if (!t->without_rowid && !table_rowid_name(t))
         return STATUS_OK;
     struct statement_report *report = r->conn->auth.report;
     bool rounded = has_rounded_key(t, row);

@@ -1,50 +1,22 @@
 #include "capture/rows_after.h"
 
 #include "base/status.h"
+#include "capture/select.h"
 #include "capture/values.h"
 #include <string.h>
 
-static int select_all(struct recorder *r, const struct table *t, sqlite3_stmt **s)
-{
-    sqlite3_str *sql = sqlite3_str_new(r->conn->db);
-    sqlite3_str_appendall(sql, "SELECT ");
-    for (int i = 0; i < t->column_count; i++)
-        sqlite3_str_appendf(sql, "\"%w\",", t->columns[i].name);
-    /* CREATE TABLE AS makes rowid tables; a column may bear one name of the rowid, but not all. */
-    const char *rowid = table_column(t, "rowid", 5) < 0     ? "rowid"
-                        : table_column(t, "_rowid_", 7) < 0 ? "_rowid_"
-                                                            : "oid";
-    sqlite3_str_appendf(sql, "%s FROM main.\"%w\"", t->without_rowid ? "0" : rowid, t->name);
-    char *text = sqlite3_str_finish(sql);
-    int rc = text ? sqlconn_prepare(r->conn, s, "%s", text) : SQLITE_NOMEM;
-    sqlite3_free(text);
-    return rc;
-}
-
 static int add_row(struct recorder *r, const struct table *t, sqlite3_stmt *s)
 {
-    struct value *row = batch_row(r->batch, t->column_count);
-    int status = row ? STATUS_OK : STATUS_NOMEM;
-    for (int i = 0; i < t->column_count && status == STATUS_OK; i++) {
-        struct value v;
-        status = values_from(&v, sqlite3_column_value(s, i), t->columns[i].affinity);
-        if (status == STATUS_OK)
-            status = batch_set_value(r->batch, &row[i], &v);
-    }
-    struct change *c = status == STATUS_OK ? batch_add(r->batch, CHANGE_INSERT, t) : NULL;
-    if (!c) {
-        r->failed = batch_full(r->batch) ? RECORDER_FULL : RECORDER_NOMEM;
-        return SQLITE_NOMEM;
-    }
-    c->row = row;
-    c->rowid = sqlite3_column_int64(s, t->column_count);
-    return SQLITE_OK;
+    if (select_row(s, t, r->batch) == STATUS_OK)
+        return SQLITE_OK;
+    r->failed = batch_full(r->batch) ? RECORDER_FULL : RECORDER_NOMEM;
+    return SQLITE_NOMEM;
 }
 
 static int add_rows(struct recorder *r, const struct table *t)
 {
     sqlite3_stmt *s = NULL;
-    int rc = select_all(r, t, &s);
+    int rc = select_prepare(r->conn, t, NULL, &s);
     while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW)
         rc = add_row(r, t, s);
     sqlite3_finalize(s);

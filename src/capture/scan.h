@@ -13,13 +13,14 @@
  * asker's alone. With database.h this is all that the layers above see of capture/.
  */
 struct database;
-struct sqlconn;
+struct scan_place;
 
 /*
  * The rows of one table at one moment. Steps: SCAN_OPEN, then SCAN_PAGE until `last` or a failure,
- * then always SCAN_CLOSE (also after a failed SCAN_OPEN). A read transaction is open from the first
- * to the last of them, on one of few connections: SCAN_OPEN waits for its turn, and after
- * scan_timeout_ms the rest fails with STATUS_CLOSED. It never blocks the writer.
+ * then always SCAN_CLOSE (also after a failed SCAN_OPEN, and while the server ends). A read
+ * transaction is open from the first to the last of them, on one of few connections: SCAN_OPEN
+ * waits for its turn, and after scan_timeout_ms the rest fails with STATUS_CLOSED. It never blocks
+ * the writer.
  */
 enum scan_step { SCAN_OPEN, SCAN_PAGE, SCAN_CLOSE };
 
@@ -54,10 +55,8 @@ struct scan {
     bool last;             /* SCAN_PAGE: there are no more */
 
     /* The pager's. */
-    struct sqlconn *conn;
+    struct scan_place *place;
     struct scan *next;
-    void *statement;
-    int64_t opened_ms;
 };
 
 /* Posts the step. Any thread. */

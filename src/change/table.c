@@ -72,6 +72,19 @@ int table_column(const struct table *t, const char *name, size_t len)
     return -1;
 }
 
+const char *table_rowid_name(const struct table *t)
+{
+    static const char *const names[] = {"rowid", "_rowid_", "oid"};
+    if (t->without_rowid)
+        return NULL;
+    if (t->rowid_alias >= 0)
+        return t->columns[t->rowid_alias].name;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (table_column(t, names[i], strlen(names[i])) < 0)
+            return names[i];
+    return NULL;
+}
+
 bool table_has_events(const struct table *t)
 {
     return t->kind == TABLE_PLAIN && !t->internal;

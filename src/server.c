@@ -102,6 +102,7 @@ static int start_hub(struct server *s, struct buf *err)
         .epoch = database_epoch(s->db),
         .seq = database_seq(s->db),
         .schema = schema,
+        .db = s->db,
     };
 
     s->hub = hub_new(&options, err);
@@ -181,12 +182,12 @@ void server_stop(struct server *s)
         }
         http_stop(s->http);
     }
+    /* The loops may ask the database to read for them until they end. */
+    if (s->hub)
+        hub_stop(s->hub, FAREWELL_MS);
     if (s->db)
         database_close(s->db);
-    if (s->hub) {
-        hub_stop(s->hub, FAREWELL_MS);
-        hub_free(s->hub);
-    }
+    hub_free(s->hub);
     mem_free(s);
 }
 

@@ -9,4 +9,5 @@ const struct dialect native_dialect = {
     .put_prefix = native_encode_prefix,
     .put_item = native_encode_item,
     .put_batch = native_encode_batch,
+    .put_row = native_encode_row,
 };

@@ -21,5 +21,6 @@ void native_encode_prefix(struct buf *out, const struct change_prefix *p);
 void native_encode_item(
     struct buf *items, const struct change_prefix *p, const char *body, size_t body_len);
 void native_encode_batch(struct buf *out, const struct batch_message *m);
+void native_encode_row(struct buf *rows, const struct change_message *m);
 
 #endif

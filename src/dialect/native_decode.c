@@ -249,22 +249,19 @@ static int read_columns(struct command *cmd)
     return rc;
 }
 
-/* What this version cannot do is refused: a stream other than the one asked for would be worse. */
-static int refuse_unavailable(struct command *cmd)
-{
-    bool snapshot = false;
-
-    if (read_bool(cmd, "snapshot", &snapshot) < 0)
-        return STATUS_INVALID;
-    if (snapshot)
-        return refuse(
-            cmd, ERROR_INVALID_FORMAT, "snapshot is not available in this version: leave it out");
-    return 0;
-}
-
 static bool is_text(struct text t, const char *s)
 {
     return t.len == strlen(s) && memcmp(t.p, s, t.len) == 0;
+}
+
+static int read_snapshot(struct command *cmd)
+{
+    if (read_bool(cmd, "snapshot", &cmd->snapshot) < 0)
+        return STATUS_INVALID;
+    if (!cmd->snapshot || (cmd->table.p && !is_text(cmd->table, "*")))
+        return 0;
+    return refuse(cmd, ERROR_INVALID_FORMAT, "a snapshot is of one table: %s",
+        cmd->table.p ? "name it instead of *" : "a channel has none");
 }
 
 /* "EPOCH:N"; false when it is not. */
@@ -330,7 +327,7 @@ static int decode_subscribe(struct command *cmd)
         (cmd->has_filter || cmd->has_columns || cmd->batch || argument(cmd, "events")))
         return refuse(cmd, ERROR_INVALID_FORMAT,
             "filter, columns, events and batch need a table, not a channel");
-    return refuse_unavailable(cmd);
+    return read_snapshot(cmd);
 }
 
 static int decode_unsubscribe(struct command *cmd)

@@ -185,6 +185,20 @@ static void put_resync(struct buf *out, const struct reply *r)
     buf_puts(out, "}}");
 }
 
+static void put_snapshot(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "snapshot");
+    buf_puts(out, ",\"subscription\":");
+    put_subscription(out, r->subscriptions[0]);
+    buf_putc(out, ',');
+    put_text(out, "table", r->table);
+    buf_puts(out, ",\"seq\":");
+    buf_put_u64(out, r->seq);
+    buf_puts(out, ",\"data\":{\"rows\":[");
+    buf_put(out, r->rows.p, r->rows.len);
+    buf_puts(out, r->last ? "]},\"last\":true}" : "]},\"last\":false}");
+}
+
 void native_encode_reply(struct buf *out, const struct reply *r)
 {
     static void (*const put[])(struct buf *, const struct reply *) = {
@@ -195,6 +209,7 @@ void native_encode_reply(struct buf *out, const struct reply *r)
         [REPLY_HEARTBEAT] = put_heartbeat,
         [REPLY_ERROR] = put_error,
         [REPLY_RESYNC] = put_resync,
+        [REPLY_SNAPSHOT] = put_snapshot,
     };
 
     put[r->type](out, r);
@@ -305,4 +320,15 @@ void native_encode_batch(struct buf *out, const struct batch_message *m)
     buf_puts(out, ",\"changes\":[");
     buf_put(out, m->items, m->items_len);
     buf_puts(out, "]}");
+}
+
+void native_encode_row(struct buf *rows, const struct change_message *m)
+{
+    const struct change *c = m->change;
+
+    buf_puts(rows, rows->len ? ",{\"key\":" : "{\"key\":");
+    key_put_json(rows, c->table, c->row, c->rowid);
+    buf_puts(rows, ",\"data\":");
+    row_put_json(rows, c->table, c->row, m->columns);
+    buf_putc(rows, '}');
 }

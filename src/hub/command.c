@@ -5,6 +5,7 @@
 #include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/shard.h"
+#include "hub/snapshot.h"
 
 #include <string.h>
 
@@ -68,9 +69,17 @@ static void report_failure(
             FILTER_MAX_TERMS, SUBSCRIPTION_MAX_TEXT);
 }
 
+/* A client with its own past to go on from needs no snapshot. */
+static bool needs_snapshot(const struct session *s, const struct command *cmd)
+{
+    uint64_t seq;
+
+    return cmd->snapshot && (!cmd->since || replay_position(s->shard, cmd, &seq));
+}
+
 /*
  * Answers a subscription, which is live now, and sets it on its way through the past that it asked
- * for. `sub` or `m` is NULL.
+ * for; one that gets a snapshot is answered when that begins. `sub` or `m` is NULL.
  */
 static void begin(struct session *s, const struct command *cmd, struct subscription *sub,
     struct membership *m, struct reply *r)
@@ -83,6 +92,11 @@ static void begin(struct session *s, const struct command *cmd, struct subscript
         r->resumed = true;
         r->recovered = !reason;
         r->seq = reason ? s->shard->seq : r->seq;
+    }
+    if (sub && cmd->snapshot && (!cmd->since || reason)) {
+        if (snapshot_start(sub, cmd, reason) < 0)
+            session_fail(s);
+        return;
     }
     if (r->seq < s->shard->seq && !(m && m->from <= r->seq)) {
         if (replay_start(s, sub, m, r->seq) < 0) {
@@ -106,6 +120,8 @@ static void subscribe_table(struct session *s, const struct command *cmd)
     int status;
 
     if (!(every ? every_table(s, cmd) : find_table(s, cmd, &table)) || !under_limit(s, cmd))
+        return;
+    if (needs_snapshot(s, cmd) && !snapshot_allowed(s, cmd))
         return;
     status = session_subscribe(s, cmd, table, &err);
     if (status < 0) {

@@ -65,8 +65,9 @@ struct command {
     const size_t *filter_lens;
     const char *const *columns;
     const size_t *column_lens;
-    bool self;  /* false: leave out what this connection itself writes */
-    bool batch; /* one message for all changes of a transaction */
+    bool self;     /* false: leave out what this connection itself writes */
+    bool batch;    /* one message for all changes of a transaction */
+    bool snapshot; /* first the rows that there are; the table is one */
     struct error_text error;
     void *memory; /* the dialect's */
 };
@@ -80,6 +81,7 @@ enum reply_type {
     REPLY_ERROR,
     /* Changes were lost, or are about to be: to one subscription or channel, or all of them. */
     REPLY_RESYNC,
+    REPLY_SNAPSHOT, /* some rows of one subscription's snapshot */
 };
 
 /* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
@@ -98,11 +100,13 @@ struct reply {
     bool all; /* UNSUBSCRIBED: the subscriptions are a list, not the one asked for */
     /*
      * ACK: the last change before it. SUBSCRIBED: every later change follows; with `recovered` that
-     * may lie in the past.
+     * may lie in the past. SNAPSHOT: the last change that the rows show.
      */
     uint64_t seq;
     bool resumed;                /* SUBSCRIBED: the past was asked for */
     bool recovered;              /* SUBSCRIBED, resumed: and it follows */
+    struct text rows;            /* SNAPSHOT: as put_row wrote them */
+    bool last;                   /* SNAPSHOT: no more rows follow */
     const char *code, *message;  /* ERROR */
     const char *reason;          /* RESYNC */
     const char *user_id;         /* ACK; NULL for nobody */
@@ -158,6 +162,8 @@ struct dialect {
     void (*put_item)(
         struct buf *items, const struct change_prefix *p, const char *body, size_t body_len);
     void (*put_batch)(struct buf *out, const struct batch_message *m);
+    /* Adds one row of a snapshot (the change is its insertion) to those in `rows`. */
+    void (*put_row)(struct buf *rows, const struct change_message *m);
 };
 
 #endif

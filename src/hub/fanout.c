@@ -34,10 +34,10 @@ void fanout_match(struct fanout *f, struct subscription *sub, struct projection 
     s->matches = sub;
 }
 
-/* What is still on its way through the past hears nothing live. */
+/* What is still on its way through a snapshot or the past hears nothing live. */
 static bool hears(const struct fanout *f, const struct subscription *sub)
 {
-    return !sub->follower && fanout_wants(f, sub);
+    return !sub->follower && !sub->snapshot && fanout_wants(f, sub);
 }
 
 static void found(struct filter_entry *e, bool matched_new, bool matched_old, void *ctx)

@@ -19,6 +19,7 @@ struct hub {
     struct gate gate;        /* the publisher waits here for slow loops */
     pthread_mutex_t posting; /* nothing may be posted to a loop that was stopped */
     bool stopped;
+    struct message *kept; /* what came back from the pager after that */
 };
 
 static int start_shards(struct hub *h, struct buf *err)
@@ -123,10 +124,36 @@ void hub_stop(struct hub *h, int64_t grace_ms)
         stop_loops(h, grace_ms);
 }
 
+bool hub_post(struct hub *h, struct shard *s, struct message *m)
+{
+    bool posted;
+
+    pthread_mutex_lock(&h->posting);
+    posted = !h->stopped;
+    if (posted)
+        loop_post(s->loop, m);
+    pthread_mutex_unlock(&h->posting);
+    return posted;
+}
+
+void hub_keep(struct hub *h, struct message *m)
+{
+    pthread_mutex_lock(&h->posting);
+    m->next = h->kept;
+    h->kept = m;
+    pthread_mutex_unlock(&h->posting);
+}
+
 void hub_free(struct hub *h)
 {
     if (!h)
         return;
+    while (h->kept) {
+        struct message *m = h->kept;
+
+        h->kept = m->next;
+        m->run(m, NULL);
+    }
     for (int i = 0; i < h->count; i++)
         shard_free(h->shards[i]);
     mem_free(h->shards);

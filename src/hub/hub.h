@@ -12,7 +12,8 @@
  * of their filters. Nothing is shared between loops but immutable batches, so nothing is locked.
  */
 struct hub;
-struct dialect; /* hub/dialect.h */
+struct database; /* capture/database.h */
+struct dialect;  /* hub/dialect.h */
 
 struct hub_options {
     int loops;          /* 0: one per core */
@@ -31,17 +32,22 @@ struct hub_options {
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */
     const struct schema *schema; /* the present one; the hub takes its own reference */
+    /* Where snapshots and the journal are read; NULL: neither can be had. Outlives hub_stop. */
+    struct database *db;
 };
 
 struct hub *hub_new(const struct hub_options *options, struct buf *err);
-/* Closes all connections with 1012 and ends the loops; at most grace_ms. Then hub_free. */
+/*
+ * Closes all connections with 1012 and ends the loops; at most grace_ms. Then database_close, which
+ * hands back what it is reading for the hub, then hub_free.
+ */
 void hub_stop(struct hub *h, int64_t grace_ms);
 void hub_free(struct hub *h);
 
 /*
  * Hands a sealed batch to every loop; takes its own references. Database thread only, in commit
- * order. Blocks while more than max_backlog waits for a loop: that is how fan-out slows the
- * writers.
+ * order. Nothing happens after hub_stop. Blocks while more than max_backlog waits for a loop: that
+ * is how fan-out slows the writers.
  */
 void hub_publish(struct hub *h, struct batch *b);
 

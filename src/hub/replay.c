@@ -3,17 +3,29 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "capture/database.h"
 #include "hub/changeset.h"
 #include "hub/fanout.h"
+#include "hub/page.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
 #include <string.h>
 
-/* One slice: about a millisecond. */
-#define SLICE_LOOKS 2000
-#define SLICE_BYTES (256u << 10)
+/* One slice: some tenths of a millisecond. */
+#define SLICE_LOOKS 500
+#define SLICE_BYTES (128u << 10)
 #define QUEUE_HIGH (1u << 20) /* queued for one connection before it has to read first */
+
+/* Every change after the result is kept, in memory or in the journal. */
+static uint64_t kept_after(const struct shard *s)
+{
+    uint64_t after;
+
+    if (s->options->db && database_past(s->options->db, &after) && after < s->history.after)
+        return after;
+    return s->history.after;
+}
 
 const char *replay_position(const struct shard *s, const struct command *cmd, uint64_t *seq)
 {
@@ -24,10 +36,11 @@ const char *replay_position(const struct shard *s, const struct command *cmd, ui
     if (cmd->epoch.p &&
         (cmd->epoch.len != strlen(epoch) || memcmp(cmd->epoch.p, epoch, cmd->epoch.len) != 0))
         return RESYNC_EPOCH_CHANGED;
-    *seq = all ? s->history.after : cmd->since_seq;
+    uint64_t kept = kept_after(s);
+    *seq = all ? kept : cmd->since_seq;
     if (*seq > s->seq)
         return RESYNC_FUTURE;
-    return *seq < s->history.after ? RESYNC_HISTORY_LOST : NULL;
+    return *seq < kept ? RESYNC_HISTORY_LOST : NULL;
 }
 
 /* Coming and going. */
@@ -37,6 +50,7 @@ static void replay_free(struct replay *r)
     changeset_drop(&r->changes);
     list_del(&r->node);
     list_del(&r->ready);
+    page_drop(r);
     mem_free(r);
 }
 
@@ -222,37 +236,93 @@ static const struct transaction *transaction_of(const struct batch *b, uint32_t 
     return &b->transactions[lo];
 }
 
-static size_t queue_high(const struct shard *s)
+size_t replay_queue_high(const struct shard *s)
 {
     size_t max = s->options->max_queue / 4;
 
     return max < QUEUE_HIGH ? max : QUEUE_HIGH;
 }
 
-/* Goes on until it has arrived, or the slice is used up. */
-static void run_slice(struct replay *r)
+/* The batch with the change after the replay's; NULL: *status says why, as page_find. */
+static const struct batch *find_batch(struct replay *r, int *status)
+{
+    struct shard *s = r->session->shard;
+
+    *status = 0;
+    if (r->seq < s->history.after)
+        return s->options->db ? page_find(r, status) : (*status = STATUS_NOT_FOUND, NULL);
+    page_drop(r);
+    return changelog_find(&s->history, r->seq + 1);
+}
+
+static bool slice_over(const struct fanout *f, const struct replay *r, size_t looks)
+{
+    const struct session *s = r->session;
+
+    return looks >= SLICE_LOOKS || f->bytes >= SLICE_BYTES || conn_closing(s->conn) ||
+           conn_queued(s->conn) >= replay_queue_high(f->shard) || list_empty(&r->followers);
+}
+
+/* One transaction of a batch, or what the slice has room for; returns whether it has more. */
+static bool follow_transaction(
+    struct fanout *f, struct replay *r, const struct batch *b, size_t *looks)
+{
+    uint32_t i = (uint32_t)(r->seq + 1 - b->first_seq), end;
+
+    f->transaction = transaction_of(b, i);
+    end = f->transaction->first + f->transaction->count;
+    for (; i < end && !slice_over(f, r, *looks); i++) {
+        f->change = &b->changes[i];
+        *looks += follow(f, r);
+    }
+    if (i == end && !(b->continues && i == b->change_count))
+        changeset_finish(&f->changesets);
+    return !slice_over(f, r, *looks);
+}
+
+/* Goes on until it has arrived, needs a page, or the slice is used up. Status as page_find. */
+static int run_slice(struct replay *r)
 {
     struct session *s = r->session;
     struct shard *shard = s->shard;
     struct fanout f = {.shard = shard, .changesets = r->changes};
+    const struct batch *b;
     size_t looks = 0;
+    int status = 0;
 
     s->changeset = r->changes;
-    while (r->seq < shard->seq && looks < SLICE_LOOKS && f.bytes < SLICE_BYTES &&
-           conn_queued(s->conn) < queue_high(shard) && !conn_closing(s->conn) &&
-           !list_empty(&r->followers)) {
-        const struct batch *b = changelog_find(&shard->history, r->seq + 1);
-        uint32_t i = (uint32_t)(r->seq + 1 - b->first_seq);
-
-        f.change = &b->changes[i];
-        f.transaction = transaction_of(b, i);
-        looks += follow(&f, r);
-        if (i + 1 == f.transaction->first + f.transaction->count)
-            changeset_finish(&f.changesets);
-    }
+    while (r->seq < shard->seq && !slice_over(&f, r, looks) && (b = find_batch(r, &status)))
+        while (r->seq < shard->seq && r->seq < b->last_seq)
+            if (!follow_transaction(&f, r, b, &looks))
+                break;
     r->changes = f.changesets;
     s->changeset = NULL;
     fanout_end(&f);
+    return status;
+}
+
+/* Where it waits now. */
+static void put_away(struct replay *r)
+{
+    struct shard *s = r->session->shard;
+    struct conn *c = r->session->conn;
+    int status;
+
+    r->full = conn_queued(c) >= replay_queue_high(s);
+    if (r->seq > s->seq) {
+        list_add_tail(&s->ahead, &r->ready);
+    } else if (r->full) {
+        conn_want_drained(c, replay_queue_high(s) / 2);
+        if (!list_empty(&s->waiting))
+            page_drop(r);
+        if (r->page)
+            list_add_tail(&s->parked, &r->ready);
+    } else if (!find_batch(r, &status) && status == 0) {
+        if (page_want(r) < 0)
+            session_fail(r->session);
+    } else {
+        list_add_tail(&s->replays, &r->ready);
+    }
 }
 
 void replay_run(struct shard *s)
@@ -261,21 +331,34 @@ void replay_run(struct shard *s)
     struct conn *c = r->session->conn;
 
     list_del(&r->ready);
-    if (r->seq < s->history.after)
+    if (run_slice(r) < 0)
         lose_all(r, RESYNC_HISTORY_LOST);
-    else
-        run_slice(r);
     /* It goes with the session then. */
-    if (conn_closing(c))
+    if (conn_closing(c)) {
+        page_drop(r);
         return;
+    }
     while (r->seq == s->seq && !list_empty(&r->followers))
         let_go(list_entry(r->followers.next, struct follower, node));
     if (list_empty(&r->followers))
         replay_free(r);
-    else if (conn_queued(c) >= queue_high(s))
-        conn_want_drained(c, queue_high(s) / 2);
     else
-        list_add_tail(&s->replays, &r->ready);
+        put_away(r);
+}
+
+void replay_ready(struct replay *r)
+{
+    list_add_tail(&r->session->shard->replays, &r->ready);
+}
+
+void replay_follow(struct shard *s)
+{
+    while (!list_empty(&s->ahead)) {
+        struct list *n = s->ahead.next;
+
+        list_del(n);
+        list_add_tail(&s->replays, n);
+    }
 }
 
 void replay_drained(struct session *s)
@@ -283,8 +366,11 @@ void replay_drained(struct session *s)
     for (struct list *n = s->replays.next; n != &s->replays; n = n->next) {
         struct replay *r = list_entry(n, struct replay, node);
 
-        if (list_empty(&r->ready))
-            list_add_tail(&s->shard->replays, &r->ready);
+        if (!r->full)
+            continue;
+        r->full = false;
+        list_del(&r->ready);
+        list_add_tail(&s->shard->replays, &r->ready);
     }
     if (!list_empty(&s->shard->replays))
         shard_wake(s->shard);

@@ -5,25 +5,39 @@
 #include "hub/dialect.h"
 
 /*
- * How subscriptions that asked for the past (`since`) get it: from the loop's history, in slices at
- * the end of the loop's turns, and no faster than the client reads. Those of one session that stand
- * at the same change go on together, so that one message can name them all. A subscription on its
- * way is filed like any other and follows the schema, but hears nothing live until it has reached
- * the present: then it only has to be let go, which cannot fail. Loop thread only.
+ * How subscriptions that asked for the past (`since`), or have got a snapshot, come to the present:
+ * from the journal, where memory does not reach back far enough, then from the loop's history; in
+ * slices at the end of the loop's turns, and no faster than the client reads. Those of one session
+ * that stand at the same change go on together, so that one message can name them all. A
+ * subscription on its way is filed like any other and follows the schema, but hears nothing live
+ * until it has reached the present: then it only has to be let go, which cannot fail. Loop thread
+ * only.
  */
 struct session;
 struct shard;
 struct subscription;
 struct membership;
 struct changeset;
+struct page;
 
+/*
+ *            +----------- it can go on ------------+-----------------+
+ *            v                                     |                 |
+ *     replays (ready) --- the queue is full ---> parked, if it has pages, else alone
+ *        |   |   ^
+ *        |   |   +-- the page is there ---- alone <-- a place is free --+
+ *        |   +------ needs a page ------------^-----------> waiting ----+
+ *        +---------- stands after the shard ----> ahead ---> replays
+ */
 struct replay {
     struct list node;  /* of its session */
-    struct list ready; /* of its shard, or alone while the connection's queue has to drain */
+    struct list ready; /* in one of its shard's lists, or alone */
+    bool full;         /* it waits for the connection's queue to drain */
     struct session *session;
     struct list followers;
-    struct changeset *changes; /* of the transaction it stands in, not yet sent */
-    uint64_t seq;              /* of the last change it is through with */
+    struct changeset *changes;     /* of the transaction it stands in, not yet sent */
+    struct page *page, *next_page; /* of the journal; perhaps not there yet */
+    uint64_t seq;                  /* of the last change it is through with */
 };
 
 /* One subscription or membership in a replay. */
@@ -51,14 +65,20 @@ struct follower {
 const char *replay_position(const struct shard *s, const struct command *cmd, uint64_t *seq);
 
 /*
- * Begins after `seq`, which is in the history, for one of the two (the other is NULL); it hears
- * nothing live from now on. Nothing is sent before the end of the turn. STATUS_NOMEM.
+ * Begins after `seq` for one of the two (the other is NULL); it hears nothing live from now on.
+ * `seq` may lie before what is kept (it is told so) or after what the shard has handled (it waits).
+ * Nothing is sent before the end of the turn. STATUS_NOMEM.
  */
 int replay_start(
     struct session *s, struct subscription *sub, struct membership *membership, uint64_t seq);
 void replay_cancel(struct follower *f); /* NULL is allowed */
 
+/* Bytes queued for a connection before it has to read; the half of it is little. */
+size_t replay_queue_high(const struct shard *s);
+
 void replay_run(struct shard *s);       /* one slice of the next replay; there is one */
+void replay_follow(struct shard *s);    /* the shard has handled a batch */
+void replay_ready(struct replay *r);    /* the page that it waits for is there */
 void replay_drained(struct session *s); /* the session's connection has room again */
 
 #endif

@@ -8,6 +8,7 @@
 #include "hub/command.h"
 #include "hub/replay.h"
 #include "hub/shard.h"
+#include "hub/snapshot.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -124,6 +125,7 @@ uint32_t session_find(const struct session *s, uint32_t number)
 static void drop_subscription(struct session *s, struct subscription *sub)
 {
     replay_cancel(sub->follower);
+    snapshot_cancel(sub->snapshot);
     topics_remove(&s->shard->topics, sub);
     s->text_bytes -= sub->text_len;
     subscription_free(sub);
@@ -322,6 +324,7 @@ static void *on_open(struct conn *c, void *start_ctx)
         return NULL;
     }
     list_init(&s->replays);
+    list_init(&s->snapshots);
     s->conn = c;
     s->shard = a->shard;
     s->dialect = a->dialect;
@@ -354,6 +357,7 @@ static void on_closed(void *owner, int code)
 static void on_drained(void *owner)
 {
     replay_drained(owner);
+    snapshot_drained(owner);
 }
 
 const struct conn_ops session_ops = {

@@ -24,7 +24,9 @@ struct session {
     struct membership **memberships;
     size_t text_bytes; /* of all its subscriptions */
     uint64_t replies;
-    struct list replays;      /* of struct replay */
+    struct list replays;   /* of struct replay */
+    struct list snapshots; /* of struct snapshot */
+    uint32_t snapshot_count;
     struct projection *whole; /* how to write changes of tables themselves */
     bool notifications;       /* in the channel everyone starts in */
     /* For the change being delivered. */

@@ -6,11 +6,18 @@
 #include "hub/fanout.h"
 #include "hub/replay.h"
 #include "hub/session.h"
+#include "hub/snapshot.h"
 
 #include <assert.h>
 #include <errno.h>
 
 #define SLICE_NS 3000000 /* for replays, in one turn */
+
+/* Something is to be done at the end of the turn. */
+static bool work_waits(const struct shard *s)
+{
+    return !list_empty(&s->replays) || !list_empty(&s->snapshots);
+}
 
 static void run_publication(struct message *m, void *receiver)
 {
@@ -18,10 +25,11 @@ static void run_publication(struct message *m, void *receiver)
     struct shard *s = receiver;
     struct batch *b = p->batch;
 
-    if (!s->busy_ns && !list_empty(&s->replays))
+    if (!s->busy_ns && work_waits(s))
         s->busy_ns = clock_mono_ns();
     fanout_batch(s, b);
     changelog_add(&s->history, b);
+    replay_follow(s);
     p->batch = NULL;
     atomic_fetch_sub(&s->backlog, b->bytes);
     atomic_fetch_sub(&s->pending, 1);
@@ -93,26 +101,34 @@ void shard_wake(struct shard *s)
     loop_post(s->loop, &s->again);
 }
 
+static void run_slice(struct shard *s)
+{
+    if (!list_empty(&s->replays))
+        replay_run(s);
+    if (!list_empty(&s->snapshots))
+        snapshot_run(s);
+}
+
 /*
- * Replays get as long as the turn's new batches took, so that they come nearer however fast those
- * come, and at least the slice.
+ * Replays and snapshots get as long as the turn's new batches took, so that replays come nearer
+ * however fast those come, and at least the slice.
  */
 static void on_turn_end(void *ctx)
 {
     struct shard *s = ctx;
     int64_t now, end;
 
-    if (list_empty(&s->replays))
+    if (!work_waits(s))
         return;
     now = clock_mono_ns();
     end = now + SLICE_NS;
     if (s->busy_ns && now - s->busy_ns > SLICE_NS)
         end += now - s->busy_ns - SLICE_NS;
     do
-        replay_run(s);
-    while (!list_empty(&s->replays) && clock_mono_ns() < end);
+        run_slice(s);
+    while (work_waits(s) && clock_mono_ns() < end);
     s->busy_ns = 0;
-    if (!list_empty(&s->replays))
+    if (work_waits(s))
         shard_wake(s);
 }
 
@@ -145,6 +161,10 @@ struct shard *shard_new(
     s->seq = options->seq;
     s->again.run = run_again;
     list_init(&s->replays);
+    list_init(&s->ahead);
+    list_init(&s->waiting);
+    list_init(&s->parked);
+    list_init(&s->snapshots);
     changelog_init(&s->history, options->history, options->seq);
     topics_init(&s->topics, options->schema);
     s->ring = mem_array(SHARD_PUBLICATIONS, sizeof(*s->ring));
@@ -166,13 +186,15 @@ void shard_free(struct shard *s)
     for (int i = 0; s->ring && i < SHARD_PUBLICATIONS; i++)
         if (s->ring[i].batch)
             batch_unref(s->ring[i].batch);
-    assert(list_empty(&s->replays) && s->replay_columns.count == 0);
+    assert(list_empty(&s->replays) && list_empty(&s->ahead) && list_empty(&s->waiting));
+    assert(list_empty(&s->parked) && list_empty(&s->snapshots) && s->replay_columns.count == 0);
     map_fini(&s->replay_columns);
     changelog_fini(&s->history);
     topics_fini(&s->topics);
     assert(s->channels.count == 0);
     map_fini(&s->channels);
     buf_fini(&s->scratch);
+    buf_fini(&s->rows);
     mem_free(s->matches);
     mem_free(s->numbers);
     mem_free(s->ring);

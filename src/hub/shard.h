@@ -40,6 +40,14 @@ struct shard {
     struct map channels;
     struct changelog history;
     struct list replays;       /* those that can go on; the first is next */
+    struct list ahead;         /* those that stand after the last change handled */
+    struct list waiting;       /* those in line for a page of the journal */
+    struct list parked;        /* those that hold pages while their clients read */
+    uint32_t pages;            /* held or being read */
+    bool told_damaged;         /* that the journal cannot be read */
+    struct list snapshots;     /* those that have rows to write; the first is next */
+    uint32_t snapshot_count;   /* all of them */
+    struct buf rows;           /* of the message being written */
     struct map replay_columns; /* their projections to some of a table's columns */
     struct message again;      /* wakes the loop for the next slice */
     bool waking;               /* it has been posted */
@@ -60,6 +68,14 @@ bool shard_full(const struct shard *s);               /* more than max_backlog w
 void shard_publish(struct shard *s, struct batch *b); /* database thread; there is a free place */
 
 void shard_wake(struct shard *s); /* another turn follows this one at once; its thread only */
+
+/*
+ * For what comes back from the pager, on its thread. Posts to the shard's loop; false after
+ * hub_stop: then nothing may be posted, and hub_keep holds the message until hub_free runs it, with
+ * no receiver, to be freed. Any thread.
+ */
+bool hub_post(struct hub *h, struct shard *s, struct message *m);
+void hub_keep(struct hub *h, struct message *m);
 
 /* Makes room in matches and numbers. STATUS_NOMEM. */
 int shard_reserve_matches(struct shard *s, size_t count);

@@ -27,6 +27,7 @@ struct subscription {
     struct bound *bound;       /* to the topic's table; NULL while there is none of that name */
     struct bound *leaving;     /* to a table dropped in the transaction being delivered */
     struct follower *follower; /* while it gets the past: see hub/replay.h */
+    struct snapshot *snapshot; /* while it gets that: see hub/snapshot.h */
     struct projection *whole;  /* with no topic: how to write any table's change */
     struct subscription *next_match; /* of its session, for the change being delivered */
     struct projection *match_projection;

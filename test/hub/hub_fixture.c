@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "dialect/dialects.h"
+#include "fake_pager.h"
 #include "net/ws.h"
 
 #include <errno.h>
@@ -59,7 +60,12 @@ void feed_start(struct feed *f, struct schema *schema)
 void feed_stop(struct feed *f)
 {
     hub_stop(f->hub, 200);
+    if (feed_options.db)
+        fake_pager_stop(feed_options.db);
     hub_free(f->hub);
+    if (feed_options.db)
+        fake_pager_free(feed_options.db);
+    feed_options.db = NULL;
     batch_unref(f->batch);
     schema_unref(f->schema);
 }
@@ -123,6 +129,8 @@ void feed_commit(struct feed *f, uint64_t origin, struct schema *schema)
 void feed_publish(struct feed *f)
 {
     batch_seal(f->batch, &f->seq, &f->tx);
+    if (feed_options.db && feed_options.db->journal)
+        fake_pager_record(feed_options.db, f->batch);
     hub_publish(f->hub, f->batch);
     batch_unref(f->batch);
     f->batch = batch_new(0);

@@ -31,7 +31,8 @@ struct client {
     char text[1 << 20];
 };
 
-extern struct hub_options feed_options; /* what the next feed_start uses; loops 1 and so on */
+/* What the next feed_start uses: loops 1 and so on. feed_stop frees its db, a fake pager. */
+extern struct hub_options feed_options;
 
 /* Takes over the tables; NULL ends them. The schema is sorted by name here. */
 struct schema *schema_of(struct table *first, ...);

@@ -72,6 +72,8 @@ static int open_database(struct server *s, struct buf *err)
         .max_result = c->max_result,
         .max_transaction = c->max_transaction,
         .readers = (int)c->readers,
+        .snapshots = (int)c->snapshots,
+        .scan_timeout_ms = c->snapshot_timeout_ms,
         .keep_journal_mode = c->keep_journal_mode,
         .journal = c->journal,
         .journal_age_ms = c->journal_age_ms,

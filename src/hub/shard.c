@@ -11,7 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 
-#define SLICE_NS 3000000 /* for replays, in one turn */
+#define SLICE_NS 1000000 /* for replays and snapshots, in one turn */
 
 /* Something is to be done at the end of the turn. */
 static bool work_waits(const struct shard *s)

@@ -70,6 +70,11 @@ static void test_subscribe_in_full(void **state)
     assert_int_equal(cmd.column_count, 2);
     assert_string_equal(cmd.columns[1], "name");
     assert_false(cmd.self);
+    assert_false(cmd.snapshot);
+    native()->command_fini(&cmd);
+    decode("{\"type\":\"subscribe\",\"table\":\"users\",\"data\":{\"snapshot\":true}}");
+    assert_null(cmd.error.code);
+    assert_true(cmd.snapshot);
     native()->command_fini(&cmd);
 }
 
@@ -225,8 +230,12 @@ static void test_errors(void **state)
             "epoch must be a string"},
         {"{\"type\":\"subscribe\",\"table\":\"t\",\"epoch\":\"e\"}", "INVALID_FORMAT",
             "epoch goes with since"},
-        {"{\"type\":\"subscribe\",\"table\":\"t\",\"snapshot\":true}", "INVALID_FORMAT",
-            "snapshot is not available"},
+        {"{\"type\":\"subscribe\",\"table\":\"t\",\"snapshot\":1}", "INVALID_FORMAT",
+            "snapshot must be true or false"},
+        {"{\"type\":\"subscribe\",\"table\":\"*\",\"snapshot\":true}", "INVALID_FORMAT",
+            "a snapshot is of one table: name it instead of *"},
+        {"{\"type\":\"subscribe\",\"channel\":\"tables\",\"snapshot\":true}", "INVALID_FORMAT",
+            "a snapshot is of one table: a channel has none"},
         {"{\"type\":\"subscribe\",\"channel\":\"c\",\"filter\":\"a=1\"}", "INVALID_FORMAT",
             "need a table"},
         {"{\"type\":\"unsubscribe\",\"subscription\":1}", "INVALID_FORMAT", "subscription must be"},

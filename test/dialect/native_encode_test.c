@@ -176,6 +176,39 @@ static void test_rows(void **state)
     table_unref(t);
 }
 
+/* Rows and the message that holds them; columns left out, the key never. */
+static void test_snapshots(void **state)
+{
+    struct table *t = TABLE("t", "a:INTEGER:k", "b:BLOB:", "c:TEXT:v");
+    struct value row[] = {INTEGER(2), BLOB("\0\1"), ABSENT}, no_key[] = {NULL_VALUE, REAL(1), ABSENT};
+    uint64_t second = 2;
+    struct change c = {.table = t, .row = row, .kind = CHANGE_INSERT, .rowid = 2};
+    struct change_message m = {.epoch = "e1", .change = &c};
+    struct reply r = {.type = REPLY_SNAPSHOT,
+        .table = T("t"),
+        .subscriptions = &(uint32_t){3},
+        .subscription_count = 1,
+        .seq = 18446744073709551615u};
+    struct buf rows = {0};
+
+    (void)state;
+    reply(r, HEAD "\"snapshot\",\"subscription\":\"s3\",\"table\":\"t\","
+                  "\"seq\":18446744073709551615,\"data\":{\"rows\":[]},\"last\":false}");
+    native()->put_row(&rows, &m);
+    m.columns = &second;
+    c.row = no_key;
+    c.rowid = -7;
+    native()->put_row(&rows, &m);
+    r.rows = (struct text){rows.data, rows.len};
+    r.last = true;
+    reply(r, HEAD "\"snapshot\",\"subscription\":\"s3\",\"table\":\"t\","
+                  "\"seq\":18446744073709551615,\"data\":{\"rows\":["
+                  "{\"key\":{\"a\":2},\"data\":{\"a\":2,\"b\":{\"$base64\":\"AAE=\"}}},"
+                  "{\"key\":{\"rowid\":-7},\"data\":{\"b\":1.0}}]},\"last\":true}");
+    buf_fini(&rows);
+    table_unref(t);
+}
+
 static void test_row_without_key(void **state)
 {
     struct table *t = TABLE("log", "line:TEXT:");
@@ -258,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_prefixes),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_row_without_key),
+        cmocka_unit_test(test_snapshots),
         cmocka_unit_test(test_ddl),
         cmocka_unit_test(test_batches),
         cmocka_unit_test(test_no_room),

@@ -231,6 +231,7 @@ static void *serve_all(void *arg)
     for (;;) {
         struct message *m = db->held && !db->stopping ? NULL : take(db);
         bool past = m && m->run == past_kind;
+        unsigned delay_us;
 
         if (!m && db->stopping)
             break;
@@ -239,9 +240,10 @@ static void *serve_all(void *arg)
             continue;
         }
         serve(db, m);
+        delay_us = db->delay_us;
         pthread_mutex_unlock(&db->lock);
-        if (db->delay_us)
-            usleep(db->delay_us);
+        if (delay_us)
+            usleep(delay_us);
         if (past)
             ((struct past *)m)->done((struct past *)m);
         else
@@ -257,6 +259,8 @@ static void post(struct database *db, struct message *m)
     struct message **at = &db->queue;
 
     pthread_mutex_lock(&db->lock);
+    if (!db->running)
+        db->running = pthread_create(&db->thread, NULL, serve_all, db) == 0;
     while (*at)
         at = &(*at)->next;
     m->next = NULL;
@@ -295,7 +299,6 @@ struct database *fake_pager_new(void)
     db->page_changes = 100;
     pthread_mutex_init(&db->lock, NULL);
     pthread_cond_init(&db->cond, NULL);
-    pthread_create(&db->thread, NULL, serve_all, db);
     return db;
 }
 
@@ -305,7 +308,8 @@ void fake_pager_stop(struct database *db)
     db->stopping = true;
     pthread_cond_broadcast(&db->cond);
     pthread_mutex_unlock(&db->lock);
-    pthread_join(db->thread, NULL);
+    if (db->running)
+        pthread_join(db->thread, NULL);
     assert_int_equal(db->open, 0);
     assert_int_equal(db->under_way, 0);
 }

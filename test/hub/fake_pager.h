@@ -8,7 +8,7 @@
 /*
  * In place of the database's pager: a thread of its own that serves scans and pages of a journal
  * from what a test puts here, with the errors, delays and orders that the real one cannot be made
- * to show. Set what is above `lock` before anything is asked, or under fake_pager_hold.
+ * to show. Set what is above `lock` before anything is asked, or while it is held.
  */
 struct database {
     struct schema *schema; /* what a scan sees, a reference */
@@ -30,7 +30,7 @@ struct database {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     pthread_t thread;
-    bool stopping, held;
+    bool running, stopping, held;
     struct message *queue;
     struct batch *batches[20000];
     size_t batch_count;

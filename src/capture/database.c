@@ -16,6 +16,7 @@
 #include <string.h>
 
 #define EPOCH_LENGTH 12
+#define SNAPSHOTS 4
 #define TRIM_MS 10000 /* between two looks at the journal's age, with nothing to do */
 
 struct database {
@@ -27,7 +28,7 @@ struct database {
     struct published published;
     struct writer writer;
     struct readers readers;
-    struct pager *pager;
+    struct pager pager;
     struct group group;
     struct mailbox mailbox;
     pthread_t thread;
@@ -126,6 +127,34 @@ static int start_thread(struct database *db, struct buf *err)
     return STATUS_OK;
 }
 
+/*
+ * Only in WAL do readers not hold up a commit: elsewhere a scan has to end before the writer, or
+ * another process, gives up.
+ */
+static int64_t scan_timeout(const struct database *db)
+{
+    int64_t timeout = db->options.scan_timeout_ms, most = db->options.busy_timeout_ms / 2;
+    if (strcmp(db->journal_mode, "wal") == 0 || (timeout > 0 && timeout < most))
+        return timeout;
+    return most > 0 ? most : 1;
+}
+
+static int start_pager(struct database *db, struct buf *err)
+{
+    const struct pager_options options = {
+        .path = db->open_path,
+        .published = &db->published,
+        .snapshots = db->options.snapshots > 0 ? db->options.snapshots : SNAPSHOTS,
+        .scan_timeout_ms = scan_timeout(db),
+        .journal = db->options.journal,
+        .run = db->writer.journal.run,
+    };
+    int status = pager_start(&db->pager, &options);
+    if (status == STATUS_IO)
+        buf_puts(err, "cannot start the thread for snapshots: too many threads or open files?");
+    return status;
+}
+
 static int start(struct database *db, const char *path, struct buf *err)
 {
     pthread_mutex_init(&db->published.lock, NULL);
@@ -143,15 +172,9 @@ static int start(struct database *db, const char *path, struct buf *err)
         db->published.schema = schema_ref(db->writer.recorder.schema);
         status = open_readers(db, err);
     }
-    if (status == STATUS_OK) {
-        db->pager = pager_new(
-            &db->options, &db->published, db->open_path, &db->interrupted, db->writer.journal.run);
-        if (!db->pager) {
-            buf_puts(err, "cannot start the pager thread: too many threads or open files?");
-            return STATUS_IO;
-        }
-    }
-    return status == STATUS_OK ? start_thread(db, err) : status;
+    if (status == STATUS_OK)
+        status = start_thread(db, err);
+    return status == STATUS_OK ? start_pager(db, err) : status;
 }
 
 struct database *database_open(const struct database_options *options, struct buf *err)
@@ -173,12 +196,12 @@ struct database *database_open(const struct database_options *options, struct bu
 
 void database_close(struct database *db)
 {
+    pager_stop(&db->pager);
     if (db->has_thread) {
         db->stop_message.run = run_stop;
         mailbox_post(&db->mailbox, &db->stop_message);
         pthread_join(db->thread, NULL);
     }
-    pager_free(db->pager);
     if (db->has_mailbox)
         mailbox_fini(&db->mailbox);
     if (db->has_readers)
@@ -195,6 +218,17 @@ void database_close(struct database *db)
 void database_interrupt(struct database *db)
 {
     atomic_store(&db->interrupted, true);
+    pager_interrupt(&db->pager);
+}
+
+void database_scan(struct database *db, struct scan *s)
+{
+    pager_scan(&db->pager, s);
+}
+
+void database_read_past(struct database *db, struct past *p)
+{
+    pager_read_past(&db->pager, p);
 }
 
 struct schema *database_schema(struct database *db)
@@ -244,16 +278,6 @@ void database_post(struct database *db, struct sql_request *r)
     r->posted_ns = clock_mono_ns();
     r->message.run = run_request;
     mailbox_post(&db->mailbox, &r->message);
-}
-
-void database_scan(struct database *db, struct scan *s)
-{
-    pager_scan(db->pager, s);
-}
-
-void database_read_past(struct database *db, struct past *p)
-{
-    pager_read_past(db->pager, p);
 }
 
 /* Somebody who waits for a request on the database thread. */

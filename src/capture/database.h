@@ -23,12 +23,12 @@ struct database_options {
     size_t max_result;        /* bytes of one answer's JSON; 0: no bound */
     size_t max_transaction;   /* bytes of captured rows of one commit; 0: no bound */
     int readers;              /* pooled read connections */
-    int snapshots;            /* read transactions for scans at once; 0: 4 (see scan.h) */
-    int64_t scan_timeout_ms;  /* of one; 0: none */
     bool keep_journal_mode;
     bool journal; /* keep the history in the file; the next three bound it, 0 is no bound */
     int64_t journal_age_ms;
     uint64_t journal_changes, journal_bytes;
+    int snapshots;           /* scans (scan.h) at once; 0: 4 */
+    int64_t scan_timeout_ms; /* how long one may take; 0: any time */
     /*
      * A commit's sealed batch, in commit order, on the database thread, before the requests that
      * made it are answered. The receiver takes its own references. May block to slow the writers

@@ -4,16 +4,13 @@
 #include "capture/writer.h"
 
 /*
- * Begins a read transaction on c at a moment whose seq is known: no commit was under way between
- * looking at the one and beginning the other. After that many tries under constant commits it
- * settles for a seq that is not after what it sees. *schema (may be NULL) is the schema of then, a
- * reference. A result code of SQLite.
+ * Begins a read transaction on c and tells the seq whose state it sees. *exact: no commit was under
+ * way or ended meanwhile, so every change up to *seq is in it and none after, and *schema (may be
+ * NULL) got a reference to the schema published then. Otherwise *seq is not after what is seen, and
+ * *schema is NULL. Any thread that may use c. A result code of SQLite; on failure no transaction is
+ * open.
  */
 int moment_begin(
-    struct sqlconn *c, struct published *p, int tries, uint64_t *seq, struct schema **schema);
-
-/* The same, exactly, or SQLITE_BUSY after that time. Waits in between, in short pauses. */
-int moment_begin_exactly(struct sqlconn *c, struct published *p, int64_t timeout_ms, uint64_t *seq,
-    struct schema **schema);
+    struct sqlconn *c, struct published *p, uint64_t *seq, struct schema **schema, bool *exact);
 
 #endif

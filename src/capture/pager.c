@@ -1,139 +1,266 @@
 #include "capture/pager.h"
 
 #include "base/clock.h"
-#include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "capture/scan_place.h"
-#include <stdlib.h>
+#include <stddef.h>
 
-#define DEFAULT_PLACES 4
-#define SWEEP_MS 500 /* between two looks for scans that take too long */
+/* So long a scan may try to begin between two commits. */
+#define BEGIN_MS 10000
+/* Between two looks for what was cancelled while it waits. */
+#define CANCEL_MS 50
 
-struct pager {
-    const struct database_options *options;
-    struct published *published;
-    const char *path;
-    const atomic_bool *closing;
-    struct mailbox mailbox;
-    pthread_t thread;
-    struct message stop;
-    bool stopping;
-    struct scan_place *places;
-    int place_count, taken;
-    struct scan *waiting, **waiting_tail; /* for a place */
-    struct sqlconn journal;
-    bool journal_connected;
-    struct piece_reader pieces;
-};
+#define SCAN_OF(m) ((struct scan *)((char *)(m)-offsetof(struct scan, message)))
+#define PAST_OF(m) ((struct past *)((char *)(m)-offsetof(struct past, message)))
 
-static int connect_to(struct pager *p, struct sqlconn *c, bool *connected)
+static bool is_closing(const struct pager *p)
 {
-    if (*connected)
-        return SQLITE_OK;
-    int rc = sqlconn_open(c, p->path, true, p->options->busy_timeout_ms, p->closing);
-    *connected = rc == SQLITE_OK;
-    if (rc != SQLITE_OK)
-        sqlconn_close(c);
-    return rc;
+    return atomic_load_explicit(&p->closing, memory_order_relaxed);
 }
 
-/* Scans. */
-
-static struct scan_place *free_place(struct pager *p)
+static bool is_cancelled(struct scan *s)
 {
-    for (int i = 0; i < p->place_count; i++)
-        if (!p->places[i].owner)
-            return &p->places[i];
-    return NULL;
+    return atomic_load_explicit(&s->cancel, memory_order_relaxed);
 }
 
-static void hand_back(struct scan *s, int status)
+/* The object is the asker's again, who may free it at once. */
+static void finish(struct scan *s, int status)
 {
     s->status = status;
     s->done(s);
 }
 
-static void open_scan(struct pager *p, struct scan *s, struct scan_place *at)
+/* Which serves this scan; NULL: a free one. */
+static struct scanner *find(struct pager *p, const struct scan *s)
 {
-    int rc = connect_to(p, &at->conn, &at->connected);
-    if (rc != SQLITE_OK) {
-        hand_back(s, rc == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_IO);
-        return;
-    }
-    scan_open(at, s, p->published);
-    p->taken += at->owner == s;
-    s->done(s);
+    for (int i = 0; i < p->options.snapshots; i++)
+        if (p->scanners[i].scan == s)
+            return &p->scanners[i];
+    return NULL;
 }
 
-/* Its place is still its own. */
-static bool holds_place(const struct scan *s)
+static void run_open(struct pager *p, struct scan *s)
 {
-    return s->place && s->place->owner == s;
-}
-
-static void leave_place(struct pager *p, struct scan_place *at)
-{
-    scan_end(at);
-    p->taken--;
-}
-
-/* Those that waited longest come first to the places that are free. */
-static void admit(struct pager *p)
-{
-    struct scan_place *at;
-    while (p->waiting && (at = free_place(p))) {
-        struct scan *s = p->waiting;
-        p->waiting = s->next;
-        if (!p->waiting)
-            p->waiting_tail = &p->waiting;
-        open_scan(p, s, at);
-    }
-}
-
-static void begin_scan(struct pager *p, struct scan *s)
-{
-    s->place = NULL;
     s->schema = NULL;
+    s->message.next = NULL;
+    *p->tail = s;
+    p->tail = (struct scan **)&s->message.next;
+}
+
+static void run_page(struct pager *p, struct scan *s)
+{
+    struct scanner *c = find(p, s);
     s->batch = NULL;
-    s->next = NULL;
-    *p->waiting_tail = s;
-    p->waiting_tail = &s->next;
-    admit(p);
+    s->last = false;
+    finish(s, !c || is_closing(p) || is_cancelled(s) ? STATUS_CLOSED : scanner_page(c));
 }
 
-static void page_scan(struct scan *s)
+static void run_close(struct pager *p, struct scan *s)
 {
-    if (holds_place(s))
-        scan_page(s->place, s);
-    else
-        s->status = STATUS_CLOSED;
-    s->done(s);
-}
-
-static void close_scan(struct pager *p, struct scan *s)
-{
-    if (holds_place(s))
-        leave_place(p, s->place);
+    struct scanner *c = find(p, s);
+    if (c)
+        scanner_release(c);
     schema_unref(s->schema);
     s->schema = NULL;
-    hand_back(s, STATUS_OK);
-    admit(p);
+    finish(s, STATUS_OK);
 }
 
 static void run_scan(struct message *m, void *receiver)
 {
+    static void (*const steps[])(struct pager *, struct scan *) = {
+        [SCAN_OPEN] = run_open, [SCAN_PAGE] = run_page, [SCAN_CLOSE] = run_close};
+    struct scan *s = SCAN_OF(m);
+    steps[s->step](receiver, s);
+}
+
+static int open_journal(struct pager *p)
+{
+    if (p->conn.db)
+        return STATUS_OK;
+    int rc = sqlconn_open(&p->conn, p->options.path, true, 1000, &p->closing);
+    if (rc == SQLITE_OK)
+        return STATUS_OK;
+    sqlconn_close(&p->conn);
+    return (rc & 0xff) == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_IO;
+}
+
+static int read_journal(struct pager *p, struct past *q)
+{
+    int status = open_journal(p);
+    if (status < 0)
+        return status;
+    sqlconn_limit(&p->conn, 0, NULL);
+    status = journal_read(&p->conn, &p->reader, q->after, q->max_bytes, &q->batch);
+    sqlconn_unlimit(&p->conn);
+    if (status == STATUS_INVALID) {
+        if (!p->damaged)
+            log_error("the journal is damaged after change %llu: what it holds there is as if it "
+                      "were no longer kept",
+                (unsigned long long)q->after);
+        p->damaged = true;
+        status = STATUS_NOT_FOUND;
+    }
+    return status < 0 && is_closing(p) ? STATUS_CLOSED : status;
+}
+
+static void run_past(struct message *m, void *receiver)
+{
     struct pager *p = receiver;
-    struct scan *s = list_entry(m, struct scan, message);
-    if (s->step == SCAN_CLOSE)
-        close_scan(p, s);
-    else if (p->stopping)
-        hand_back(s, STATUS_CLOSED);
-    else if (s->step == SCAN_OPEN)
-        begin_scan(p, s);
-    else
-        page_scan(s);
+    struct past *q = PAST_OF(m);
+    q->batch = NULL;
+    q->status = is_closing(p)         ? STATUS_CLOSED
+                : !p->options.journal ? STATUS_NOT_FOUND
+                                      : read_journal(p, q);
+    q->done(q);
+}
+
+static void run_stop(struct message *m, void *receiver)
+{
+    struct pager *p = receiver;
+    (void)m;
+    p->stop = true;
+}
+
+/* Takes the transaction from scans that are too old, whatever their owners do. */
+static void expire(struct pager *p, int64_t now)
+{
+    int64_t timeout = p->options.scan_timeout_ms;
+    for (int i = 0; timeout > 0 && i < p->options.snapshots; i++)
+        if (p->scanners[i].scan && now - p->scanners[i].opened_ms >= timeout)
+            scanner_release(&p->scanners[i]);
+}
+
+static void unlink_open(struct pager *p, struct scan **at)
+{
+    struct scan *s = *at;
+    if (at == &p->head)
+        p->trying_ms = 0;
+    *at = (struct scan *)s->message.next;
+    if (!*at)
+        p->tail = at;
+}
+
+static void drop_cancelled(struct pager *p)
+{
+    for (struct scan **at = &p->head; *at;) {
+        struct scan *s = *at;
+        if (is_closing(p) || is_cancelled(s)) {
+            unlink_open(p, at);
+            finish(s, STATUS_CLOSED);
+        } else {
+            at = (struct scan **)&s->message.next;
+        }
+    }
+}
+
+/* Begins what waits while there are scanners. Whether it should soon be called again. */
+static bool begin_waiting(struct pager *p)
+{
+    struct scanner *c;
+    while (p->head && (c = find(p, NULL))) {
+        struct scan *s = p->head;
+        int64_t now = clock_mono_ms();
+        if (!p->trying_ms)
+            p->trying_ms = now;
+        int status = scanner_open(c, &p->scanner, s);
+        if (status == SCANNER_BUSY && now - p->trying_ms < BEGIN_MS)
+            return true;
+        unlink_open(p, &p->head);
+        finish(s, status == SCANNER_BUSY ? STATUS_CLOSED : status);
+    }
+    return false;
+}
+
+/* What is due between two messages; how long there is nothing more (milliseconds, -1: for ever). */
+static int work(struct pager *p)
+{
+    int64_t timeout = p->options.scan_timeout_ms, wait = -1;
+    int64_t now = clock_mono_ms();
+    expire(p, now);
+    drop_cancelled(p);
+    if (begin_waiting(p))
+        return 1;
+    if (p->head)
+        wait = CANCEL_MS;
+    for (int i = 0; timeout > 0 && i < p->options.snapshots; i++) {
+        int64_t left = p->scanners[i].opened_ms + timeout - now;
+        if (p->scanners[i].scan && (wait < 0 || left < wait))
+            wait = left > 0 ? left : 0;
+    }
+    return wait > INT32_MAX ? INT32_MAX : (int)wait;
+}
+
+/* Whether there was any. */
+static bool take_messages(struct pager *p)
+{
+    struct message *m = mailbox_take(&p->mailbox);
+    bool any = m != NULL;
+    while (m) {
+        struct message *next = m->next;
+        m->run(m, p);
+        work(p);
+        m = next;
+    }
+    return any;
+}
+
+/* What `done` posts is taken before the end, too. */
+static void *run_thread(void *arg)
+{
+    struct pager *p = arg;
+    while (true) {
+        int wait = work(p);
+        if (take_messages(p))
+            continue;
+        if (p->stop)
+            return NULL;
+        mailbox_wait(&p->mailbox, wait);
+    }
+}
+
+int pager_start(struct pager *p, const struct pager_options *options)
+{
+    p->options = *options;
+    p->scanner = (struct scanner_options){
+        .path = options->path, .published = options->published, .closing = &p->closing};
+    p->tail = &p->head;
+    p->scanners = mem_array((size_t)options->snapshots, sizeof(*p->scanners));
+    if (!p->scanners)
+        return STATUS_NOMEM;
+    if (mailbox_init(&p->mailbox) < 0)
+        return STATUS_IO;
+    piece_reader_init(&p->reader, options->run);
+    if (pthread_create(&p->thread, NULL, run_thread, p) != 0) {
+        piece_reader_fini(&p->reader);
+        mailbox_fini(&p->mailbox);
+        return STATUS_IO;
+    }
+    p->has_thread = true;
+    return STATUS_OK;
+}
+
+void pager_interrupt(struct pager *p)
+{
+    atomic_store(&p->closing, true);
+}
+
+void pager_stop(struct pager *p)
+{
+    if (p->has_thread) {
+        pager_interrupt(p);
+        p->stop_message.run = run_stop;
+        mailbox_post(&p->mailbox, &p->stop_message);
+        pthread_join(p->thread, NULL);
+        piece_reader_fini(&p->reader);
+        mailbox_fini(&p->mailbox);
+    }
+    for (int i = 0; p->scanners && i < p->options.snapshots; i++)
+        scanner_fini(&p->scanners[i]);
+    sqlconn_close(&p->conn);
+    mem_free(p->scanners);
+    p->scanners = NULL;
+    p->has_thread = false;
 }
 
 void pager_scan(struct pager *p, struct scan *s)
@@ -142,141 +269,8 @@ void pager_scan(struct pager *p, struct scan *s)
     mailbox_post(&p->mailbox, &s->message);
 }
 
-/* A reader that takes for ever would keep the write-ahead log growing. */
-static void sweep(struct pager *p)
+void pager_read_past(struct pager *p, struct past *q)
 {
-    int64_t now = clock_mono_ms();
-    for (int i = 0; i < p->place_count; i++) {
-        struct scan_place *at = &p->places[i];
-        if (at->owner && p->options->scan_timeout_ms &&
-            now - at->opened_ms > p->options->scan_timeout_ms)
-            leave_place(p, at);
-    }
-    admit(p);
-}
-
-/* The past. */
-
-static int read_past(struct pager *p, struct past *r)
-{
-    int rc = connect_to(p, &p->journal, &p->journal_connected);
-    if (rc != SQLITE_OK)
-        return rc == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_IO;
-    sqlconn_limit(&p->journal, 0, NULL);
-    int status = journal_read(&p->journal, &p->pieces, r->after, r->max_bytes, &r->batch);
-    sqlconn_unlimit(&p->journal);
-    if (status == STATUS_INVALID)
-        log_error("the journal is damaged after seq %llu", (unsigned long long)r->after);
-    return status;
-}
-
-static void run_past(struct message *m, void *receiver)
-{
-    struct pager *p = receiver;
-    struct past *r = list_entry(m, struct past, message);
-    r->batch = NULL;
-    r->status = STATUS_NOT_FOUND;
-    if (p->stopping)
-        r->status = STATUS_CLOSED;
-    else if (p->options->journal)
-        r->status = read_past(p, r);
-    if (r->status == STATUS_INVALID)
-        r->status = STATUS_NOT_FOUND;
-    r->done(r);
-}
-
-void pager_read_past(struct pager *p, struct past *r)
-{
-    r->message.run = run_past;
-    mailbox_post(&p->mailbox, &r->message);
-}
-
-/* The thread. */
-
-static void run_stop(struct message *m, void *receiver)
-{
-    struct pager *p = receiver;
-    (void)m;
-    p->stopping = true;
-    while (p->waiting) {
-        struct scan *s = p->waiting;
-        p->waiting = s->next;
-        hand_back(s, STATUS_CLOSED);
-    }
-    p->waiting_tail = &p->waiting;
-}
-
-static void take_messages(struct pager *p)
-{
-    struct message *m, *next;
-    /* Handing something back may cause more to be posted. */
-    while ((m = mailbox_take(&p->mailbox))) {
-        for (; m; m = next) {
-            next = m->next;
-            m->run(m, p);
-        }
-    }
-}
-
-static void *run_thread(void *arg)
-{
-    struct pager *p = arg;
-    while (!p->stopping) {
-        mailbox_wait(&p->mailbox, p->taken > 0 && p->options->scan_timeout_ms ? SWEEP_MS : -1);
-        take_messages(p);
-        sweep(p);
-    }
-    return NULL;
-}
-
-static void pager_close(struct pager *p)
-{
-    for (int i = 0; i < p->place_count; i++) {
-        if (p->places[i].owner)
-            scan_end(&p->places[i]);
-        if (p->places[i].connected)
-            sqlconn_close(&p->places[i].conn);
-    }
-    if (p->journal_connected)
-        sqlconn_close(&p->journal);
-    piece_reader_fini(&p->pieces);
-    mem_free(p->places);
-    mem_free(p);
-}
-
-struct pager *pager_new(const struct database_options *options, struct published *published,
-    const char *path, const atomic_bool *closing, uint64_t run)
-{
-    struct pager *p = mem_zalloc(sizeof(*p));
-    if (!p)
-        return NULL;
-    p->options = options;
-    p->published = published;
-    p->path = path;
-    p->closing = closing;
-    p->waiting_tail = &p->waiting;
-    piece_reader_init(&p->pieces, run);
-    int count = options->snapshots > 0 ? options->snapshots : DEFAULT_PLACES;
-    p->places = mem_array((size_t)count, sizeof(*p->places));
-    p->place_count = p->places ? count : 0;
-    if (!p->places || mailbox_init(&p->mailbox) < 0) {
-        pager_close(p);
-        return NULL;
-    }
-    if (pthread_create(&p->thread, NULL, run_thread, p) == 0)
-        return p;
-    mailbox_fini(&p->mailbox);
-    pager_close(p);
-    return NULL;
-}
-
-void pager_free(struct pager *p)
-{
-    if (!p)
-        return;
-    p->stop.run = run_stop;
-    mailbox_post(&p->mailbox, &p->stop);
-    pthread_join(p->thread, NULL);
-    mailbox_fini(&p->mailbox);
-    pager_close(p);
+    q->message.run = run_past;
+    mailbox_post(&p->mailbox, &q->message);
 }

@@ -69,6 +69,22 @@ static void release_all(struct query *q)
         statement_cache_put(q->conn, q->statements[i].p);
 }
 
+/*
+ * Begins to read at a moment whose seq is known: no commit ended between looking at the two. Under
+ * constant commits it settles for a seq that is not after what it sees.
+ */
+static int begin_snapshot(struct sqlconn *c, struct published *p, uint64_t *seq)
+{
+    bool exact = false;
+    int rc = SQLITE_OK;
+    for (int i = 0; i < SNAPSHOT_TRIES && rc == SQLITE_OK && !exact; i++) {
+        if (i > 0)
+            sqlconn_run(c, OWN_ROLLBACK);
+        rc = moment_begin(c, p, seq, NULL, &exact);
+    }
+    return rc;
+}
+
 static bool failed(struct query *q, int rc, size_t pos)
 {
     struct sql_request *r = q->request;
@@ -159,7 +175,7 @@ bool query_run(struct sqlconn *c, struct published *published,
     bool readable = prepare_all(&q);
     c->auth.report = NULL;
     if (readable) {
-        int rc = moment_begin(c, published, SNAPSHOT_TRIES, &seq, NULL);
+        int rc = begin_snapshot(c, published, &seq);
         if (!failed(&q, rc, 0))
             run_all(&q);
     }

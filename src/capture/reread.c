@@ -1,6 +1,7 @@
 #include "capture/reread.h"
 
 #include "base/status.h"
+#include "capture/table_rows.h"
 #include "capture/values.h"
 #include <math.h>
 #include <string.h>
@@ -70,11 +71,8 @@ static int prepare(struct recorder *r, const struct table *t, bool rounded)
     r->reread = NULL;
     r->reread_table = rounded ? NULL : t;
     sqlite3_str *sql = sqlite3_str_new(r->conn->db);
-    for (int i = 0; i < t->column_count; i++)
-        if (t->columns[i].stored >= 0)
-            sqlite3_str_appendf(
-                sql, "%s\"%w\"", sqlite3_str_length(sql) ? "," : "SELECT ", t->columns[i].name);
-    sqlite3_str_appendf(sql, " FROM main.\"%w\" WHERE ", t->name);
+    table_rows_put_select(sql, t, false);
+    sqlite3_str_appendall(sql, " WHERE ");
     put_key(sql, t, rounded);
     char *text = sqlite3_str_finish(sql);
     if (!text)
@@ -117,22 +115,6 @@ static bool same_rounded_key(struct recorder *r, const struct table *t, const st
     return true;
 }
 
-static int take_row(struct recorder *r, const struct table *t, struct value *row)
-{
-    for (int i = 0, at = 0; i < t->column_count; i++) {
-        struct value v;
-        if (t->columns[i].stored < 0)
-            continue;
-        sqlite3_value *from = sqlite3_column_value(r->reread, at++);
-        if (values_from(&v, from, t->columns[i].affinity) < 0)
-            return STATUS_NOMEM;
-        int status = batch_set_value(r->batch, &row[i], &v);
-        if (status < 0)
-            return status;
-    }
-    return STATUS_OK;
-}
-
 /* Of several rows whose keys round alike none can be told to be the one: that is a failure. */
 static int find_row(struct recorder *r, const struct table *t, struct value *row, bool rounded)
 {
@@ -141,7 +123,7 @@ static int find_row(struct recorder *r, const struct table *t, struct value *row
     while (status == STATUS_OK && sqlite3_step(r->reread) == SQLITE_ROW) {
         if (rounded && !same_rounded_key(r, t, row))
             continue;
-        status = ++count == 1 ? take_row(r, t, found) : STATUS_IO;
+        status = ++count == 1 ? table_rows_take(r->reread, t, r->batch, found) : STATUS_IO;
     }
     if (status == STATUS_OK && count == 0)
         status = STATUS_IO;

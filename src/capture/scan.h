@@ -3,6 +3,7 @@
 
 #include "base/mailbox.h"
 #include "change/batch.h"
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,14 +14,14 @@
  * asker's alone. With database.h this is all that the layers above see of capture/.
  */
 struct database;
-struct scan_place;
 
 /*
  * The rows of one table at one moment. Steps: SCAN_OPEN, then SCAN_PAGE until `last` or a failure,
- * then always SCAN_CLOSE (also after a failed SCAN_OPEN, and while the server ends). A read
- * transaction is open from the first to the last of them, on one of few connections: SCAN_OPEN
- * waits for its turn, and after scan_timeout_ms the rest fails with STATUS_CLOSED. It never blocks
- * the writer.
+ * then always SCAN_CLOSE (also after a failed SCAN_OPEN). A read transaction is open from the first
+ * to the last of them, on one of few connections: SCAN_OPEN waits for its turn, and after
+ * scan_timeout_ms the transaction is gone and the rest fails with STATUS_CLOSED. It never blocks
+ * the writer (in journal modes other than WAL, where readers do, it may last only half of
+ * busy_timeout_ms).
  */
 enum scan_step { SCAN_OPEN, SCAN_PAGE, SCAN_CLOSE };
 
@@ -29,37 +30,44 @@ struct scan {
     enum scan_step step;
     void (*done)(struct scan *s); /* on the pager thread; the object is the asker's again */
     void *ctx;
+    /* Any thread, at any time: nobody wants it any more; what is under way ends STATUS_CLOSED. */
+    atomic_bool cancel;
 
     /*
      * Set before the first SCAN_PAGE; the asker's until SCAN_CLOSE is done. `where` (may be NULL)
-     * is an SQL condition that finds the wanted rows, used only where it can be answered by an
-     * index; `keep` (may be NULL: all) decides in any case, on the pager thread.
+     * is a list of SQL conditions, each ended by a NUL and all by another one, that are true for
+     * every wanted row; those are used that let an index find the rows, the others are not.
+     * `keep` (may be NULL: all) decides in any case, on the pager thread.
      */
     const struct table *table; /* of `schema` */
     const char *where;
     const struct value *params; /* for ?1, ?2, … of `where` */
     int param_count;
     bool (*keep)(void *ctx, const struct value *row, int64_t rowid);
-    size_t page_bytes; /* about so much memory a page */
+    size_t page_bytes; /* so much memory a page, unless one row needs more */
 
     /*
      * Results. status: 0, STATUS_NOMEM, STATUS_IO (the file cannot be read), STATUS_CLOSED
-     * (timeout, or the server ends), STATUS_CONFLICT (another process changed the table's
-     * definition).
+     * (timeout, cancelled, or the server ends), STATUS_CONFLICT (another process changed the schema
+     * and the server has not seen it yet).
      */
     int status;
     uint64_t seq;          /* SCAN_OPEN: every change up to this one is in the rows, none after */
     struct schema *schema; /* SCAN_OPEN: as of then; a reference that SCAN_CLOSE gives back */
-    struct batch *batch;   /* SCAN_PAGE: the next rows as CHANGE_INSERTs, perhaps none; the asker's
-                              reference; NULL when it failed */
-    bool last;             /* SCAN_PAGE: there are no more */
-
-    /* The pager's. */
-    struct scan_place *place;
-    struct scan *next;
+    /*
+     * SCAN_PAGE: the next rows, perhaps none, as CHANGE_INSERTs of `table` with row, rowid and seq
+     * set; no transactions. Virtual generated columns are ABSENT, as in events. The asker's
+     * reference; NULL when it failed.
+     */
+    struct batch *batch;
+    bool last; /* SCAN_PAGE: there are no more */
 };
 
-/* Posts the step. Any thread. */
+/*
+ * Posts the step. Any thread, also from within `done`. database_close gives back all that is under
+ * way, with STATUS_CLOSED (SCAN_CLOSE with 0); nothing may be posted after it, so whoever still has
+ * a scan then lets go of its `schema` himself.
+ */
 void database_scan(struct database *db, struct scan *s);
 
 /*
@@ -73,7 +81,8 @@ struct past {
     uint64_t after;
     size_t max_bytes;
 
-    /* 0, STATUS_NOT_FOUND (no longer kept, or no journal), STATUS_NOMEM, STATUS_IO, STATUS_CLOSED.
+    /* 0, STATUS_NOT_FOUND (no longer kept, damaged, or no journal), STATUS_NOMEM, STATUS_IO,
+     * STATUS_CLOSED.
      */
     int status;
     struct batch *batch; /* contains change after + 1; sealed; the asker's reference; or NULL */

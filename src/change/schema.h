@@ -59,7 +59,7 @@ struct table *table_new(const char *name, int column_count);
 struct table *table_ref(const struct table *t);
 void table_unref(const struct table *t);                               /* NULL is allowed */
 int table_column(const struct table *t, const char *name, size_t len); /* index or -1; any case */
-/* A name of the rowid that no column hides; NULL when there is none (or no rowid). */
+/* A name for the rowid that no column hides; NULL where there is no rowid or no such name. */
 const char *table_rowid_name(const struct table *t);
 /* The rows of this table are reported as changes. */
 bool table_has_events(const struct table *t);

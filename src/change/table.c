@@ -75,7 +75,7 @@ int table_column(const struct table *t, const char *name, size_t len)
 const char *table_rowid_name(const struct table *t)
 {
     static const char *const names[] = {"rowid", "_rowid_", "oid"};
-    if (t->without_rowid)
+    if (t->without_rowid || t->kind != TABLE_PLAIN)
         return NULL;
     if (t->rowid_alias >= 0)
         return t->columns[t->rowid_alias].name;

@@ -33,7 +33,10 @@ struct filter_term {
 
 #define FILTER_ROWID (-1)
 
-/* One block of memory: the terms, their values and their text follow the struct. */
+/*
+ * One block of memory: the terms, their values (all in one array, in the order of the terms) and
+ * their text follow the struct.
+ */
 struct filter {
     int term_count;
     struct filter_term *terms;

@@ -5,12 +5,12 @@
 #include "filter/filter.h"
 
 /*
- * The filter as an SQL condition on `table` (that it was bound to) which is true of exactly the
- * rows that filter_match accepts, with ?1, ?2, … for *params, which are the filter's. A filter
- * without conditions, or one that SQL cannot say, gives no text. The caller checks the buffer's
- * error.
+ * A filter as conditions of SQL, one for each term, that are true for exactly the rows that
+ * filter_match keeps. Each is ended by a NUL; buf_text then ends the list with another, as struct
+ * scan (capture/scan.h) wants it. params[0 … count - 1] are the values for ?1, ?2, …; they are the
+ * filter's. `t` is the table the filter was made for. STATUS_NOMEM or STATUS_TOO_LARGE.
  */
-void filter_put_sql(const struct filter *f, const struct table *table, struct buf *sql,
+int filter_put_sql(const struct filter *f, const struct table *t, struct buf *sql,
     const struct value **params, int *count);
 
 #endif

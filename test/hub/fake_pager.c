@@ -26,22 +26,32 @@ static void past_kind(struct message *m, void *receiver)
     (void)receiver;
 }
 
+static struct fake_scan *find_scan(struct database *db, const struct scan *s)
+{
+    for (int i = 0; i < FAKE_SCANS; i++)
+        if (db->scans[i].scan == s)
+            return &db->scans[i];
+    fail_msg("more than %d scans", FAKE_SCANS);
+    return NULL;
+}
+
 static void open_scan(struct database *db, struct scan *s)
 {
     s->status = db->fail_open;
     db->opened++;
     db->open++;
+    *find_scan(db, NULL) = (struct fake_scan){.scan = s};
     if (s->status)
         return;
     s->seq = db->seq;
     s->schema = schema_ref(db->schema);
-    s->place = NULL; /* rows given so far */
 }
 
 static void read_rows(struct database *db, struct scan *s)
 {
     struct batch *b = batch_new(0);
-    int64_t i = (int64_t)(intptr_t)s->place;
+    struct fake_scan *scan = find_scan(db, s);
+    int64_t i = scan->rows;
     int columns = s->table->column_count;
 
     s->batch = NULL;
@@ -77,7 +87,7 @@ static void read_rows(struct database *db, struct scan *s)
         c->rowid = i;
         c->seq = s->seq;
     }
-    s->place = (struct scan_place *)(intptr_t)i;
+    scan->rows = i;
     if (s->status) {
         batch_unref(b);
         return;
@@ -89,6 +99,7 @@ static void read_rows(struct database *db, struct scan *s)
 static void close_scan(struct database *db, struct scan *s)
 {
     db->open--;
+    find_scan(db, s)->scan = NULL;
     schema_unref(s->schema);
     s->schema = NULL;
     s->status = 0;

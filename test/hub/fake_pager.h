@@ -10,6 +10,13 @@
  * from what a test puts here, with the errors, delays and orders that the real one cannot be made
  * to show. Set what is above `lock` before anything is asked, or while it is held.
  */
+#define FAKE_SCANS 256
+
+struct fake_scan {
+    const struct scan *scan;
+    int64_t rows; /* given so far */
+};
+
 struct database {
     struct schema *schema; /* what a scan sees, a reference */
     uint64_t seq;          /* and its seq */
@@ -34,6 +41,7 @@ struct database {
     struct message *queue;
     struct batch *batches[20000];
     size_t batch_count;
+    struct fake_scan scans[FAKE_SCANS]; /* those open */
     int opened, open, pages, pasts; /* so far, now, so far, so far */
     int under_way, most_under_way;  /* pages of the journal asked for and not back */
 };

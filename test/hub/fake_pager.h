@@ -42,8 +42,8 @@ struct database {
     struct batch *batches[20000];
     size_t batch_count;
     struct fake_scan scans[FAKE_SCANS]; /* those open */
-    int opened, open, pages, pasts; /* so far, now, so far, so far */
-    int under_way, most_under_way;  /* pages of the journal asked for and not back */
+    int opened, open, pages, pasts;     /* so far, now, so far, so far */
+    int under_way, most_under_way;      /* pages of the journal asked for and not back */
 };
 
 struct database *fake_pager_new(void);

@@ -124,10 +124,13 @@ static int set_number(const struct config_row *row, void *target, const char *va
     return 0;
 }
 
-static int set_format(bool *json, const char *value)
+/* `words` is "first|second"; *second tells which it was. */
+static int set_choice(bool *second, const char *words, const char *value)
 {
-    *json = text_casecmp(value, "json") == 0;
-    return *json || text_casecmp(value, "text") == 0 ? 0 : STATUS_INVALID;
+    size_t len = strlen(value), first = strcspn(words, "|");
+
+    *second = text_same_nocase(words + first + 1, strlen(words + first + 1), value, len);
+    return *second || text_same_nocase(words, first, value, len) ? 0 : STATUS_INVALID;
 }
 
 static int set(
@@ -146,8 +149,8 @@ static int set(
         return set_list(target, value, origin);
     case KIND_LOG_LEVEL:
         return log_level_parse(value, target);
-    case KIND_LOG_FORMAT:
-        return set_format(target, value);
+    case KIND_CHOICE:
+        return set_choice(target, row->argument, value);
     }
     return STATUS_INVALID;
 }
@@ -187,8 +190,10 @@ static void put_rule(struct buf *out, const struct config_row *row)
         buf_printf(out, "at most %d values", LIST_MAX);
         break;
     case KIND_LOG_LEVEL:
-    case KIND_LOG_FORMAT:
         buf_puts(out, row->help);
+        break;
+    case KIND_CHOICE:
+        buf_printf(out, "one of %s", row->argument);
         break;
     default:
         buf_printf(out, "%s from ", nouns[row->kind]);

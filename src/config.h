@@ -24,11 +24,12 @@ struct config {
     uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction,
         max_body;
     uint64_t journal_changes, journal_bytes;
-    int64_t journal_age_ms, snapshot_timeout_ms;
+    uint64_t slow_queue;
+    int64_t slow_ms, journal_age_ms, snapshot_timeout_ms;
     uint64_t max_subscriptions, loops, readers, snapshots, http_threads;
     bool journal, keep_journal_mode, no_external, insecure, demo;
     enum log_level log_level;
-    bool log_json;
+    bool log_json, resync_slow;
 };
 
 void config_init(struct config *c);

@@ -11,7 +11,7 @@ enum config_kind {
     KIND_DURATION, /* milliseconds */
     KIND_LIST,
     KIND_LOG_LEVEL,
-    KIND_LOG_FORMAT,
+    KIND_CHOICE, /* of the two words that `argument` gives; true for the second */
 };
 
 struct config_row {

@@ -181,6 +181,10 @@ static void put_resync(struct buf *out, const struct reply *r)
         }
         buf_puts(out, "\"reason\":");
         buf_put_json_text(out, r->reason);
+        if (r->seq) {
+            buf_puts(out, ",\"seq\":");
+            buf_put_u64(out, r->seq);
+        }
     }
     buf_puts(out, "}}");
 }

@@ -40,7 +40,7 @@ static int send_items(struct changeset *c, bool more)
     buf_reset(&c->items);
     c->owed = more;
     if (!buf_error(out))
-        return conn_send_text(s->conn, out->data, out->len);
+        return conn_send(s->conn, out->data, out->len, NULL);
     session_fail(s);
     return STATUS_NOMEM;
 }
@@ -89,7 +89,7 @@ int changeset_add(struct changeset **chain, struct session *s, const struct chan
 
 void changeset_split(struct changeset *c)
 {
-    if (c->items.len)
+    if (c->items.len && session_hears(c->session))
         send_items(c, true);
 }
 
@@ -109,7 +109,7 @@ void changeset_finish(struct changeset **chain)
     while (*chain) {
         struct changeset *c = *chain;
 
-        if ((c->items.len || c->owed) && !conn_closing(c->session->conn))
+        if ((c->items.len || c->owed) && session_hears(c->session))
             send_items(c, false);
         take_first(chain);
     }

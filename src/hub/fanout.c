@@ -168,7 +168,7 @@ static void deliver(struct fanout *f, struct session *s)
     struct subscription **matches = f->shard->matches;
     uint32_t *numbers = f->shard->numbers;
 
-    if (conn_closing(s->conn))
+    if (!session_hears(s))
         return;
     while (i < count) {
         struct subscription *first = matches[i];
@@ -209,7 +209,7 @@ void fanout_tell(struct fanout *f, const struct membership *m)
     static const struct change_prefix none;
     struct session *s = m->session;
 
-    if (!conn_closing(s->conn) && (m->self || f->transaction->origin != conn_id(s->conn)))
+    if (session_hears(s) && (m->self || f->transaction->origin != conn_id(s->conn)))
         send_to(f, s, s->whole, &none, false);
 }
 

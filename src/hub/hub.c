@@ -276,6 +276,7 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         out->bytes_in += l.bytes_in;
         out->bytes_out += l.bytes_out;
         out->slow_closed += l.slow_closed;
+        out->slow_resynced += l.slow_forgotten;
         out->unanswered += l.unanswered;
         out->queued_bytes += l.queued_bytes;
         latency_us += l.latency_total_us;

@@ -18,7 +18,10 @@ struct dialect;  /* hub/dialect.h */
 struct hub_options {
     int loops;          /* 0: one per core */
     size_t max_message; /* bytes of an incoming message */
-    size_t max_queue;   /* bytes queued for one connection */
+    size_t max_queue;   /* bytes queued for one connection: it is a slow consumer past it */
+    size_t slow_queue;  /* and with more than this for slow_ms without a break; 0: no bound */
+    int64_t slow_ms;
+    bool resync_slow; /* a slow consumer's queue is forgotten; otherwise it is closed */
     /*
      * Bytes of batches not yet handled by all loops: writers wait past it. 0: no bound (1024
      * batches always are one).
@@ -72,7 +75,7 @@ int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct
 
 struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
-    uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed;
+    uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;
     uint64_t unanswered, queued_bytes;
     double latency_ms; /* mean of the connections' last pings, 0 when there is none */
 };

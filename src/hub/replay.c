@@ -136,6 +136,17 @@ static void lose(struct follower *w, const char *reason)
     let_go(w);
 }
 
+void replay_drop(struct session *s)
+{
+    while (!list_empty(&s->replays)) {
+        struct replay *r = list_entry(s->replays.next, struct replay, node);
+
+        while (!list_empty(&r->followers))
+            let_go(list_entry(r->followers.next, struct follower, node));
+        replay_free(r);
+    }
+}
+
 static void lose_all(struct replay *r, const char *reason)
 {
     changeset_drop(&r->changes);
@@ -221,25 +232,13 @@ static size_t follow(struct fanout *f, struct replay *r)
     return looks;
 }
 
-static const struct transaction *transaction_of(const struct batch *b, uint32_t change)
-{
-    uint32_t lo = 0, hi = b->transaction_count;
-
-    while (lo < hi) {
-        uint32_t mid = lo + (hi - lo) / 2;
-
-        if (b->transactions[mid].first + b->transactions[mid].count <= change)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return &b->transactions[lo];
-}
-
 size_t replay_queue_high(const struct shard *s)
 {
-    size_t max = s->options->max_queue / 4;
+    size_t max = s->options->max_queue / 4, slow = s->options->slow_queue / 2;
 
+    /* What is sent at the client's own pace must not make it a slow consumer. */
+    if (slow && slow < max)
+        max = slow;
     return max < QUEUE_HIGH ? max : QUEUE_HIGH;
 }
 
@@ -259,7 +258,7 @@ static bool slice_over(const struct fanout *f, const struct replay *r, size_t lo
 {
     const struct session *s = r->session;
 
-    return looks >= SLICE_LOOKS || f->bytes >= SLICE_BYTES || conn_closing(s->conn) ||
+    return looks >= SLICE_LOOKS || f->bytes >= SLICE_BYTES || !session_hears(s) ||
            conn_queued(s->conn) >= replay_queue_high(f->shard) || list_empty(&r->followers);
 }
 
@@ -269,7 +268,7 @@ static bool follow_transaction(
 {
     uint32_t i = (uint32_t)(r->seq + 1 - b->first_seq), end;
 
-    f->transaction = transaction_of(b, i);
+    f->transaction = &b->transactions[batch_transaction_of(b, i)];
     end = f->transaction->first + f->transaction->count;
     for (; i < end && !slice_over(f, r, *looks); i++) {
         f->change = &b->changes[i];
@@ -308,8 +307,10 @@ static void put_away(struct replay *r)
     struct conn *c = r->session->conn;
     int status;
 
-    r->full = conn_queued(c) >= replay_queue_high(s);
-    if (r->seq > s->seq) {
+    r->full = r->session->slow || conn_queued(c) >= replay_queue_high(s);
+    if (r->session->slow) {
+        page_drop(r);
+    } else if (r->seq > s->seq) {
         list_add_tail(&s->ahead, &r->ready);
     } else if (r->full) {
         conn_want_drained(c, replay_queue_high(s) / 2);

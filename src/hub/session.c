@@ -8,6 +8,7 @@
 #include "hub/command.h"
 #include "hub/replay.h"
 #include "hub/shard.h"
+#include "hub/slow.h"
 #include "hub/snapshot.h"
 
 #include <stdarg.h>
@@ -42,6 +43,8 @@ void session_reply(struct session *s, struct reply *r)
     put_reply(s, out, r);
     if (buf_error(out))
         session_fail(s);
+    else if (r->type == REPLY_SNAPSHOT)
+        conn_send(s->conn, out->data, out->len, NULL);
     else
         conn_send_text(s->conn, out->data, out->len);
 }
@@ -324,6 +327,7 @@ static void *on_open(struct conn *c, void *start_ctx)
         return NULL;
     }
     list_init(&s->replays);
+    list_init(&s->drained);
     list_init(&s->snapshots);
     s->conn = c;
     s->shard = a->shard;
@@ -345,6 +349,7 @@ static void on_closed(void *owner, int code)
         drop_subscription(s, s->subs[--s->sub_count]);
     while (s->membership_count)
         session_leave(s, s->membership_count - 1);
+    list_del(&s->drained);
     shard_leave(s->shard);
     projection_put(s->whole);
     mem_free(s->subs);
@@ -356,14 +361,21 @@ static void on_closed(void *owner, int code)
 
 static void on_drained(void *owner)
 {
-    replay_drained(owner);
-    snapshot_drained(owner);
+    struct session *s = owner;
+
+    if (s->slow) {
+        slow_drained(s);
+        return;
+    }
+    replay_drained(s);
+    snapshot_drained(s);
 }
 
 const struct conn_ops session_ops = {
     .open = on_open,
     .message = on_message,
     .drained = on_drained,
+    .forgotten = slow_begin,
     .closed = on_closed,
     .refused = on_refused,
 };

@@ -29,6 +29,8 @@ struct session {
     uint32_t snapshot_count;
     struct projection *whole; /* how to write changes of tables themselves */
     bool notifications;       /* in the channel everyone starts in */
+    bool slow;                /* hears nothing until it has read what is queued: see hub/slow.h */
+    struct list drained;      /* of its shard once it has */
     /* For the change being delivered. */
     struct subscription *matches;
     struct session *next_matched;
@@ -46,6 +48,12 @@ struct arrival {
     char *address;
 };
 void arrival_free(struct arrival *a); /* gives its reservation back */
+
+/* Whether news may be sent to it. */
+static inline bool session_hears(const struct session *s)
+{
+    return !s->slow && !conn_closing(s->conn);
+}
 
 extern const struct conn_ops session_ops;
 /* A loop's `slow`: tells the client that it must resynchronise. */

@@ -6,6 +6,7 @@
 #include "hub/fanout.h"
 #include "hub/replay.h"
 #include "hub/session.h"
+#include "hub/slow.h"
 #include "hub/snapshot.h"
 
 #include <assert.h>
@@ -118,6 +119,7 @@ static void on_turn_end(void *ctx)
     struct shard *s = ctx;
     int64_t now, end;
 
+    slow_run(s);
     if (!work_waits(s))
         return;
     now = clock_mono_ns();
@@ -138,6 +140,9 @@ static struct loop *start_loop(struct shard *s, int id)
         .id = id,
         .max_message = s->options->max_message,
         .max_queue = s->options->max_queue,
+        .slow_queue = s->options->slow_queue,
+        .slow_ms = s->options->slow_ms,
+        .forget = s->options->resync_slow,
         .heartbeat_ms = s->options->heartbeat_ms,
         .ctx = s,
         .turn_end = on_turn_end,
@@ -165,6 +170,7 @@ struct shard *shard_new(
     list_init(&s->waiting);
     list_init(&s->parked);
     list_init(&s->snapshots);
+    list_init(&s->drained);
     changelog_init(&s->history, options->history, options->seq);
     topics_init(&s->topics, options->schema);
     s->ring = mem_array(SHARD_PUBLICATIONS, sizeof(*s->ring));

@@ -45,6 +45,7 @@ struct shard {
     struct list parked;        /* those that hold pages while their clients read */
     uint32_t pages;            /* held or being read */
     bool told_damaged;         /* that the journal cannot be read */
+    struct list drained;       /* slow consumers that have read what was left */
     struct list snapshots;     /* those that have rows to write; the first is next */
     uint32_t snapshot_count;   /* all of them */
     struct buf rows;           /* of the message being written */

@@ -184,6 +184,17 @@ void snapshot_cancel(struct snapshot *sn)
     leave(sn);
 }
 
+void snapshot_drop(struct session *s)
+{
+    while (!list_empty(&s->snapshots)) {
+        struct snapshot *sn = list_entry(s->snapshots.next, struct snapshot, node);
+
+        if (!sn->answered)
+            answer(sn, NULL, s->shard->seq);
+        leave(sn);
+    }
+}
+
 /* All rows are written. */
 static void arrive(struct snapshot *sn)
 {
@@ -368,7 +379,7 @@ static bool is_full(struct snapshot *sn)
     struct conn *c = sn->sub->session->conn;
     size_t high = replay_queue_high(sn->shard);
 
-    if (conn_queued(c) < high)
+    if (conn_queued(c) < high && !sn->sub->session->slow)
         return false;
     sn->full = true;
     conn_want_drained(c, high / 2);

@@ -21,7 +21,7 @@ static int start(struct conn *c, const void *hello, size_t hello_len)
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     int one = 1;
 
-    if (hello_len && outq_put(&c->out, &c->loop->pool, hello, hello_len, NULL, 0, NULL))
+    if (hello_len && outq_put(&c->out, &c->loop->pool, hello, hello_len, NULL, 0, NULL, false))
         return STATUS_NOMEM;
     /* The handshake's answer may never be left out, so it counts as begun. */
     c->out.begun = hello_len > 0;
@@ -48,6 +48,7 @@ struct conn *conn_new(
     c->latency_us = -1;
     list_init(&c->timer);
     list_init(&c->dirty);
+    list_init(&c->heavy);
     outq_init(&c->out);
     ws_parser_init(&c->parser, false, l->options.max_message);
     if (start(c, hello, hello_len)) {
@@ -83,6 +84,7 @@ void conn_end(struct conn *c)
     c->late_pong = NULL;
     heartbeat_stop(c);
     list_del(&c->dirty);
+    list_del(&c->heavy);
     list_del(&c->timer);
     list_add_tail(&l->dead, &c->timer);
     loop_count(&l->counters.closed, 1);
@@ -99,7 +101,7 @@ int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, si
 {
     uint8_t head[WS_HEADER_MAX];
     size_t n = ws_header(head, opcode, len);
-    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, NULL);
+    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, NULL, false);
 
     conn_touch(c);
     return rc;
@@ -113,6 +115,7 @@ static void leave_open(struct conn *c, enum conn_state state, int code, const ch
 
     c->code = (uint16_t)code;
     c->state = (uint8_t)state;
+    list_del(&c->heavy);
     if (conn_put_control(c, WS_CLOSE, payload, len))
         c->state = CONN_FINISHING;
     list_del(&c->timer);
@@ -146,11 +149,11 @@ void conn_close(struct conn *c, int code, const char *reason)
         leave_open(c, CONN_CLOSING, code, reason);
 }
 
-static int put_text(struct conn *c, const char *data, size_t len, struct body *body)
+static int put_text(struct conn *c, const char *data, size_t len, struct body *body, bool news)
 {
     uint8_t head[WS_HEADER_MAX];
     size_t n = ws_header(head, WS_TEXT, len + (body ? body->len : 0));
-    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, body);
+    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, body, news);
 
     if (rc == 0)
         loop_count(&c->loop->counters.messages_out, 1);
@@ -163,12 +166,12 @@ void conn_close_now(struct conn *c, int code, const char *reason, const char *la
         return;
     outq_drop(&c->out, &c->loop->pool);
     if (last)
-        put_text(c, last, last_len, NULL);
+        put_text(c, last, last_len, NULL, false);
     leave_open(c, CONN_CLOSING, code, reason);
 }
 
-/* The peer does not read what it asked for. */
-static int give_up(struct conn *c)
+/* Closes it with a last word from its owner. */
+static void close_slow(struct conn *c)
 {
     struct loop *l = c->loop;
     char reason[100];
@@ -176,15 +179,38 @@ static int give_up(struct conn *c)
 
     buf_init(&last, 0);
     loop_count(&l->counters.slow_closed, 1);
-    snprintf(reason, sizeof(reason), "reading too slowly: more than %zu bytes were waiting",
-        l->options.max_queue);
+    snprintf(reason, sizeof(reason), "reading too slowly: %zu bytes were waiting", c->out.bytes);
     c->state = CONN_CLOSING; /* so that the callback cannot queue anything */
     if (l->options.slow && c->owner)
         l->options.slow(c->owner, &last);
     c->state = CONN_OPEN;
     conn_close_now(c, WS_CLOSE_TRY_LATER, reason, buf_error(&last) ? NULL : last.data, last.len);
     buf_fini(&last);
-    return STATUS_TOO_LARGE;
+}
+
+/* Forgets the news that are queued, and tells the owner, who queues none until all is sent. */
+static bool forget_news(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    if (!c->ops->forgotten || !c->owner || c->forgot)
+        return false;
+    outq_forget(&c->out, &l->pool);
+    if (c->ping_ahead > c->out.bytes)
+        c->ping_ahead = c->out.bytes;
+    loop_count(&l->counters.slow_forgotten, 1);
+    list_del(&c->heavy);
+    c->forgot = true;
+    c->drained_below = 1;
+    conn_touch(c);
+    c->ops->forgotten(c->owner);
+    return true;
+}
+
+void conn_slow(struct conn *c)
+{
+    if (c->state == CONN_OPEN && !(c->loop->options.forget && forget_news(c)))
+        close_slow(c);
 }
 
 static bool fits(const struct conn *c, size_t len)
@@ -194,31 +220,53 @@ static bool fits(const struct conn *c, size_t len)
     return c->out.bytes <= max && len <= max - c->out.bytes;
 }
 
-int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body)
+/* Makes room for len bytes, if it costs the queued news or the connection. */
+static int make_room(struct conn *c, size_t len, bool news)
 {
-    size_t len = prefix_len + (body ? body->len : 0) + WS_HEADER_MAX;
+    /* A large transaction must not cost a peer that keeps up its connection. */
+    if (!fits(c, len) || (c->out.bytes >= FLUSH_AT && !c->blocked))
+        conn_io_flush(c);
+    if (c->state != CONN_OPEN)
+        return STATUS_CLOSED;
+    if (fits(c, len))
+        return 0;
+    conn_slow(c);
+    if (!news && c->state == CONN_OPEN && !fits(c, len))
+        close_slow(c);
+    return news || c->state != CONN_OPEN ? STATUS_TOO_LARGE : 0;
+}
+
+static int send_text(
+    struct conn *c, const char *prefix, size_t prefix_len, struct body *body, bool news)
+{
+    size_t soft = c->loop->options.slow_queue;
+    int rc;
 
     if (c->state != CONN_OPEN)
         return STATUS_CLOSED;
-    /* A large transaction must not cost a peer that keeps up its connection. */
-    if (!fits(c, len) || (c->out.bytes >= FLUSH_AT && !c->blocked)) {
-        conn_io_flush(c);
-        if (c->state != CONN_OPEN)
-            return STATUS_CLOSED;
-        if (!fits(c, len))
-            return give_up(c);
-    }
-    if (put_text(c, prefix, prefix_len, body)) {
+    rc = make_room(c, prefix_len + (body ? body->len : 0) + WS_HEADER_MAX, news);
+    if (rc < 0)
+        return rc;
+    if (put_text(c, prefix, prefix_len, body, news)) {
         conn_close_now(c, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
         return STATUS_NOMEM;
+    }
+    if (soft && c->out.bytes > soft && list_empty(&c->heavy)) {
+        c->heavy_since = c->loop->now;
+        list_add_tail(&c->loop->heavy, &c->heavy);
     }
     conn_touch(c);
     return 0;
 }
 
+int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body)
+{
+    return send_text(c, prefix, prefix_len, body, true);
+}
+
 int conn_send_text(struct conn *c, const char *data, size_t len)
 {
-    return conn_send(c, data, len, NULL);
+    return send_text(c, data, len, NULL, false);
 }
 
 uint64_t conn_id(const struct conn *c)
@@ -233,7 +281,8 @@ size_t conn_queued(const struct conn *c)
 
 void conn_want_drained(struct conn *c, size_t below)
 {
-    c->drained_below = below;
+    if (!c->forgot)
+        c->drained_below = below;
 }
 
 bool conn_closing(const struct conn *c)

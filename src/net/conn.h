@@ -54,16 +54,24 @@ struct conn_ops {
      * conn_send, so nothing may be sent here. May be NULL if that is never called.
      */
     void (*drained)(void *owner);
+    /*
+     * The connection was too slow, so the news that were queued have been forgotten (what has begun
+     * is finished). The owner sends no more until `drained`, which follows when all else is sent.
+     * From within conn_send too, so nothing may be sent here. NULL: it is closed instead.
+     */
+    void (*forgotten)(void *owner);
 };
 
 /*
  * Queues a text frame whose payload is prefix + body (body may be NULL, prefix_len may be 0). The
  * prefix is copied, the body shared. The loop sends at the end of its turn; only when a lot is
  * queued (256 KB, or the bound) is the socket offered it at once. When the queue would pass its
- * bound even so, the connection is closed with 1013 instead. 0, STATUS_CLOSED, STATUS_TOO_LARGE (it
- * was closed now) or STATUS_NOMEM (closed with 1011).
+ * bound even so, the connection is slow: it is closed with 1013 instead, or its news are forgotten
+ * (see loop_options.forget). 0, STATUS_CLOSED, STATUS_TOO_LARGE (it was slow; nothing was queued)
+ * or STATUS_NOMEM (closed with 1011).
  */
 int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body);
+/* The same for what is not news: it is never forgotten, and takes the place of news if need be. */
 int conn_send_text(struct conn *c, const char *data, size_t len);
 
 /*

@@ -231,8 +231,11 @@ void conn_io_flush(struct conn *c)
         send_some(c);
     if (c->state == CONN_DEAD)
         return;
-    if (c->out.bytes < c->drained_below && c->state == CONN_OPEN) {
+    if (c->out.bytes <= c->loop->options.slow_queue)
+        list_del(&c->heavy);
+    if (c->out.bytes < c->drained_below && c->state == CONN_OPEN && !(c->forgot && c->blocked)) {
         c->drained_below = 0;
+        c->forgot = false;
         c->ops->drained(c->owner);
     }
     if (c->blocked)

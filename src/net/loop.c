@@ -136,6 +136,13 @@ static void run_timers(struct loop *l)
         return;
     l->next_tick = l->now + TICK_MS;
     outq_pool_trim(&l->pool);
+    while (!list_empty(&l->heavy)) {
+        struct conn *slow = list_entry(l->heavy.next, struct conn, heavy);
+
+        if (l->now - slow->heavy_since < l->options.slow_ms)
+            break;
+        conn_slow(slow);
+    }
     if (l->options.tick)
         l->options.tick(l->options.ctx, l->now);
 }
@@ -297,6 +304,7 @@ static void init_lists(struct loop *l)
     list_init(&l->dead);
     list_init(&l->told);
     list_init(&l->dirty);
+    list_init(&l->heavy);
 }
 
 struct loop *loop_new(const struct loop_options *options)
@@ -377,6 +385,7 @@ void loop_stats(struct loop *l, struct loop_stats *out)
         .bytes_in = get(&c->bytes_in),
         .bytes_out = get(&c->bytes_out),
         .slow_closed = get(&c->slow_closed),
+        .slow_forgotten = get(&c->slow_forgotten),
         .sends = get(&c->sends),
         .connections = get(&c->connections),
         .queued_bytes = get(&c->queued_bytes),

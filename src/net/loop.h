@@ -14,14 +14,17 @@
  */
 struct loop_options {
     int id;
-    size_t max_message;   /* bytes of one incoming message: 1009 past it */
-    size_t max_queue;     /* bytes queued for one connection: 1013 past it */
+    size_t max_message; /* bytes of one incoming message: 1009 past it */
+    size_t max_queue;   /* bytes queued for one connection: it is slow past it */
+    size_t slow_queue;  /* and with more than this for slow_ms without a break; 0: no bound */
+    int64_t slow_ms;
+    bool forget; /* a slow connection's news are forgotten; otherwise it is closed with 1013 */
     int64_t heartbeat_ms; /* a ping this often; nothing heard within another one: 1001; 0: none */
     void *ctx;            /* the receiver that mailbox messages run with */
     void (*turn_end)(void *ctx);              /* before sending; may be NULL */
     void (*tick)(void *ctx, int64_t mono_ms); /* about once a second; may be NULL */
     /*
-     * A connection's queue passed its bound and it is about to be closed with 1013: writes the last
+     * A connection is slow and about to be closed with 1013: writes the last
      * message to send it, if any. May be NULL.
      */
     void (*slow)(void *owner, struct buf *last);
@@ -29,6 +32,7 @@ struct loop_options {
 
 struct loop_stats {
     uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed, sends;
+    uint64_t slow_forgotten; /* times that news were forgotten */
     uint64_t connections, queued_bytes;
     uint64_t unanswered; /* connections with a ping outstanding for longer than half a heartbeat */
     int64_t latency_total_us; /* over connections with a measured latency */

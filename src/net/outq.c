@@ -23,7 +23,9 @@
 struct record {
     struct body *body; /* NULL: none */
     uint32_t len;      /* private bytes behind this header */
-    uint32_t end;      /* the last record of its frame */
+    bool end;          /* the last record of its frame */
+    bool news;         /* may be forgotten */
+    bool forgotten;    /* takes up its place, but no byte of it is sent */
     char data[];
 };
 
@@ -46,7 +48,7 @@ static struct record *record_at(struct outq_block *b, uint32_t at)
 
 static size_t record_size(const struct record *r)
 {
-    return r->len + (r->body ? r->body->len : 0);
+    return r->forgotten ? 0 : r->len + (r->body ? r->body->len : 0);
 }
 
 void outq_pool_init(struct outq_pool *pool)
@@ -123,13 +125,15 @@ static int make_room(struct outq *q, struct outq_pool *pool, size_t n)
 
 /* Adds a record of len private bytes, to be filled in by the caller; there is room for it. */
 static struct record *append(
-    struct outq *q, struct outq_pool *pool, size_t len, struct body *body, bool end)
+    struct outq *q, struct outq_pool *pool, size_t len, struct body *body, bool end, bool news)
 {
     struct record *r = record_at(q->last, q->last->used);
 
     r->body = body;
     r->len = (uint32_t)len;
     r->end = end;
+    r->news = news;
+    r->forgotten = false;
     q->last->used += (uint32_t)stride(len);
     q->bytes += record_size(r);
     pool->queued += record_size(r);
@@ -145,7 +149,7 @@ static void join(char *to, const void *a, size_t alen, const void *b, size_t ble
 }
 
 static int put_long(struct outq *q, struct outq_pool *pool, const void *head, size_t head_len,
-    const void *data, size_t data_len, struct body *body)
+    const void *data, size_t data_len, struct body *body, bool news)
 {
     struct body *copy;
 
@@ -159,27 +163,27 @@ static int put_long(struct outq *q, struct outq_pool *pool, const void *head, si
         return STATUS_NOMEM;
     }
     join(copy->data, head, head_len, data, data_len);
-    append(q, pool, 0, copy, !body);
+    append(q, pool, 0, copy, !body, news);
     if (body) {
         body_ref(body);
-        append(q, pool, 0, body, true);
+        append(q, pool, 0, body, true, news);
     }
     return 0;
 }
 
 int outq_put(struct outq *q, struct outq_pool *pool, const void *head, size_t head_len,
-    const void *data, size_t data_len, struct body *body)
+    const void *data, size_t data_len, struct body *body, bool news)
 {
     size_t len = head_len + data_len;
     struct record *r;
 
     if (len > INLINE_MAX)
-        return put_long(q, pool, head, head_len, data, data_len, body);
+        return put_long(q, pool, head, head_len, data, data_len, body, news);
     if (make_room(q, pool, stride(len)))
         return STATUS_NOMEM;
     if (body)
         body_ref(body);
-    r = append(q, pool, len, body, true);
+    r = append(q, pool, len, body, true, news);
     join(r->data, head, head_len, data, data_len);
     return 0;
 }
@@ -281,6 +285,56 @@ void outq_drop(struct outq *q, struct outq_pool *pool)
     }
 }
 
+static void forget_record(struct outq *q, struct outq_pool *pool, struct record *r)
+{
+    q->bytes -= record_size(r);
+    pool->queued -= record_size(r);
+    body_unref(r->body);
+    r->body = NULL;
+    r->forgotten = true;
+}
+
+/* Forgets the news of a block from *at on; whether anything else is left in it. */
+static bool forget_in_block(
+    struct outq *q, struct outq_pool *pool, struct outq_block *b, uint32_t at, bool *begun)
+{
+    bool left = false;
+
+    for (; at < b->used; at += (uint32_t)stride(record_at(b, at)->len)) {
+        struct record *r = record_at(b, at);
+        bool in_begun = *begun;
+
+        *begun = in_begun && !r->end;
+        if (r->news && !in_begun && !r->forgotten)
+            forget_record(q, pool, r);
+        left |= !r->forgotten;
+    }
+    return left;
+}
+
+void outq_forget(struct outq *q, struct outq_pool *pool)
+{
+    struct outq_block *b = q->first, *next;
+    uint32_t at = q->head;
+    bool begun = q->begun;
+
+    q->first = q->last = NULL;
+    q->head = 0;
+    for (; b; b = next, at = 0) {
+        next = b->next;
+        b->next = NULL;
+        if (!forget_in_block(q, pool, b, at, &begun)) {
+            give_block(pool, b);
+        } else if (q->last) {
+            q->last->next = b;
+            q->last = b;
+        } else {
+            q->first = q->last = b;
+            q->head = at;
+        }
+    }
+}
+
 /* Adds a piece by copying; false when the scratch is full before its end. */
 static bool gather_copy(struct outq_gather *g, const char *p, size_t n)
 {
@@ -320,6 +374,8 @@ static bool gather_body(struct outq_gather *g, struct body *body, size_t skip)
 
 static bool gather_record(struct outq_gather *g, struct record *r, size_t skip)
 {
+    if (r->forgotten)
+        return true;
     if (skip < r->len && !gather_copy(g, r->data + skip, r->len - skip))
         return false;
     if (!r->body)

@@ -36,12 +36,14 @@ struct outq {
 
 void outq_init(struct outq *q);
 /*
- * Adds one frame: head and data are copied, the body (may be NULL) is referenced. STATUS_NOMEM
- * leaves the queue as it was.
+ * Adds one frame: head and data are copied, the body (may be NULL) is referenced. `news` may be
+ * forgotten by outq_forget. STATUS_NOMEM leaves the queue as it was.
  */
 int outq_put(struct outq *q, struct outq_pool *pool, const void *head, size_t head_len,
-    const void *data, size_t data_len, struct body *body);
+    const void *data, size_t data_len, struct body *body, bool news);
 void outq_clear(struct outq *q, struct outq_pool *pool);
+/* Forgets all news, but not what of it has begun. */
+void outq_forget(struct outq *q, struct outq_pool *pool);
 /* Forgets everything but the rest of a frame that has begun. */
 void outq_drop(struct outq *q, struct outq_pool *pool);
 

@@ -29,9 +29,11 @@ enum conn_state {
 };
 
 struct conn {
-    struct list timer; /* in one of the loop's lists: idle, closing, draining, dead, told */
-    struct list dirty; /* in the loop's dirty list, or alone */
-    int64_t due;       /* ms; when the timer list wants it */
+    struct list timer;   /* in one of the loop's lists: idle, closing, draining, dead, told */
+    struct list dirty;   /* in the loop's dirty list, or alone */
+    struct list heavy;   /* in the loop's list of those above slow_queue, or alone */
+    int64_t heavy_since; /* ms */
+    int64_t due;         /* ms; when the timer list wants it */
     struct loop *loop;
     const struct conn_ops *ops;
     void *owner;
@@ -54,11 +56,13 @@ struct conn {
     bool half;       /* between two pings */
     bool unanswered; /* nothing has arrived since the last ping */
     bool late;       /* and that for half a heartbeat; counted */
+    bool forgot;     /* its news were forgotten, and not all of the rest is sent */
 };
 
 /* Written by the loop's thread alone, read by any: see loop_count. */
 struct loop_counters {
     _Atomic uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed;
+    _Atomic uint64_t slow_forgotten;
     _Atomic uint64_t sends, connections, queued_bytes, unanswered, latency_total_us, latency_count;
 };
 
@@ -80,6 +84,7 @@ struct loop {
     struct list dead;                    /* to be told to the owners */
     struct list told;                    /* to be freed */
     struct list dirty;                   /* something to send */
+    struct list heavy;                   /* by heavy_since */
     struct outq_pool pool;
     char *in;  /* what was just received */
     char *out; /* what is being sent */
@@ -111,6 +116,7 @@ void conn_fail(struct conn *c, int code, const char *reason);
 void conn_finish(struct conn *c, int code); /* answers the peer's Close */
 /* Queues a control frame, whatever the bound. STATUS_NOMEM. */
 int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, size_t len);
+void conn_slow(struct conn *c);  /* its queue is too long, or has been long for too long */
 void conn_touch(struct conn *c); /* it has something to send, or is to be looked at */
 
 void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */

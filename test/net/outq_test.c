@@ -38,9 +38,9 @@ static int teardown(void **state)
     return 0;
 }
 
-static int put(const char *head, const char *data, struct body *body)
+static int put_frame(const char *head, const char *data, struct body *body, bool news)
 {
-    int rc = outq_put(&q, &pool, head, strlen(head), data, strlen(data), body);
+    int rc = outq_put(&q, &pool, head, strlen(head), data, strlen(data), body, news);
 
     if (rc == 0) {
         buf_puts(&expected, head);
@@ -49,6 +49,11 @@ static int put(const char *head, const char *data, struct body *body)
             buf_put(&expected, body->data, body->len);
     }
     return rc;
+}
+
+static int put(const char *head, const char *data, struct body *body)
+{
+    return put_frame(head, data, body, false);
 }
 
 /* "Sends" at most n bytes. */
@@ -166,7 +171,7 @@ static void test_drop_finishes_what_has_begun(void **state)
     for (i = 0; i < sizeof(sent) / sizeof(*sent); i++) {
         put("H", prefix, b);
         for (k = 0; k < 100; k++)
-            outq_put(&q, &pool, "H", 1, "gone", 4, b);
+            outq_put(&q, &pool, "H", 1, "gone", 4, b, false);
         send_bytes(sent[i]);
         outq_drop(&q, &pool);
         assert_int_equal(q.bytes, 911 - sent[i]);
@@ -178,13 +183,70 @@ static void test_drop_finishes_what_has_begun(void **state)
     body_unref(b);
 }
 
+/* News that have not begun go; everything else comes out whole and in order. */
+static void test_forgetting(void **state)
+{
+    (void)state;
+    for (unsigned seed = 0; seed < 300; seed++) {
+        struct {
+            size_t end; /* of the frame, in `all` */
+            bool news;
+        } frames[40];
+        struct buf all = {0}, kept = {0};
+        struct body *b = letters('b', 20 + seed * 30);
+        unsigned dice = seed;
+        size_t sent, start = 0;
+
+        for (int i = 0; i < 40; i++) {
+            char text[700];
+            size_t len = (size_t)rand_r(&dice) % (rand_r(&dice) % 4 ? 60 : 699);
+            bool with_body = rand_r(&dice) % 2;
+
+            memset(text, 'a' + i % 26, len);
+            text[len] = 0;
+            frames[i].news = rand_r(&dice) % 3 > 0;
+            assert_int_equal(put_frame("H", text, with_body ? b : NULL, frames[i].news), 0);
+            buf_puts(&all, "H");
+            buf_put(&all, text, len);
+            if (with_body)
+                buf_put(&all, b->data, b->len);
+            frames[i].end = all.len;
+        }
+        sent = seed % 3 ? (size_t)rand_r(&dice) % all.len : 0;
+        send_bytes(sent);
+        sent = got.len;
+        buf_put(&kept, all.data, sent);
+        for (int i = 0; i < 40; start = frames[i++].end) {
+            size_t from = start > sent ? start : sent;
+
+            if (frames[i].end > sent && (!frames[i].news || start < sent))
+                buf_put(&kept, all.data + from, frames[i].end - from);
+        }
+        outq_forget(&q, &pool);
+        assert_int_equal(q.bytes, kept.len - sent);
+        while (q.bytes)
+            send_bytes(1 + (size_t)rand_r(&dice) % 3000);
+        assert_int_equal(got.len, kept.len);
+        assert_memory_equal(got.data, kept.data, kept.len);
+        assert_int_equal(put("H", "next", NULL), 0);
+        send_bytes(SIZE_MAX);
+        assert_int_equal(q.bytes, 0);
+        assert_int_equal(b->refs, 1);
+        body_unref(b);
+        buf_fini(&all);
+        buf_fini(&kept);
+        buf_reset(&got);
+        buf_reset(&expected);
+    }
+}
+
 static void test_drop_between_frames(void **state)
 {
     struct body *b = letters('b', 10);
 
     (void)state;
     put("H", "one", b);
-    outq_put(&q, &pool, "H", 1, "gone", 4, b);
+    outq_put(&q, &pool, "H", 1, "gone", 4, b, false);
     send_bytes(14);
     outq_drop(&q, &pool);
     assert_int_equal(q.bytes, 0);
@@ -207,10 +269,10 @@ static void test_drop_anywhere(void **state)
 
         buf_reset(&got);
         for (i = 0; i < 120; i++)
-            assert_int_equal(outq_put(&q, &pool, "H", 1, "data", 4, b), 0);
+            assert_int_equal(outq_put(&q, &pool, "H", 1, "data", 4, b, false), 0);
         send_bytes(at);
         outq_drop(&q, &pool);
-        outq_put(&q, &pool, "END", 3, "", 0, NULL);
+        outq_put(&q, &pool, "END", 3, "", 0, NULL, false);
         while (q.bytes)
             send_bytes(7);
         assert_int_equal(got.len % 13, 3);
@@ -248,7 +310,7 @@ static void test_memory_runs_out(void **state)
         int rc;
 
         mem_fail_after(n);
-        rc = outq_put(&q, &pool, "H", 1, prefix, 600, b);
+        rc = outq_put(&q, &pool, "H", 1, prefix, 600, b, false);
         if (!mem_fail_hit())
             break;
         mem_fail_after(-1);
@@ -271,6 +333,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_large_bodies_are_pointed_to, setup, teardown),
         cmocka_unit_test_setup_teardown(test_any_sizes_in_any_steps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drop_finishes_what_has_begun, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_forgetting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drop_between_frames, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drop_anywhere, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blocks_go_back_and_are_freed, setup, teardown),

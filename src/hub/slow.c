@@ -1,0 +1,45 @@
+#include "hub/slow.h"
+
+#include "base/log.h"
+#include "hub/replay.h"
+#include "hub/session.h"
+#include "hub/shard.h"
+#include "hub/snapshot.h"
+
+void slow_begin(void *session)
+{
+    struct session *s = session;
+
+    log_info("%s reads too slowly: forgetting what waits for it", s->address);
+    s->slow = true;
+}
+
+void slow_drained(struct session *s)
+{
+    list_add_tail(&s->shard->drained, &s->drained);
+    shard_wake(s->shard);
+}
+
+/* What it was on its way to is lost with the rest. */
+static void recover(struct session *s)
+{
+    struct reply r = {.type = REPLY_RESYNC, .reason = "slow_consumer", .seq = s->shard->seq};
+
+    s->slow = false;
+    replay_drop(s);
+    snapshot_drop(s);
+    for (uint32_t i = 0; i < s->membership_count; i++)
+        s->memberships[i]->from = s->shard->seq;
+    session_reply(s, &r);
+}
+
+void slow_run(struct shard *shard)
+{
+    while (!list_empty(&shard->drained)) {
+        struct session *s = list_entry(shard->drained.next, struct session, drained);
+
+        list_del(&s->drained);
+        if (!conn_closing(s->conn))
+            recover(s);
+    }
+}

@@ -35,6 +35,8 @@ struct database {
     atomic_bool interrupted;
     bool stop; /* the database thread's: leave when nothing waits */
     struct message stop_message;
+    struct message follow_message;
+    atomic_bool following; /* it is posted */
     bool has_readers, has_mailbox, has_thread;
 };
 
@@ -49,6 +51,23 @@ static void run_stop(struct message *m, void *receiver)
     struct database *db = receiver;
     (void)m;
     db->stop = true;
+}
+
+static void run_follow(struct message *m, void *receiver)
+{
+    struct database *db = receiver;
+    (void)m;
+    atomic_store(&db->following, false);
+    int rc = writer_follow_schema(&db->writer);
+    if (rc != SQLITE_OK)
+        log_warn("cannot look for a changed schema: %s", sqlite3_errstr(rc));
+}
+
+static void follow_schema(void *ctx)
+{
+    struct database *db = ctx;
+    if (!atomic_exchange(&db->following, true))
+        mailbox_post(&db->mailbox, &db->follow_message);
 }
 
 static void take_messages(struct database *db)
@@ -148,7 +167,10 @@ static int start_pager(struct database *db, struct buf *err)
         .scan_timeout_ms = scan_timeout(db),
         .journal = db->options.journal,
         .run = db->writer.journal.run,
+        .follow_schema = follow_schema,
+        .ctx = db,
     };
+    db->follow_message.run = run_follow;
     int status = pager_start(&db->pager, &options);
     if (status == STATUS_IO)
         buf_puts(err, "cannot start the thread for snapshots: too many threads or open files?");

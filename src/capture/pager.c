@@ -6,7 +6,7 @@
 #include "base/status.h"
 #include <stddef.h>
 
-/* So long a scan may try to begin between two commits. */
+/* So long a scan may try to begin between two commits, or wait for the writer to see the schema. */
 #define BEGIN_MS 10000
 /* Between two looks for what was cancelled while it waits. */
 #define CANCEL_MS 50
@@ -164,7 +164,9 @@ static bool begin_waiting(struct pager *p)
         if (!p->trying_ms)
             p->trying_ms = now;
         int status = scanner_open(c, &p->scanner, s);
-        if (status == SCANNER_BUSY && now - p->trying_ms < BEGIN_MS)
+        if (status == STATUS_CONFLICT)
+            p->options.follow_schema(p->options.ctx);
+        if ((status == SCANNER_BUSY || status == STATUS_CONFLICT) && now - p->trying_ms < BEGIN_MS)
             return true;
         unlink_open(p, &p->head);
         finish(s, status == SCANNER_BUSY ? STATUS_CLOSED : status);

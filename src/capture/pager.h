@@ -17,6 +17,9 @@ struct pager_options {
     int64_t scan_timeout_ms;     /* 0: none */
     bool journal;
     uint64_t run; /* the journal's */
+    /* Asks the writer to look for a schema that it has not seen. */
+    void (*follow_schema)(void *ctx);
+    void *ctx;
 };
 
 struct pager {

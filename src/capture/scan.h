@@ -48,8 +48,8 @@ struct scan {
 
     /*
      * Results. status: 0, STATUS_NOMEM, STATUS_IO (the file cannot be read), STATUS_CLOSED
-     * (timeout, cancelled, or the server ends), STATUS_CONFLICT (another process changed the schema
-     * and the server has not seen it yet).
+     * (timeout, cancelled, or the server ends), STATUS_CONFLICT (another process changed the
+     * schema, and the writer cannot take note of it because the file is locked).
      */
     int status;
     uint64_t seq;          /* SCAN_OPEN: every change up to this one is in the rows, none after */

@@ -13,8 +13,6 @@
 
 /* A page reads for so long at most, so that scans take turns. */
 #define PAGE_NS 5000000
-/* One step of a search by an index may take as long, before the table is read instead. */
-#define SEARCH_MS 20
 /* Attempts to begin between two commits, with pauses of up to so long. */
 #define TRIES 12
 #define PAUSE_NS 200000
@@ -99,7 +97,7 @@ void scanner_release(struct scanner *c)
     c->select = NULL;
     c->row = NULL;
     c->scan = NULL;
-    c->on_row = c->plain = c->stepped = false;
+    c->on_row = false;
 }
 
 void scanner_fini(struct scanner *c)
@@ -212,13 +210,12 @@ static int prepare_search(struct scanner *c)
     return (rc & 0xff) == SQLITE_ERROR ? SQLITE_OK : rc;
 }
 
-static int prepare_select(struct scanner *c, bool search)
+static int prepare_select(struct scanner *c)
 {
     static const struct conditions none = {0};
-    int rc = search ? prepare_search(c) : SQLITE_OK;
-    c->plain = !c->select;
+    int rc = prepare_search(c);
     if (rc == SQLITE_OK)
-        rc = c->plain ? prepare(c, "", &none, &c->select) : bind(c);
+        rc = c->select ? bind(c) : prepare(c, "", &none, &c->select);
     return rc == SQLITE_OK ? STATUS_OK : status_of(c, rc);
 }
 
@@ -233,29 +230,14 @@ static int start(struct scanner *c)
         return STATUS_IO;
     }
     c->row = mem_array((size_t)t->column_count, sizeof(*c->row));
-    return c->row ? prepare_select(c, true) : STATUS_NOMEM;
-}
-
-/* The first row may be far off in an index: then the table is read instead. */
-static int search(struct scanner *c, int rc)
-{
-    if (rc != SQLITE_INTERRUPT || c->conn.stopped != STOP_TIMEOUT)
-        return rc;
-    sqlite3_finalize(c->select);
-    c->select = NULL;
-    sqlconn_limit(&c->conn, 0, &c->scan->cancel);
-    return prepare_select(c, false) < 0 ? SQLITE_NOMEM : sqlite3_step(c->select);
+    return c->row ? prepare_select(c) : STATUS_NOMEM;
 }
 
 static int step(struct scanner *c)
 {
-    bool first = !c->plain && !c->stepped;
-    sqlconn_limit(&c->conn, first ? SEARCH_MS : 0, &c->scan->cancel);
     int rc = sqlite3_step(c->select);
-    if (first)
-        rc = search(c, rc);
     if (rc == SQLITE_ROW) {
-        c->stepped = c->on_row = true;
+        c->on_row = true;
         return table_rows_peek(c->select, c->scan->table, c->row);
     }
     c->scan->last = rc == SQLITE_DONE;

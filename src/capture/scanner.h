@@ -14,8 +14,6 @@ struct scanner {
     sqlite3_stmt *select;
     struct value *row; /* the one the statement stands on */
     bool on_row;       /* it belongs to the next page */
-    bool plain;        /* no condition is in use */
-    bool stepped;      /* rows came */
     int64_t opened_ms; /* clock_mono_ms */
 };
 

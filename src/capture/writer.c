@@ -164,6 +164,26 @@ int writer_commit(struct writer *w)
     return rc;
 }
 
+int writer_follow_schema(struct writer *w)
+{
+    struct schema *before = schema_ref(w->recorder.schema);
+    int rc = writer_new_batch(w);
+    if (rc == SQLITE_OK)
+        rc = sqlconn_run(&w->conn, OWN_BEGIN);
+    if (rc == SQLITE_OK)
+        rc = writer_check_schema(w);
+    if (rc == SQLITE_OK)
+        rc = writer_commit(w);
+    if (rc != SQLITE_OK) {
+        if (!sqlite3_get_autocommit(w->conn.db))
+            sqlconn_run(&w->conn, OWN_ROLLBACK);
+        if (w->recorder.schema != before)
+            recorder_set_schema(&w->recorder, schema_ref(before));
+    }
+    schema_unref(before);
+    return rc;
+}
+
 void writer_trim(struct writer *w)
 {
     if (!journal_overdue(&w->journal) || journal_trim(&w->journal) != SQLITE_OK)

@@ -67,6 +67,8 @@ void writer_close(struct writer *w);
  * a transaction of its own. In a transaction. A result code of SQLite.
  */
 int writer_check_schema(struct writer *w);
+/* The same, in a transaction of its own that is published. Between groups. */
+int writer_follow_schema(struct writer *w);
 /* The schema after a statement that may have changed it; rows of CREATE TABLE AS are recorded. */
 int writer_refresh_schema(struct writer *w);
 /*

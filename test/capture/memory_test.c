@@ -1,6 +1,7 @@
-#include "fixture.h"
+#include "asker.h"
 
 #include "base/mem.h"
+#include "base/status.h"
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
@@ -162,6 +163,75 @@ static void open_and_close(void **state)
     fail_msg("still failing");
 }
 
+/* A snapshot from a search by an index: all rows, or a clean failure and nothing that stays. */
+static void scan(void **state)
+{
+    struct fixture *f = *state;
+    static const struct value params[] = {{.type = VALUE_TEXT, .p = "x", .len = 1}};
+    sql_ok(f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v, w); CREATE INDEX tv ON t(v,w); "
+              "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<20) "
+              "INSERT INTO t SELECT i, 'x', i||' and text' FROM n");
+    for (long n = 0; n < MOST_ALLOCATIONS; n++) {
+        struct asker a;
+        asker_init(&a, f);
+        a.scan.where = "v=?1\0w IS NOT NULL\0";
+        a.scan.params = params;
+        a.scan.param_count = 1;
+        a.scan.page_bytes = 1000;
+        uint64_t rows = 0;
+        mem_fail_after(n);
+        int status = asker_step(&a, SCAN_OPEN);
+        if (status == STATUS_OK)
+            a.scan.table = schema_find(a.scan.schema, "t", 1);
+        while (status == STATUS_OK && (status = asker_step(&a, SCAN_PAGE)) == STATUS_OK) {
+            rows += a.scan.batch->change_count;
+            batch_unref(a.scan.batch);
+            if (a.scan.last)
+                break;
+        }
+        bool hit = mem_fail_hit();
+        mem_fail_after(-1);
+        asker_close(&a);
+        asker_fini(&a);
+        if (status == STATUS_OK)
+            assert_int_equal(rows, 20);
+        else
+            assert_true(hit);
+        assert_true(status == STATUS_OK || status == STATUS_NOMEM || status == STATUS_IO);
+        if (!hit)
+            return;
+    }
+    fail_msg("still failing");
+}
+
+static void past(void **state)
+{
+    struct fixture *f = *state;
+    fixture_close(f);
+    f->options.journal = true;
+    buf_reset(&f->all);
+    fixture_open(f);
+    sql_ok(f, "CREATE TABLE j(id INTEGER PRIMARY KEY, v); INSERT INTO j VALUES(1,'a'),(2,'b'); "
+              "ALTER TABLE j ADD COLUMN w; INSERT INTO j VALUES(3,4,5)");
+    for (long n = 0; n < MOST_ALLOCATIONS; n++) {
+        struct asker a;
+        asker_init(&a, f);
+        mem_fail_after(n);
+        int status = asker_past(&a, 0, 100000);
+        bool hit = mem_fail_hit();
+        mem_fail_after(-1);
+        if (status == STATUS_OK)
+            assert_int_equal(a.past.batch->change_count, 5);
+        else
+            assert_true(hit);
+        batch_unref(a.past.batch);
+        asker_fini(&a);
+        if (!hit)
+            return;
+    }
+    fail_msg("still failing");
+}
+
 static void request(void **state)
 {
     (void)state;
@@ -187,6 +257,8 @@ int main(void)
         TEST(insert),
         TEST(ddl),
         TEST(open_and_close),
+        TEST(scan),
+        TEST(past),
         cmocka_unit_test(request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

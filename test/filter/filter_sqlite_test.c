@@ -7,6 +7,7 @@
 #include "../change/fixture.h"
 #include "base/mem.h"
 #include "filter/filter.h"
+#include "filter/filter_sql.h"
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -39,6 +40,7 @@ static void open_subject(struct subject *s, const char *type, const char *collat
     assert_int_equal(sqlite3_open(":memory:", &s->db), SQLITE_OK);
     snprintf(text, sizeof(text), "CREATE TABLE t(c %s COLLATE %s)", type, collation);
     execute(s->db, text);
+    execute(s->db, "CREATE INDEX tc ON t(c)");
     const char *flag = collation[0] == 'N' ? "n" : collation[0] == 'R' ? "r" : "";
     snprintf(text, sizeof(text), "c:%s:%s", type, flag);
     s->table = TABLE("t", text);
@@ -119,6 +121,52 @@ static void check_hash(const struct filter_term *t, const struct value *row)
     assert_true(found);
 }
 
+static void bind_value(sqlite3_stmt *q, int i, const struct value *v)
+{
+    if (v->type == VALUE_INTEGER)
+        sqlite3_bind_int64(q, i, v->i);
+    else if (v->type == VALUE_REAL)
+        sqlite3_bind_double(q, i, v->r);
+    else if (v->type == VALUE_TEXT)
+        sqlite3_bind_text(q, i, v->len ? v->p : "", (int)v->len, SQLITE_STATIC);
+    else if (v->len)
+        sqlite3_bind_blob(q, i, v->p, (int)v->len, SQLITE_STATIC);
+    else
+        sqlite3_bind_zeroblob(q, i, 0);
+}
+
+/* The filter as SQL finds in the table `from` the rows that filter_match keeps. */
+static void compare_sql(struct subject *s, const struct filter *f, const char *from)
+{
+    struct buf where = {0}, sql = {0};
+    const struct value *params;
+    bool found[400] = {false};
+    sqlite3_stmt *q;
+    int count, before = f->term_count > 0 ? 0 : 1;
+    assert_int_equal(filter_put_sql(f, s->table, &where, &params, &count), 0);
+    buf_printf(&sql, "SELECT rowid FROM %s WHERE 1", from);
+    for (const char *p = buf_text(&where); *p; p += strlen(p) + 1, before++)
+        buf_printf(&sql, " AND %s", p);
+    assert_int_equal(before, f->term_count > 0 ? f->term_count : 1);
+    if (sqlite3_prepare_v2(s->db, buf_text(&sql), -1, &q, NULL) != SQLITE_OK)
+        fail_msg("%s: %s", buf_text(&sql), sqlite3_errmsg(s->db));
+    for (int i = 0; i < count && i < sqlite3_bind_parameter_count(q); i++)
+        bind_value(q, i + 1, &params[i]);
+    while (sqlite3_step(q) == SQLITE_ROW)
+        found[sqlite3_column_int(q, 0) - 1] = true;
+    for (int i = 0; i < s->row_count; i++) {
+        struct buf json = {0};
+        if (filter_match(f, &s->rows[i], i + 1) == found[i])
+            continue;
+        value_put_json(&json, &s->rows[i]);
+        fail_msg("column %s: %s on the row %s: SQLite says %d", s->table->columns[0].type,
+            buf_text(&sql), buf_text(&json), found[i]);
+    }
+    sqlite3_finalize(q);
+    buf_fini(&where);
+    buf_fini(&sql);
+}
+
 static void compare(struct subject *s, const char *filter, const char *where)
 {
     char sql[1200], err[256];
@@ -144,6 +192,8 @@ static void compare(struct subject *s, const char *filter, const char *where)
             s->table->columns[0].type, filter, buf_text(&json), where, expected);
     }
     sqlite3_finalize(q);
+    compare_sql(s, f, "t NOT INDEXED");
+    compare_sql(s, f, "t INDEXED BY tc");
     filter_free(f);
 }
 

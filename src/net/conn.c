@@ -171,7 +171,7 @@ void conn_close_now(struct conn *c, int code, const char *reason, const char *la
 }
 
 /* Closes it with a last word from its owner. */
-static void close_slow(struct conn *c)
+static void close_slow(struct conn *c, size_t bound)
 {
     struct loop *l = c->loop;
     char reason[100];
@@ -179,7 +179,7 @@ static void close_slow(struct conn *c)
 
     buf_init(&last, 0);
     loop_count(&l->counters.slow_closed, 1);
-    snprintf(reason, sizeof(reason), "reading too slowly: %zu bytes were waiting", c->out.bytes);
+    snprintf(reason, sizeof(reason), "reading too slowly: more than %zu bytes were waiting", bound);
     c->state = CONN_CLOSING; /* so that the callback cannot queue anything */
     if (l->options.slow && c->owner)
         l->options.slow(c->owner, &last);
@@ -207,10 +207,10 @@ static bool forget_news(struct conn *c)
     return true;
 }
 
-void conn_slow(struct conn *c)
+void conn_slow(struct conn *c, size_t bound)
 {
     if (c->state == CONN_OPEN && !(c->loop->options.forget && forget_news(c)))
-        close_slow(c);
+        close_slow(c, bound);
 }
 
 static bool fits(const struct conn *c, size_t len)
@@ -230,9 +230,9 @@ static int make_room(struct conn *c, size_t len, bool news)
         return STATUS_CLOSED;
     if (fits(c, len))
         return 0;
-    conn_slow(c);
+    conn_slow(c, c->loop->options.max_queue);
     if (!news && c->state == CONN_OPEN && !fits(c, len))
-        close_slow(c);
+        close_slow(c, c->loop->options.max_queue);
     return news || c->state != CONN_OPEN ? STATUS_TOO_LARGE : 0;
 }
 

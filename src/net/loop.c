@@ -141,7 +141,7 @@ static void run_timers(struct loop *l)
 
         if (l->now - slow->heavy_since < l->options.slow_ms)
             break;
-        conn_slow(slow);
+        conn_slow(slow, l->options.slow_queue);
     }
     if (l->options.tick)
         l->options.tick(l->options.ctx, l->now);

@@ -269,7 +269,7 @@ static int bind(struct snapshot *sn, const struct table *table, struct error_tex
     sn->scan.keep = keep;
     filter_put_sql(sn->filter, table, &sn->where, &sn->scan.params, &sn->scan.param_count);
     sn->scan.where = buf_text(&sn->where);
-    return sn->scan.where ? 0 : STATUS_NOMEM;
+    return buf_error(&sn->where) == STATUS_NOMEM ? STATUS_NOMEM : 0;
 }
 
 static void opened(struct snapshot *sn)

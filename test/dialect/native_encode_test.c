@@ -180,7 +180,8 @@ static void test_rows(void **state)
 static void test_snapshots(void **state)
 {
     struct table *t = TABLE("t", "a:INTEGER:k", "b:BLOB:", "c:TEXT:v");
-    struct value row[] = {INTEGER(2), BLOB("\0\1"), ABSENT}, no_key[] = {NULL_VALUE, REAL(1), ABSENT};
+    struct value row[] = {INTEGER(2), BLOB("\0\1"), ABSENT},
+                 no_key[] = {NULL_VALUE, REAL(1), ABSENT};
     uint64_t second = 2;
     struct change c = {.table = t, .row = row, .kind = CHANGE_INSERT, .rowid = 2};
     struct change_message m = {.epoch = "e1", .change = &c};

@@ -548,14 +548,14 @@ static void test_two_at_one_seq(void **state)
     fake_pager_expect_waiting(db, 2);
     insert(2);
     fake_pager_release(db);
-    for (int i = 0; i < 4; i++)
+    /* The second may come before or after the first has gone on. */
+    for (int named = 0; named < 2;) {
         assert_non_null(client_read(c));
-    for (int i = 0; i < 2 && !strstr(c->text, "database_change"); i++)
-        client_expect_part(c, "\"id\":\"e1:2\"");
+        if (strstr(c->text, "\"id\":\"e1:2\""))
+            named += strstr(c->text, "\"s1\",\"s2\"") ? 2 : 1;
+    }
     insert(3);
-    while (!strstr(client_read(c), "\"id\":\"e1:3\""))
-        client_expect_part(c, "\"id\":\"e1:2\"");
-    assert_non_null(strstr(c->text, "{\"subscriptions\":[\"s1\",\"s2\"]"));
+    client_expect_part(c, "{\"subscriptions\":[\"s1\",\"s2\"],\"id\":\"e1:3\"");
     client_quiet(c);
     client_free(c);
 }

@@ -12,7 +12,9 @@
 #include <assert.h>
 #include <errno.h>
 
-#define SLICE_NS 1000000 /* for replays and snapshots, in one turn */
+/* For replays and snapshots, in one turn; the less where new changes wait to be sent. */
+#define SLICE_NS 1000000
+#define SHORT_SLICE_NS 250000
 
 /* Something is to be done at the end of the turn. */
 static bool work_waits(const struct shard *s)
@@ -117,18 +119,18 @@ static void run_slice(struct shard *s)
 static void on_turn_end(void *ctx)
 {
     struct shard *s = ctx;
-    int64_t now, end;
+    int64_t now, slice;
 
     slow_run(s);
     if (!work_waits(s))
         return;
     now = clock_mono_ns();
-    end = now + SLICE_NS;
-    if (s->busy_ns && now - s->busy_ns > SLICE_NS)
-        end += now - s->busy_ns - SLICE_NS;
+    slice = s->busy_ns ? SHORT_SLICE_NS : SLICE_NS;
+    if (s->busy_ns && now - s->busy_ns > slice)
+        slice = now - s->busy_ns;
     do
         run_slice(s);
-    while (work_waits(s) && clock_mono_ns() < end);
+    while (work_waits(s) && clock_mono_ns() < now + slice);
     s->busy_ns = 0;
     if (work_waits(s))
         shard_wake(s);

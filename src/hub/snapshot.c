@@ -109,6 +109,7 @@ static void leave(struct snapshot *sn)
     list_del(&sn->ready);
     projection_put(sn->projection);
     sn->projection = NULL;
+    atomic_store(&sn->scan.cancel, true);
     if (!sn->away)
         ask(sn, SCAN_CLOSE);
 }
@@ -267,9 +268,10 @@ static int bind(struct snapshot *sn, const struct table *table, struct error_tex
     if (!sn->projection || !sn->filter->term_count)
         return status;
     sn->scan.keep = keep;
-    filter_put_sql(sn->filter, table, &sn->where, &sn->scan.params, &sn->scan.param_count);
-    sn->scan.where = buf_text(&sn->where);
-    return buf_error(&sn->where) == STATUS_NOMEM ? STATUS_NOMEM : 0;
+    status = filter_put_sql(sn->filter, table, &sn->where, &sn->scan.params, &sn->scan.param_count);
+    if (status == 0)
+        sn->scan.where = buf_text(&sn->where);
+    return status == STATUS_NOMEM ? status : 0;
 }
 
 static void opened(struct snapshot *sn)

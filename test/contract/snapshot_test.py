@@ -303,7 +303,7 @@ async def journal(_args):
             server.sql("INSERT INTO t(n, text) VALUES (?, ?)", [n, "x" * 1000])
         last = server.get("/health").json["database"]["seq"]
         epoch = server.get("/health").json["database"]["epoch"]
-        for round_ in range(2):
+        for _ in range(2):
             client = await Client.open(server)
             equal(client.ack["data"]["epoch"], epoch, "epoch")
             reply = await client.request("subscribe", table="t", since=1, epoch=epoch, snapshot=True)
@@ -312,7 +312,7 @@ async def journal(_args):
                 equal((await client.next("database_change"))["seq"], seq, "seq")
             server.sql("UPDATE t SET n = 1000 WHERE id = 7")
             last += 1
-            equal((await client.next("database_change"))["data"]["n"], 1000 if round_ == 0 else 1000, "the live change")
+            equal((await client.next("database_change"))["data"]["n"], 1000, "the live change")
             await client.close()
             server.sql("UPDATE t SET n = 7 WHERE id = 7")
             last += 1

@@ -331,10 +331,7 @@ static void test_a_snapshot_without_history(void **state)
     client_free(c);
 }
 
-/*
- * The past as asked for, or the connection ends, or a resync says that it is lost. The page is made
- * before memory runs out: the fake's own needs are not what is tested.
- */
+/* The past as asked for, or the connection ends, or a resync says that it is lost. */
 static void test_memory(void **state)
 {
     bool hit = true;

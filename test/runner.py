@@ -40,6 +40,7 @@ BLACK_BOX = [
     ("replica", "asan", ["test/contract/replica_test.py"], 600, True),
     ("mixed", "asan", ["test/contract/mixed_test.py"], 240, True),
     ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
+    ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),
@@ -50,6 +51,8 @@ BLACK_BOX = [
     ("console", "gcc", ["test/web/console_test.mjs"], 180, False),
     ("import", "gcc", ["test/e2e/import_test.py"], 240, False),
     ("scale", "gcc", ["test/e2e/scale_test.py"], 600, True),
+    ("snapshot", "gcc", ["test/contract/snapshot_test.py", "--only", "large"], 120, False),
+    ("snapshot", "tsan", ["test/contract/snapshot_test.py", "--quick"], 400, False),
     ("mixed", "tsan", ["test/contract/mixed_test.py"], 400, False),
     ("transcript", "tsan", ["test/contract/transcript_test.py"], 400, False),
 ]

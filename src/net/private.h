@@ -116,7 +116,8 @@ void conn_fail(struct conn *c, int code, const char *reason);
 void conn_finish(struct conn *c, int code); /* answers the peer's Close */
 /* Queues a control frame, whatever the bound. STATUS_NOMEM. */
 int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, size_t len);
-void conn_slow(struct conn *c);  /* its queue is too long, or has been long for too long */
+/* Its queue is longer than that bound, or has been for too long. */
+void conn_slow(struct conn *c, size_t bound);
 void conn_touch(struct conn *c); /* it has something to send, or is to be looked at */
 
 void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */

@@ -40,6 +40,7 @@ BLACK_BOX = [
     ("replica", "asan", ["test/contract/replica_test.py"], 600, True),
     ("mixed", "asan", ["test/contract/mixed_test.py"], 240, True),
     ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
+    ("wait", "asan", ["test/contract/wait_test.py"], 120, True),
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),

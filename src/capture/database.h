@@ -92,7 +92,8 @@ struct sql_request {
     bool transaction;       /* `statements`: all or nothing; otherwise one script */
     struct sql_statement *statements;
     int statement_count;
-    uint64_t origin; /* recorded with the transactions, for `self:false` */
+    uint64_t origin;         /* recorded with the transactions, for `self:false` */
+    struct receipt *receipt; /* goes with the transactions; the caller's reference; or NULL */
     int64_t posted_ns;
 
     struct buf json;

@@ -457,6 +457,7 @@ enum outcome executor_write(struct writer *w, struct job *j)
     struct run x = {.w = w, .job = j, .request = r};
     executor_reset(j);
     w->origin = r->origin;
+    w->receipt = r->receipt;
     w->lost = false;
     w->first_unit = !w->alone;
     r->json.max = w->options->max_result;

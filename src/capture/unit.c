@@ -95,10 +95,13 @@ int unit_close(struct writer *w)
     };
     if (w->recorder.failed)
         return SQLITE_ABORT;
+    uint32_t transactions = w->batch->transaction_count;
     int status = schema_diff_finish(&diff);
     if (status == STATUS_OK)
         status = batch_end_transaction(
             w->batch, w->origin, w->before == w->recorder.schema ? NULL : w->recorder.schema);
+    if (status == STATUS_OK && w->receipt && w->batch->transaction_count > transactions)
+        batch_set_receipt(w->batch, w->receipt);
     if (status == STATUS_OK)
         return SQLITE_OK;
     w->recorder.failed = batch_full(w->batch) ? RECORDER_FULL : RECORDER_NOMEM;

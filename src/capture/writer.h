@@ -52,8 +52,9 @@ struct writer {
     bool vetoed;       /* of an autocommit unit: it was kept from committing without a journal */
     bool first_unit;   /* of its request: the request's savepoint serves for it */
     uint64_t origin;
-    struct batch_mark mark; /* where the unit began */
-    struct schema *before;  /* the schema then */
+    struct receipt *receipt; /* of the request; it holds the reference */
+    struct batch_mark mark;  /* where the unit began */
+    struct schema *before;   /* the schema then */
     struct user_savepoint *savepoints;
     int savepoint_count, savepoint_cap;
 };

@@ -51,13 +51,19 @@ static void free_chunks(struct batch *b, struct batch_chunk *until)
     }
 }
 
+static void release(struct transaction *t)
+{
+    schema_unref(t->schema);
+    receipt_unref(t->receipt);
+}
+
 void batch_unref(struct batch *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
     free_chunks(b, NULL);
     for (uint32_t i = 0; i < b->transaction_count; i++)
-        schema_unref(b->transactions[i].schema);
+        release(&b->transactions[i]);
     for (size_t i = 0; i < b->table_count; i++)
         table_unref(b->tables[i]);
     mem_free(b->changes);
@@ -128,7 +134,7 @@ void batch_rewind(struct batch *b, const struct batch_mark *mark)
     if (b->chunks)
         b->chunks->used = mark->chunk_used;
     while (b->transaction_count > mark->transaction_count)
-        schema_unref(b->transactions[--b->transaction_count].schema);
+        release(&b->transactions[--b->transaction_count]);
     b->change_count = mark->change_count;
 }
 
@@ -246,6 +252,13 @@ int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema 
         .count = b->change_count - first,
     };
     return STATUS_OK;
+}
+
+void batch_set_receipt(struct batch *b, struct receipt *receipt)
+{
+    struct transaction *t = &b->transactions[b->transaction_count - 1];
+    assert(b->transaction_count > 0 && !t->receipt);
+    t->receipt = receipt_ref(receipt);
 }
 
 uint32_t batch_transaction_of(const struct batch *b, uint32_t change)

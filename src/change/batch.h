@@ -1,6 +1,7 @@
 #ifndef ROWTAP_CHANGE_BATCH_H
 #define ROWTAP_CHANGE_BATCH_H
 
+#include "change/receipt.h"
 #include "change/schema.h"
 #include "change/value.h"
 #include <stdatomic.h>
@@ -39,6 +40,7 @@ struct transaction {
     uint64_t origin;             /* the connection that asked for it, 0 for none */
     int64_t time_ms;             /* wall clock at the commit */
     const struct schema *schema; /* after it, when its DDL changed the schema; otherwise NULL */
+    struct receipt *receipt;     /* its author waits for the delivery; a reference; or NULL */
     uint32_t first, count;       /* its range in changes */
 };
 
@@ -99,6 +101,8 @@ int batch_hold(struct batch *b, const struct table *table);
  * changes nor a schema is not recorded. `schema` may be NULL; a reference is taken.
  */
 int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema *schema);
+/* Gives the transaction closed last a receipt, taking a reference. */
+void batch_set_receipt(struct batch *b, struct receipt *receipt);
 
 /* The index of the transaction that a change of a closed one belongs to. */
 uint32_t batch_transaction_of(const struct batch *b, uint32_t change);

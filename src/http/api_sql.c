@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "capture/database.h"
@@ -38,11 +39,45 @@ static bool is_json(const char *type)
     return text_same_nocase(type ? type : "", len, "application/json", 16);
 }
 
-static void execute(struct request *r, struct sql_request *sql)
+/* How long a stop of the server may go unnoticed. */
+#define WAIT_STEP_MS 100
+
+/* Waits for the subscribers' sockets, and adds to the answer what became of it. */
+static void await_delivery(struct request *r, struct sql_request *sql, int64_t wait_ms)
+{
+    int64_t end = clock_mono_ms() + wait_ms, left = wait_ms;
+    uint64_t delivered, pending;
+    bool done;
+
+    do {
+        done = receipt_wait(
+            sql->receipt, left < WAIT_STEP_MS ? left : WAIT_STEP_MS, &delivered, &pending);
+        left = end - clock_mono_ms();
+    } while (!done && left > 0 && !atomic_load(&r->http->stopping));
+    if (buf_error(&sql->json) || sql->json.len == 0)
+        return;
+    buf_truncate(&sql->json, sql->json.len - 1);
+    buf_printf(&sql->json, ",\"delivered\":%llu", (unsigned long long)delivered);
+    if (!done)
+        buf_printf(&sql->json, ",\"pending\":%llu", (unsigned long long)pending);
+    buf_putc(&sql->json, '}');
+}
+
+static void execute(struct request *r, struct sql_request *sql, int64_t wait_ms)
 {
     struct buf error = {0};
 
+    if (wait_ms >= 0) {
+        sql->receipt = receipt_new();
+        if (!sql->receipt) {
+            answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");
+            return;
+        }
+    }
     database_execute(r->http->db, sql);
+    if (sql->receipt && !sql->error.code[0])
+        await_delivery(r, sql, wait_ms);
+    receipt_unref(sql->receipt);
     if (!sql->error.code[0]) {
         answer_json(r, 200, &sql->json);
         return;
@@ -56,6 +91,7 @@ void api_sql(struct request *r, const char *rest)
 {
     struct sql_request sql = {0};
     struct buf body = {0}, err = {0};
+    int64_t wait_ms = -1;
     int rc;
 
     (void)rest;
@@ -64,14 +100,14 @@ void api_sql(struct request *r, const char *rest)
         return;
     }
     if (request_body(r, &body)) {
-        rc = sql_json_read(&sql, body.data ? body.data : "", body.len, &err);
+        rc = sql_json_read(&sql, body.data ? body.data : "", body.len, &wait_ms, &err);
         buf_fini(&body);
         if (rc == STATUS_NOMEM || buf_error(&err))
             answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");
         else if (rc < 0)
             answer_error(r, 400, "INVALID_FORMAT", "%s", buf_text(&err));
         else
-            execute(r, &sql);
+            execute(r, &sql, wait_ms);
     }
     sql_request_fini(&sql);
     buf_fini(&body);

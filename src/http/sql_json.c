@@ -210,7 +210,31 @@ static int read_transaction(struct sql_request *r, json_t *statements, struct bu
     return 0;
 }
 
-static int read_root(struct sql_request *r, json_t *root, struct buf *err)
+/* Takes "wait" and "waitMs" out of the object. */
+static int take_wait(json_t *root, int64_t *wait_ms, struct buf *err)
+{
+    json_t *wait = json_object_get(root, "wait"), *ms = json_object_get(root, "waitMs");
+
+    *wait_ms = -1;
+    if (wait && (!json_is_string(wait) || strcmp(json_string_value(wait), "delivered") != 0)) {
+        buf_puts(err, "wait must be \"delivered\"");
+        return STATUS_INVALID;
+    }
+    if (ms && (!wait || !json_is_integer(ms) || json_integer_value(ms) < 0 ||
+                  json_integer_value(ms) > SQL_JSON_WAIT_MAX)) {
+        buf_printf(err,
+            "waitMs must be a whole number of milliseconds from 0 to %d, and goes with wait",
+            SQL_JSON_WAIT_MAX);
+        return STATUS_INVALID;
+    }
+    if (wait)
+        *wait_ms = ms ? json_integer_value(ms) : SQL_JSON_WAIT_MS;
+    json_object_del(root, "wait");
+    json_object_del(root, "waitMs");
+    return 0;
+}
+
+static int read_root(struct sql_request *r, json_t *root, int64_t *wait_ms, struct buf *err)
 {
     json_t *statements;
 
@@ -219,7 +243,8 @@ static int read_root(struct sql_request *r, json_t *root, struct buf *err)
             type_name(root));
         return STATUS_INVALID;
     }
-    if (!known_members(root, -1, "sql", "params", "statements", err))
+    if (take_wait(root, wait_ms, err) < 0 ||
+        !known_members(root, -1, "sql", "params", "statements", err))
         return STATUS_INVALID;
     statements = json_object_get(root, "statements");
     if (!statements)
@@ -231,7 +256,8 @@ static int read_root(struct sql_request *r, json_t *root, struct buf *err)
     return read_transaction(r, statements, err);
 }
 
-int sql_json_read(struct sql_request *r, const char *text, size_t len, struct buf *err)
+int sql_json_read(
+    struct sql_request *r, const char *text, size_t len, int64_t *wait_ms, struct buf *err)
 {
     char message[256] = "";
     json_t *root;
@@ -246,7 +272,7 @@ int sql_json_read(struct sql_request *r, const char *text, size_t len, struct bu
         buf_printf(err, "the body is not JSON: %s", message);
         return STATUS_INVALID;
     }
-    rc = read_root(r, root, err);
+    rc = read_root(r, root, wait_ms, err);
     json_decref(root);
     return rc;
 }

@@ -2,19 +2,21 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "hub/delivery.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
 static struct changeset *begin(
-    struct changeset **chain, struct session *s, const struct transaction *transaction)
+    struct changeset **chain, struct session *s, const struct change_message *m)
 {
     struct changeset *c = mem_zalloc(sizeof(*c));
 
     if (!c)
         return NULL;
     c->session = s;
-    c->transaction = *transaction;
+    c->transaction = *m->transaction;
     c->transaction.schema = NULL;
+    c->transaction.receipt = m->receipt;
     c->next = *chain;
     *chain = s->changeset = c;
     return c;
@@ -39,10 +41,14 @@ static int send_items(struct changeset *c, bool more)
     s->dialect->put_batch(out, &m);
     buf_reset(&c->items);
     c->owed = more;
-    if (!buf_error(out))
-        return conn_send(s->conn, out->data, out->len, NULL);
-    session_fail(s);
-    return STATUS_NOMEM;
+    if (buf_error(out)) {
+        session_fail(s);
+        return STATUS_NOMEM;
+    }
+    int rc = conn_send(s->conn, out->data, out->len, NULL);
+    if (rc == 0 && c->transaction.receipt)
+        delivery_note(c->transaction.receipt, s->conn);
+    return rc;
 }
 
 /* A message stays well below what may be queued for a connection. */
@@ -64,7 +70,7 @@ static void set_table(struct changeset *c, const struct table *table)
 int changeset_add(struct changeset **chain, struct session *s, const struct change_message *m,
     const struct change_prefix *prefix, const struct body *body)
 {
-    struct changeset *c = s->changeset ? s->changeset : begin(chain, s, m->transaction);
+    struct changeset *c = s->changeset ? s->changeset : begin(chain, s, m);
     int rc = 0;
 
     if (!c) {

@@ -123,6 +123,7 @@ struct change_message {
     const struct transaction *transaction;
     const struct change *change;
     const uint64_t *columns; /* a bit set over column indexes, 64 a word; NULL: all */
+    struct receipt *receipt; /* the hub's: the author waits for it to be sent; or NULL */
 };
 
 /* A change's message is its private prefix followed by its shared body. */

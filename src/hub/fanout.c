@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 #include "hub/changeset.h"
+#include "hub/delivery.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
@@ -76,6 +77,7 @@ static struct change_message message(const struct fanout *f, const struct projec
         .transaction = f->transaction,
         .change = f->change,
         .columns = projection_columns(p),
+        .receipt = f->live ? f->transaction->receipt : NULL,
     };
 }
 
@@ -123,8 +125,12 @@ static int send_to(struct fanout *f, struct session *s, struct projection *p,
     }
     f->deliveries++;
     f->bytes += body->len;
-    return batch ? changeset_add(&f->changesets, s, &m, prefix, body)
-                 : send_now(f, s, prefix, body);
+    if (batch)
+        return changeset_add(&f->changesets, s, &m, prefix, body);
+    int rc = send_now(f, s, prefix, body);
+    if (rc == 0 && m.receipt)
+        delivery_note(m.receipt, s->conn);
+    return rc;
 }
 
 static int compare_matches(const void *a, const void *b)
@@ -265,11 +271,12 @@ void fanout_end(struct fanout *f)
 
 void fanout_batch(struct shard *s, const struct batch *b)
 {
-    struct fanout f = {.shard = s};
+    struct fanout f = {.shard = s, .live = true};
 
     for (uint32_t i = 0; i < b->transaction_count; i++)
         deliver_transaction(&f, b, &b->transactions[i]);
     fanout_end(&f);
+    delivery_end(b);
     if (b->last_seq > s->seq)
         s->seq = b->last_seq;
 }

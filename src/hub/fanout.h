@@ -20,6 +20,7 @@ struct fanout {
     struct session *matched;      /* chain of sessions that have matches */
     struct projection *used;      /* chain of projections that have a body */
     struct changeset *changesets; /* chain of those begun */
+    bool live;                    /* not from the history */
     uint64_t deliveries;
     size_t bytes; /* of the bodies delivered */
 };

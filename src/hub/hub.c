@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "hub/delivery.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
@@ -181,8 +182,10 @@ void hub_publish(struct hub *h, struct batch *b)
 {
     gate_wait(&h->gate, has_room, h);
     pthread_mutex_lock(&h->posting);
-    for (int i = 0; i < h->count && !h->stopped; i++)
+    for (int i = 0; i < h->count && !h->stopped; i++) {
+        delivery_begin(b);
         shard_publish(h->shards[i], b);
+    }
     pthread_mutex_unlock(&h->posting);
 }
 

@@ -49,6 +49,7 @@ struct conn *conn_new(
     list_init(&c->timer);
     list_init(&c->dirty);
     list_init(&c->heavy);
+    list_init(&c->notes);
     outq_init(&c->out);
     ws_parser_init(&c->parser, false, l->options.max_message);
     if (start(c, hello, hello_len)) {
@@ -80,6 +81,7 @@ void conn_end(struct conn *c)
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, c->fd, NULL);
     close(c->fd);
     outq_clear(&c->out, &l->pool);
+    conn_notes_lost(c);
     body_unref(c->late_pong);
     c->late_pong = NULL;
     heartbeat_stop(c);
@@ -89,6 +91,56 @@ void conn_end(struct conn *c)
     list_add_tail(&l->dead, &c->timer);
     loop_count(&l->counters.closed, 1);
     loop_count(&l->counters.connections, -(uint64_t)1);
+}
+
+/* Notes. */
+
+static struct conn_note *first_note(const struct conn *c)
+{
+    return list_empty(&c->notes) ? NULL : list_entry(c->notes.next, struct conn_note, node);
+}
+
+static void tell(struct conn_note *n, bool sent)
+{
+    list_del(&n->node);
+    n->done(n, sent);
+}
+
+void conn_notes_sent(struct conn *c)
+{
+    struct conn_note *n;
+
+    while ((n = first_note(c)) && n->at <= c->sent)
+        tell(n, true);
+}
+
+void conn_notes_lost(struct conn *c)
+{
+    struct conn_note *n;
+
+    while ((n = first_note(c)))
+        tell(n, false);
+}
+
+void conn_note(struct conn *c, struct conn_note *n)
+{
+    list_init(&n->node);
+    if (c->state == CONN_DEAD || c->out.bytes == 0) {
+        tell(n, c->state != CONN_DEAD);
+        return;
+    }
+    n->at = c->sent + c->out.bytes;
+    list_add_tail(&c->notes, &n->node);
+}
+
+struct conn_note *conn_last_note(const struct conn *c)
+{
+    return list_empty(&c->notes) ? NULL : list_entry(c->notes.prev, struct conn_note, node);
+}
+
+void conn_move_note(struct conn *c, struct conn_note *n)
+{
+    n->at = c->sent + c->out.bytes;
 }
 
 void conn_touch(struct conn *c)
@@ -165,6 +217,7 @@ void conn_close_now(struct conn *c, int code, const char *reason, const char *la
     if (c->state != CONN_OPEN)
         return;
     outq_drop(&c->out, &c->loop->pool);
+    conn_notes_lost(c);
     if (last)
         put_text(c, last, last_len, NULL, false);
     leave_open(c, CONN_CLOSING, code, reason);
@@ -196,6 +249,7 @@ static bool forget_news(struct conn *c)
     if (!c->ops->forgotten || !c->owner || c->forgot)
         return false;
     outq_forget(&c->out, &l->pool);
+    conn_notes_lost(c);
     if (c->ping_ahead > c->out.bytes)
         c->ping_ahead = c->out.bytes;
     loop_count(&l->counters.slow_forgotten, 1);

@@ -86,6 +86,21 @@ void conn_close(struct conn *c, int code, const char *reason);
 void conn_close_now(
     struct conn *c, int code, const char *reason, const char *last, size_t last_len);
 
+/*
+ * Waits until all that is queued now has been sent: done(n, true), perhaps at once. Or the
+ * connection ends, or news of it are forgotten first: done(n, false). The owner's until then, the
+ * loop's thread; nothing may be sent from within done.
+ */
+struct conn_note {
+    struct list node;
+    uint64_t at; /* of all bytes ever queued on the connection */
+    void (*done)(struct conn_note *n, bool sent);
+};
+void conn_note(struct conn *c, struct conn_note *n);
+/* The note of the connection that was made last and still waits, or NULL: to be moved on. */
+struct conn_note *conn_last_note(const struct conn *c);
+void conn_move_note(struct conn *c, struct conn_note *n); /* to all that is queued now */
+
 uint64_t conn_id(const struct conn *c);   /* unique in the process, never 0 */
 size_t conn_queued(const struct conn *c); /* bytes waiting to be sent */
 /* Calls `drained` as soon as sending has left less than this queued, which is not so yet. */

@@ -190,6 +190,9 @@ static void send_some(struct conn *c)
     loop_count(&l->counters.bytes_out, (uint64_t)n);
     outq_consume(&c->out, &l->pool, (size_t)n);
     heartbeat_sent(c, (size_t)n);
+    c->sent += (uint64_t)n;
+    if (!list_empty(&c->notes))
+        conn_notes_sent(c);
     c->blocked = (size_t)n < g.total;
 }
 

@@ -32,6 +32,8 @@ struct conn {
     struct list timer;   /* in one of the loop's lists: idle, closing, draining, dead, told */
     struct list dirty;   /* in the loop's dirty list, or alone */
     struct list heavy;   /* in the loop's list of those above slow_queue, or alone */
+    struct list notes;   /* by what they wait for */
+    uint64_t sent;       /* bytes, so far */
     int64_t heavy_since; /* ms */
     int64_t due;         /* ms; when the timer list wants it */
     struct loop *loop;
@@ -118,7 +120,9 @@ void conn_finish(struct conn *c, int code); /* answers the peer's Close */
 int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, size_t len);
 /* Its queue is longer than that bound, or has been for too long. */
 void conn_slow(struct conn *c, size_t bound);
-void conn_touch(struct conn *c); /* it has something to send, or is to be looked at */
+void conn_notes_sent(struct conn *c); /* tells those that wait for no more than was sent */
+void conn_notes_lost(struct conn *c); /* tells all */
+void conn_touch(struct conn *c);      /* it has something to send, or is to be looked at */
 
 void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
 void conn_io_flush(struct conn *c);                  /* sends what the socket takes */

@@ -14,10 +14,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+static int64_t wait_ms;
+
 static int read_text(struct sql_request *r, const char *text, struct buf *err)
 {
     memset(r, 0, sizeof(*r));
-    return sql_json_read(r, text, strlen(text), err);
+    return sql_json_read(r, text, strlen(text), &wait_ms, err);
 }
 
 static void refused(const char *text, const char *message)
@@ -164,7 +166,7 @@ static void stops_at_the_end(void **state)
         int rc;
 
         memcpy(map + page - len, text, len);
-        rc = sql_json_read(&r, map + page - len, len, &err);
+        rc = sql_json_read(&r, map + page - len, len, &wait_ms, &err);
         assert_int_equal(rc, len == sizeof(text) - 1 ? 0 : STATUS_INVALID);
         assert_true((rc < 0) == (err.len > 0));
         sql_request_fini(&r);

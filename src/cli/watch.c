@@ -40,11 +40,15 @@ const char watch_help[] =
     "then also what becomes of the tables themselves. ^C ends it. It connects again by itself\n"
     "when the connection is lost and goes on where it was, if the server still has the changes.\n"
     "\n"
+    "--snapshot prints the rows that are there first, all of one moment, and then every change\n"
+    "after it. Where changes were lost it prints the rows again.\n"
+    "\n"
     "--filter takes column = value, also != < <= > >=, in (a,b,c), is null, is not null.\n"
     "\n"
     "Examples:\n"
     "  rowtap watch users\n"
     "  rowtap watch users --filter 'age >= 18' --filter 'city in (Oslo, Bergen)'\n"
+    "  rowtap watch users --snapshot --filter \"city = 'Oslo'\"\n"
     "  rowtap watch orders --events insert,delete --format json | jq .data.total\n";
 
 /* How far one of the two subscriptions has come. */
@@ -62,6 +66,9 @@ struct watch {
     bool live;              /* this connection's subscription is answered */
     bool ever;              /* a subscription was live once */
     bool again;             /* connected again, and it was not said yet what that means */
+    bool copying;           /* the snapshot is not complete: it cannot be gone on with */
+    bool anew;              /* this connection ends because the rows have to be read again */
+    bool in_vain;           /* the past cannot be had: a resync that says why is on its way */
     char epoch[64];         /* of this connection */
     struct place rows, ddl; /* where to go on after a reconnect */
     int64_t seen;           /* the last change seen on this connection */
@@ -95,6 +102,8 @@ static void put_since(struct buf *out, const struct watch *w, const struct place
 {
     int64_t seq;
 
+    if (w->ever && w->copying)
+        return;
     if (w->ever) {
         buf_puts(out, ",\"since\":");
         buf_put_i64(out, p->seq);
@@ -173,10 +182,13 @@ static void take_subscribed(struct watch *w, const json_t *message, struct place
     if (p != &w->rows)
         return;
     say_live(w);
-    /* Otherwise a resync follows. */
+    w->in_vain = !recovered && json_object_get(data, "recovered");
     if (w->again && recovered)
         fputs("rowtap: connected again; nothing was missed\n", stderr);
-    w->again = w->again && !recovered;
+    else if (w->again && !w->in_vain)
+        fputs("rowtap: connected again; here are all rows anew\n", stderr);
+    w->again = w->again && w->in_vain;
+    w->copying = w->o.snapshot && !recovered;
 }
 
 static void say_lost_changes(struct watch *w, const json_t *message)
@@ -184,9 +196,22 @@ static void say_lost_changes(struct watch *w, const json_t *message)
     const char *reason = json_string_value(json_object_get(message, "reason"));
 
     if (w->again)
-        fprintf(stderr, "rowtap: connected again; changes in between were lost (%s)\n",
-            reason ? reason : "no reason given");
+        fprintf(stderr, "rowtap: connected again; changes in between were lost (%s)%s\n",
+            reason ? reason : "no reason given", w->o.snapshot ? "; here are all rows anew" : "");
     w->again = false;
+}
+
+/* Changes are missing from now on, unless the server has begun a snapshot by itself. */
+static int take_resync(struct watch *w, const json_t *message)
+{
+    bool rows = w->in_vain;
+
+    say_lost_changes(w, message);
+    w->in_vain = false;
+    if (rows || !w->o.snapshot || json_object_get(message, "channel"))
+        return 0;
+    w->anew = w->copying = true;
+    return STATUS_CLOSED;
 }
 
 /* Each change is shown by one of the two subscriptions; they come in order where both are live. */
@@ -271,9 +296,12 @@ static int on_message(void *ctx, const char *text, size_t len)
     } else if (strcmp(type, "subscribed") == 0 && request) {
         take_subscribed(w, message, strcmp(request, "rows") == 0 ? &w->rows : &w->ddl);
     } else if (strcmp(type, "resync") == 0) {
-        say_lost_changes(w, message);
         status = put_message(w, message, text, len);
+        if (status == 0)
+            status = take_resync(w, message);
     } else if (show_wants(message)) {
+        if (json_is_true(json_object_get(message, "last")) && strcmp(type, "snapshot") == 0)
+            w->copying = false;
         take_change(w, message, type);
         status = put_message(w, message, text, len);
     }
@@ -309,11 +337,14 @@ static int follow(struct watch *w, struct ws_client *ws)
     return status;
 }
 
-static void say_lost(const struct ws_client *ws, const char *why, int64_t delay)
+static void say_lost(
+    const struct watch *w, const struct ws_client *ws, const char *why, int64_t delay)
 {
     struct buf text = {0};
 
-    if (ws) {
+    if (w->anew) {
+        buf_puts(&text, "changes were lost: reading the rows anew");
+    } else if (ws) {
         buf_puts(&text, "connection lost");
         if (*ws_client_reason(ws))
             buf_printf(&text, " (%s)", ws_client_reason(ws));
@@ -333,6 +364,7 @@ static struct ws_client *run_connection(struct watch *w, bool *again, struct buf
     w->live = w->rows.live = w->ddl.live = false;
     w->again = w->ever;
     w->seen = 0;
+    w->anew = false;
     if (ws && subscribe(w, ws) == 0)
         follow(w, ws);
     settle_place(w, &w->rows);
@@ -360,7 +392,7 @@ static void connect_once(struct watch *w, int64_t *delay)
         if (w->live)
             *delay = RETRY_FIRST_MS;
         wait = *delay / 2 + (int64_t)(random_u64() % (uint64_t)(*delay / 2 + 1));
-        say_lost(w->live ? ws : NULL, buf_text(&err), wait);
+        say_lost(w, w->live ? ws : NULL, buf_text(&err), wait);
         interrupt_wait(wait);
         *delay = *delay * 2 > RETRY_MAX_MS ? RETRY_MAX_MS : *delay * 2;
     }
@@ -376,6 +408,10 @@ int watch_run(const void *options, int argc, char **argv)
     int64_t delay = RETRY_FIRST_MS;
 
     w.table = argc > 0 ? argv[0] : "*";
+    if (w.o.snapshot && strcmp(w.table, "*") == 0) {
+        term_error("--snapshot reads the rows of one table: name it");
+        return 2;
+    }
     w.json = w.o.format == 1;
     w.colour = term_colour(STDOUT_FILENO);
     interrupt_catch();

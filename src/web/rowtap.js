@@ -6,6 +6,7 @@
  *     const client = connect();
  *     client.subscribe('users', {filter: 'age >= 18', onChange: (c) => console.log(c.event, c.data)});
  *     for await (const change of client.subscribe('orders')) console.log(change.key);
+ *     const adults = client.view('users', {filter: 'age >= 18', onChange: () => draw(adults.rows.values())});
  *     const {rows} = await client.sql('SELECT * FROM users WHERE id = ?', [7]);
  *
  * INTEGERs past 2^53 are BigInts, BLOBs are Uint8Arrays, both ways.
@@ -122,6 +123,10 @@ class Subscription {
         this._wake = () => {};
         this._iterated = false;
         this._live = false;
+        /* Its rows are on their way, and cannot be gone on with on another connection. */
+        this._copying = false;
+        /* The past cannot be had: a resync that says why is on its way, and then the rows. */
+        this._inVain = false;
         /** The server's name for it on this connection ("s1"), or null. */
         this.id = null;
         /** The last change it saw or can know of, in the numbering of `epoch`: where to resume. */
@@ -180,8 +185,18 @@ class Subscription {
         /* With recovered:false the server's resync follows and says why. */
         if (missed && data?.recovered === undefined) call(this._options.onResync, resync);
         this._live = !data?.recovered;
+        this._copying = this._first = Boolean(this._request.snapshot) && !data?.recovered;
+        this._inVain = data?.recovered === false;
         this._resolve(this);
         return missed;
+    }
+
+    _rows({data, seq, last}) {
+        if (this.closed) return;
+        const info = {seq, first: this._first, last};
+        this._first = false;
+        this._copying = !last;
+        call(this._options.onSnapshot, data.rows, info);
     }
 
     /* Channels other than the tables' have no past. */
@@ -202,6 +217,59 @@ class Subscription {
         else if (error && !this._iterated) this._client._emit('error', error);
         this._reject(error ?? new RowtapError({code: 'UNSUBSCRIBED', message: 'unsubscribed'}));
         this._wake();
+    }
+}
+
+/** What `client.view` returns. */
+class View {
+    constructor(client, table, {filter, columns, onChange, onError}) {
+        /** The rows by their keys: the key's members as JSON, such as '{"id":1}'. */
+        this.rows = new Map();
+        /** Up to which change the rows are those of the database. */
+        this.seq = null;
+        /** False while the rows are read for the first time, or anew because changes were lost. */
+        this.current = false;
+        this._changed = (change) => call(onChange, this, change);
+        /** Settles when all rows were there for the first time. */
+        this.ready = new Promise((resolve, reject) => Object.assign(this, {_resolve: resolve, _reject: reject}));
+        this.ready.catch(() => {});
+        this._subscription = client.subscribe(table, {
+            filter, columns, snapshot: true,
+            onSnapshot: (rows, info) => this._copy(rows, info),
+            onChange: (change) => this._apply(change),
+            onResync: () => { this.current = false; },
+            onError: (error) => {
+                this._reject(error);
+                if (onError) onError(error);
+                else client._emit('error', error);
+            },
+        });
+    }
+
+    /** Ends it; the rows stay as they are. */
+    close() {
+        this._subscription.unsubscribe();
+        this._reject(new RowtapError({code: 'UNSUBSCRIBED', message: 'the view was closed'}));
+    }
+
+    /* The rows of before stay until the new ones are complete. */
+    _copy(rows, {seq, first, last}) {
+        if (first) this._fresh = new Map();
+        for (const {key, data} of rows) this._fresh.set(stringify(key), data);
+        if (!last) return;
+        [this.rows, this._fresh, this.seq, this.current] = [this._fresh, null, seq, true];
+        this._resolve(this);
+        this._changed();
+    }
+
+    _apply(change) {
+        const {event, key, oldKey, transition, data, seq} = change;
+        if (event !== 'INSERT' && (oldKey || event === 'DELETE' || transition === 'leave')) {
+            this.rows.delete(stringify(oldKey ?? key));
+        }
+        if (event !== 'DELETE' && transition !== 'leave') this.rows.set(stringify(key), data);
+        this.seq = seq;
+        this._changed(change);
     }
 }
 
@@ -255,6 +323,10 @@ class Client {
      * @param {string[]} [options.columns] what to send of each row
      * @param {boolean} [options.batch] one array per transaction instead of single changes
      * @param {boolean} [options.self] false: without what this connection writes
+     * @param {boolean} [options.snapshot] first the rows that are there, then what changes after them;
+     *     again whenever changes were lost
+     * @param {(rows: {key: object, data: object}[], info: {seq: number, first: boolean, last: boolean}) => void}
+     *     [options.onSnapshot] some of the rows; `first` begins and `last` ends a snapshot
      * @param {number} [options.maxQueue] changes waiting for `for await`; 10,000
      * @param {(change: Change|Change[]) => void} [options.onChange]
      * @param {(error: RowtapError) => void} [options.onError] it did not come about, or has ended
@@ -262,8 +334,22 @@ class Client {
      * @returns {Subscription}
      */
     subscribe(table, options = {}) {
-        const {filter, events, columns, batch, self} = options;
-        return this._add({table, filter, events, columns, batch, self}, options);
+        const {filter, events, columns, batch, self, snapshot} = options;
+        if (snapshot && !options.onSnapshot) throw new TypeError('snapshot needs onSnapshot, which gets the rows');
+        return this._add({table, filter, events, columns, batch, self, snapshot: snapshot || undefined}, options);
+    }
+
+    /**
+     * Keeps a copy of a table's rows, or of those that match, which is always some moment's of the
+     * database: a snapshot and then every change, across reconnects.
+     * @param {string} table
+     * @param {object} [options] filter, columns, onError as for `subscribe`
+     * @param {(view: View, change?: Change) => void} [options.onChange] after each change, and without one
+     *     when the rows were read anew
+     * @returns {View}
+     */
+    view(table, options = {}) {
+        return new View(this, table, options);
     }
 
     /**
@@ -356,9 +442,17 @@ class Client {
     /* What to ask for so that nothing is missed since an earlier connection. */
     _place(subscription) {
         const {epoch, _request: {channel}} = subscription;
-        if (epoch === null || !subscription._keepsPlace()) return {};
+        if (epoch === null || subscription._copying || !subscription._keepsPlace()) return {};
         const all = channel ? this._onChannel(channel).filter((s) => s.epoch === epoch) : [subscription];
         return {since: Math.min(...all.map((s) => s.seq)), epoch};
+    }
+
+    /* The rows have to be read anew. */
+    _begin(subscription) {
+        this._byId.delete(subscription.id);
+        this._request({type: 'unsubscribe', subscription: subscription.id});
+        Object.assign(subscription, {id: null, _copying: true});
+        this._establish(subscription);
     }
 
     _drop(subscription, error) {
@@ -435,6 +529,8 @@ class Client {
             this._start(data);
         } else if (type === 'resync') {
             this._resync(message);
+        } else if (type === 'snapshot') {
+            this._byId.get(message.subscription)?._rows(message);
         } else if (type === 'changes') {
             this._batch(message);
         } else if (message.subscriptions) {
@@ -459,6 +555,8 @@ class Client {
         const concerned = named ? [named] : info.channel ? this._onChannel(info.channel) : [...this._subscriptions];
         for (const s of concerned) {
             call(s._options.onResync, {...info, lastSeq: s.seq});
+            if (s._request.snapshot && s.id && !s._inVain) this._begin(s);
+            s._inVain = false;
         }
         this._emit('resync', info);
     }

@@ -6,7 +6,10 @@
 #include "base/status.h"
 #include <stddef.h>
 
-/* So long a scan may try to begin between two commits, or wait for the writer to see the schema. */
+/*
+ * So long a scan may try to begin between two commits, or wait for the writer to see the schema;
+ * and a page of the journal may wait for commits.
+ */
 #define BEGIN_MS 10000
 /* Between two looks for what was cancelled while it waits. */
 #define CANCEL_MS 50
@@ -78,7 +81,7 @@ static int open_journal(struct pager *p)
 {
     if (p->conn.db)
         return STATUS_OK;
-    int rc = sqlconn_open(&p->conn, p->options.path, true, 1000, &p->closing);
+    int rc = sqlconn_open(&p->conn, p->options.path, true, 0, &p->closing);
     if (rc == SQLITE_OK)
         return STATUS_OK;
     sqlconn_close(&p->conn);
@@ -109,10 +112,45 @@ static void run_past(struct message *m, void *receiver)
     struct pager *p = receiver;
     struct past *q = PAST_OF(m);
     q->batch = NULL;
-    q->status = is_closing(p)         ? STATUS_CLOSED
-                : !p->options.journal ? STATUS_NOT_FOUND
-                                      : read_journal(p, q);
-    q->done(q);
+    q->message.next = NULL;
+    *p->past_tail = q;
+    p->past_tail = (struct past **)&q->message.next;
+}
+
+/* In journal modes other than WAL a commit keeps readers away. */
+static bool journal_is_busy(const struct pager *p)
+{
+    return p->conn.db && (sqlite3_errcode(p->conn.db) & 0xff) == SQLITE_BUSY;
+}
+
+static int past_status(struct pager *p, struct past *q)
+{
+    if (is_closing(p))
+        return STATUS_CLOSED;
+    return p->options.journal ? read_journal(p, q) : STATUS_NOT_FOUND;
+}
+
+/*
+ * Reads what waits. Whether it should soon be called again: nothing is waited for in here, since
+ * the commit that is in the way may itself wait for a scan.
+ */
+static bool read_waiting(struct pager *p)
+{
+    while (p->past) {
+        struct past *q = p->past;
+        int64_t now = clock_mono_ms();
+        if (!p->past_ms)
+            p->past_ms = now;
+        q->status = past_status(p, q);
+        if (q->status == STATUS_IO && journal_is_busy(p) && now - p->past_ms < BEGIN_MS)
+            return true;
+        p->past_ms = 0;
+        p->past = (struct past *)q->message.next;
+        if (!p->past)
+            p->past_tail = &p->past;
+        q->done(q);
+    }
+    return false;
 }
 
 static void run_stop(struct message *m, void *receiver)
@@ -181,7 +219,8 @@ static int work(struct pager *p)
     int64_t now = clock_mono_ms();
     expire(p, now);
     drop_cancelled(p);
-    if (begin_waiting(p))
+    bool again = read_waiting(p);
+    if (begin_waiting(p) || again)
         return 1;
     if (p->head)
         wait = CANCEL_MS;
@@ -227,6 +266,7 @@ int pager_start(struct pager *p, const struct pager_options *options)
     p->scanner = (struct scanner_options){
         .path = options->path, .published = options->published, .closing = &p->closing};
     p->tail = &p->head;
+    p->past_tail = &p->past;
     p->scanners = mem_array((size_t)options->snapshots, sizeof(*p->scanners));
     if (!p->scanners)
         return STATUS_NOMEM;

@@ -35,7 +35,9 @@ struct pager {
     struct scanner *scanners;
     struct scan *head, **tail; /* SCAN_OPENs that wait for a scanner, by message.next */
     int64_t trying_ms;         /* since when the first of them tries to begin; 0: it has none */
-    struct sqlconn conn;       /* the journal's; opened with the first page */
+    struct past *past, **past_tail; /* pages that are asked for, by message.next */
+    int64_t past_ms;                /* since when the first of them is tried; 0: it is not yet */
+    struct sqlconn conn;            /* the journal's; opened with the first page */
     struct piece_reader reader;
     bool damaged; /* said so in the log */
 };

@@ -140,5 +140,24 @@ async def lost(args):
         server.stop(limit=10)
 
 
+@case("a snapshot can be had right after statements that change the schema or commit by themselves")
+async def after_schema(args):
+    with Directory() as directory:
+        server = Server(directory.file("s.db"))
+        server.sql(TABLE)
+        server.sql("INSERT INTO t(n) VALUES (1), (2), (3)")
+        client = await Client.open(server)
+        for sql in ("VACUUM", "CREATE INDEX i ON t(n)", "ANALYZE", "REINDEX", "ALTER TABLE t ADD COLUMN x DEFAULT 7", "VACUUM",
+                    "CREATE VIEW v AS SELECT 1", "PRAGMA user_version = 4", "DROP INDEX i"):
+            seq = server.sql(sql)["seq"]
+            reply = await client.request("subscribe", table="t", snapshot=True)
+            equal((reply["type"], reply["data"]["seq"]), ("subscribed", seq), f"after {sql}")
+            page = await client.next("snapshot")
+            equal((page["last"], len(page["data"]["rows"])), (True, 3), f"after {sql}")
+            await client.request("unsubscribe", subscription=reply["data"]["subscription"])
+        await client.close()
+        server.stop(limit=10)
+
+
 if __name__ == "__main__":
     main()

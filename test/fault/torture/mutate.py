@@ -111,7 +111,8 @@ class Mutation:
         return self.did(fault(m))
 
     def did(self, messages):
-        self.done = True
+        """From here on the connection stays: to come back would bring again what was lost."""
+        self.done = self.link.steady = True
         self.link.count("mutated " + self.kind)
         return messages
 

@@ -350,6 +350,42 @@ def resume():
         way.listener.close()
 
 
+@case("watch --snapshot prints the rows, then changes, and the rows again only where changes were lost")
+def snapshot():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        server.sql("create table t(id integer primary key, a)")
+        server.sql("insert into t values (1, 'one'), (2, 'two'), (3, null)")
+        way = Cut(server)
+        with Watch(d, "t", "--url", way.url, "--snapshot", "--filter", "a is not null") as watch:
+            watch.wait("= ROW t id=2  a='two'", watch.out_path)
+            server.sql("insert into t values (4, 'four')")
+            watch.wait("+ INSERT t id=4  a='four'", watch.out_path)
+            way.cut()
+            server.sql("update t set a = 'uno' where id = 1")
+            way.open = True
+            watch.wait("connected again; nothing was missed", watch.err_path)
+            watch.wait("UPDATE t id=1", watch.out_path)
+            way.cut()
+            server.stop()
+            # Without a journal a restart loses the history.
+            with Server(d.file("a.db")) as again:
+                again.sql("delete from t where id = 2")
+                way.server = again
+                way.open = True
+                watch.wait("changes in between were lost (epoch_changed); here are all rows anew", watch.err_path)
+                watch.wait("= ROW t id=4  a='four'", watch.out_path)
+                again.sql("delete from t where id = 4")
+                watch.wait("- DELETE t id=4", watch.out_path)
+                lines = [line[13:] for line in watch.text(watch.out_path).splitlines()]
+                equal([line for line in lines if line.startswith("= ROW")],
+                      ["= ROW t id=1  a='one'", "= ROW t id=2  a='two'", "= ROW t id=1  a='uno'",
+                       "= ROW t id=4  a='four'"])
+                equal(watch.end(signal.SIGINT), 0)
+        code, _, err = run("watch", "--snapshot", "--url", way.url)
+        equal(code, 2)
+        check("--snapshot reads the rows of one table" in err, "stderr: %s", err)
+
+
 @case("watch without TABLE shows all tables and what becomes of them; SIGTERM ends it")
 def everything():
     with Directory() as d, Server(d.file("a.db")) as server:

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import {createRequire} from 'node:module';
 import {after, before, test} from 'node:test';
+import {isDeepStrictEqual} from 'node:util';
 import {connect} from '../../src/web/rowtap.js';
 import {Server} from './serve.mjs';
 
@@ -134,6 +135,65 @@ test('a thousand changes arrive once each, in order', TIMEOUT, async () => {
     await Promise.all(writes);
     changes.forEach((c, i) => assert.equal(c.seq, changes[0].seq + i));
     assert.equal(new Set(changes.map((c) => `${c.data.name} ${c.data.n}`)).size, 1000);
+});
+
+// What a view of `where` must hold.
+async function rowsOf(where) {
+    const {columns, rows} = await client.sql(`SELECT * FROM notes WHERE ${where} ORDER BY id`);
+    return rows.map((row) => Object.fromEntries(row.map((v, i) => [columns[i], v])));
+}
+
+const sorted = (view) => [...view.rows.values()].sort((a, b) => a.id - b.id);
+
+// Waits until the view is what the table is.
+async function agrees(view, where) {
+    const wanted = await rowsOf(where);
+    for (let i = 0; i < 1000 && !(view.current && isDeepStrictEqual(sorted(view), wanted)); i++) {
+        await new Promise((r) => { setTimeout(r, 10); });
+    }
+    assert.ok(view.current, 'the view did not become current');
+    assert.deepEqual(sorted(view), wanted);
+}
+
+test('a view is the table, whatever happens to rows and the connection', TIMEOUT, async () => {
+    await client.sql('CREATE TABLE notes (id INTEGER PRIMARY KEY, n INT, text)');
+    await client.sql('WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 500) '
+        + "INSERT INTO notes SELECT i, i % 10, 'note ' || i FROM c");
+    const all = client.view('notes');
+    const some = client.view('notes', {filter: 'n > 4'});
+    await Promise.all([all.ready, some.ready]);
+    assert.equal(all.rows.size, 500);
+    for (let round = 0; round < 4; round++) {
+        const writes = ['UPDATE notes SET n = (n + 3) % 10 WHERE id % 3 = 0',
+            'UPDATE notes SET id = (SELECT max(id) FROM notes) + id WHERE n = 7',
+            'DELETE FROM notes WHERE id % 11 = 0', `INSERT INTO notes (n, text) VALUES (${round}, 'a'), (9, 'b')`];
+        for (const sql of writes) await client.sql(sql);
+        if (round === 1) client._socket.close();
+        if (round === 2) {
+            await server.halt();
+            await server.run(server.listen);
+        }
+        await client.sql("INSERT INTO notes (n, text) VALUES (5, 'last')");
+        await agrees(all, '1');
+        await agrees(some, 'n > 4');
+    }
+    all.close();
+    some.close();
+});
+
+test('a snapshot comes in parts, then changes', TIMEOUT, async () => {
+    const seen = [];
+    const subscription = client.subscribe('notes', {snapshot: true, columns: ['id'],
+        onSnapshot: (rows, info) => seen.push({rows, ...info}), onChange: (c) => seen.push(c)});
+    await subscription.ready;
+    const {seq} = await client.sql("INSERT INTO notes (n, text) VALUES (1, 'x')");
+    for (let i = 0; i < 500 && seen.at(-1)?.event !== 'INSERT'; i++) await new Promise((r) => { setTimeout(r, 10); });
+    assert.equal(seen.at(-1).seq, seq);
+    const pages = seen.filter((s) => s.rows);
+    assert.deepEqual([pages[0].first, pages.at(-1).last, pages[0].seq], [true, true, subscription.seq - 1]);
+    assert.equal(pages.flatMap((p) => p.rows).length, (await rowsOf('1')).length - 1);
+    subscription.unsubscribe();
+    assert.throws(() => client.subscribe('notes', {snapshot: true}), TypeError);
 });
 
 test('after a restart of the server it is back and says what may be missing', TIMEOUT, async () => {

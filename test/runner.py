@@ -56,6 +56,7 @@ BLACK_BOX = [
     ("torture", "asan", ["test/fault/torture_test.py", "--rounds", "4"], 400, False),
     ("torture", "tsan", ["test/fault/torture_test.py", "--rounds", "2", "--only", "torture,"], 400, False),
     ("scale", "gcc", ["test/e2e/scale_test.py"], 600, True),
+    ("slow", "gcc", ["test/e2e/slow_test.py"], 400, True),
     ("snapshot", "gcc", ["test/contract/snapshot_test.py", "--only", "large"], 120, False),
     ("snapshot", "tsan", ["test/contract/snapshot_test.py", "--quick"], 400, False),
     ("mixed", "tsan", ["test/contract/mixed_test.py"], 400, False),

@@ -186,7 +186,7 @@ struct bench_reader *bench_reader_new(
     r->writers = writers;
     r->subscribers = mem_array((size_t)count, sizeof(*r->subscribers));
     r->last = mem_array((size_t)count * (size_t)writers, sizeof(*r->last));
-    if (!r->subscribers || !r->last) {
+    if (count && (!r->subscribers || !r->last)) {
         buf_puts(err, "out of memory");
         goto fail;
     }

@@ -47,3 +47,12 @@ int64_t histogram_at(const struct histogram *h, double part)
     }
     return h->max;
 }
+
+void histogram_merge(struct histogram *h, const struct histogram *other)
+{
+    for (unsigned i = 0; i < sizeof(h->buckets) / sizeof(h->buckets[0]); i++)
+        h->buckets[i] += other->buckets[i];
+    h->count += other->count;
+    if (other->max > h->max)
+        h->max = other->max;
+}

@@ -14,7 +14,8 @@ struct histogram {
     int64_t max; /* exact */
 };
 
-void histogram_add(struct histogram *h, int64_t ns); /* below 0 counts as 0 */
+void histogram_add(struct histogram *h, int64_t ns);                      /* below 0 counts as 0 */
+void histogram_merge(struct histogram *h, const struct histogram *other); /* adds all of other */
 /* The duration that `part` (0 to 1) of all are not above; 0 when there is none. */
 int64_t histogram_at(const struct histogram *h, double part);
 

@@ -1,0 +1,378 @@
+#include "cli/bench_past.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "cli/bench_writer.h"
+#include "cli/interrupt.h"
+#include "cli/ws_client.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OPEN_TIMEOUT_MS 10000
+#define SILENCE_MS 60000 /* without a message, before the rest counts as lost */
+#define TURN_MS 100
+#define EVENTS_MAX 64
+#define HEAD_BYTES 200 /* of a message: its type stands in there */
+
+struct subscriber {
+    struct reading *reading;
+    struct ws_client *ws;
+    int64_t rows, key; /* so far; the last row's k */
+    int64_t first_ns, done_ns;
+    uint64_t seq;
+};
+
+struct reading {
+    struct bench_past *past;
+    struct subscriber *subscribers;
+    int epoll;
+    int left;       /* subscribers that are not done */
+    int64_t start;  /* ns: all have asked */
+    uint64_t until; /* the seq at which a subscriber has seen all */
+    int64_t last;   /* and the row's k */
+    struct buf *err;
+};
+
+/* SQL. */
+
+/* Runs it and takes a number of the answer: the first of the first row, or else its seq. */
+static int run_sql(
+    struct client *client, const struct buf *sql, bool row, int64_t *number, struct buf *err)
+{
+    struct buf body = {0}, answer = {0};
+    char why[128];
+    json_t *parsed = NULL, *found;
+    int status = STATUS_NOMEM;
+
+    buf_puts(&body, "{\"sql\":");
+    buf_put_json(&body, sql->data, sql->len);
+    buf_putc(&body, '}');
+    if (buf_error(sql) || buf_error(&body)) {
+        buf_puts(err, "out of memory");
+        goto out;
+    }
+    status = client_request(client, "/api/sql", &body, &answer, err);
+    if (status != 200) {
+        if (status > 0)
+            client_explain(client, status, &answer, NULL, err);
+        status = status == STATUS_CLOSED ? status : STATUS_IO;
+        goto out;
+    }
+    parsed = json_read(answer.data, answer.len, why, sizeof(why));
+    found = row ? json_array_get(json_array_get(json_object_get(parsed, "rows"), 0), 0)
+                : json_object_get(parsed, "seq");
+    status = json_is_integer(found) ? 0 : STATUS_INVALID;
+    if (status < 0)
+        buf_puts(err, "the server's answer to SQL is not understood");
+    else
+        *number = json_integer_value(found);
+out:
+    json_decref(parsed);
+    buf_fini(&body);
+    buf_fini(&answer);
+    return status;
+}
+
+static int last_key(struct bench_past *p, struct client *client, int64_t *key, struct buf *err)
+{
+    struct buf sql = {0};
+    int status;
+
+    buf_printf(&sql, "SELECT coalesce(max(k), 0) FROM %s", p->quoted);
+    status = run_sql(client, &sql, true, key, err);
+    buf_fini(&sql);
+    return status;
+}
+
+/* The rows with k from `from` to `to` in one commit. */
+static int insert(struct bench_past *p, struct client *client, int64_t from, int64_t to,
+    int64_t *seq, struct buf *err)
+{
+    struct buf sql = {0};
+    int status;
+
+    buf_printf(&sql,
+        "INSERT INTO %s(k, payload, at) WITH RECURSIVE c(i) AS (VALUES (%lld) UNION ALL "
+        "SELECT i + 1 FROM c WHERE i < %lld) SELECT i, '",
+        p->quoted, (long long)from, (long long)to);
+    bench_put_payload(&sql, p->payload);
+    buf_puts(&sql, "', 0 FROM c");
+    status = run_sql(client, &sql, false, seq, err);
+    buf_fini(&sql);
+    return status;
+}
+
+int bench_past_fill(struct bench_past *p, struct client *client, struct buf *err)
+{
+    int64_t key = 0, seq;
+    int status = last_key(p, client, &key, err);
+
+    while (status == 0 && key < p->wanted && !interrupt_seen()) {
+        int64_t to = p->wanted - key < p->rows ? p->wanted : key + p->rows;
+
+        status = insert(p, client, key + 1, to, &seq, err);
+        key = to;
+    }
+    return status == 0 && interrupt_seen() ? STATUS_CLOSED : status;
+}
+
+/* What arrives. */
+
+static int fail(const struct subscriber *s, const char *what)
+{
+    if (!s->reading->err->len)
+        buf_printf(
+            s->reading->err, "subscriber %d: %s", (int)(s - s->reading->subscribers) + 1, what);
+    return STATUS_INVALID;
+}
+
+static void done(struct subscriber *s)
+{
+    s->done_ns = clock_mono_ns();
+    s->reading->left--;
+}
+
+/* The number behind `name` at or after *at, which moves behind it. */
+static bool take_number(const char **at, const char *end, const char *name, int64_t *v)
+{
+    size_t len = strlen(name);
+    const char *p = memmem(*at, (size_t)(end - *at), name, len), *start;
+
+    if (!p)
+        return false;
+    for (start = p += len; p < end && *p >= '0' && *p <= '9';)
+        p++;
+    *at = p;
+    return text_parse_i64(start, (size_t)(p - start), v) == 0;
+}
+
+/* A row's k is one more than that of the row before; only the first may be any. */
+static int take_key(struct subscriber *s, int64_t key)
+{
+    if (s->rows == 0)
+        s->first_ns = clock_mono_ns();
+    else if (key != s->key + 1)
+        return fail(s, "rows are missing, came twice or out of order");
+    s->key = key;
+    s->rows++;
+    return 0;
+}
+
+static int take_change(struct subscriber *s, const char *text, size_t len)
+{
+    const char *at = text, *end = text + len;
+    int64_t seq, key;
+
+    if (s->done_ns)
+        return 0;
+    if (!take_number(&at, end, "\"seq\":", &seq) || !take_number(&at, end, "\"k\":", &key))
+        return fail(s, "a change without seq or k");
+    if ((uint64_t)seq <= s->seq)
+        return fail(s, "a change came twice or late: its seq does not rise");
+    s->seq = (uint64_t)seq;
+    if (take_key(s, key) < 0)
+        return STATUS_INVALID;
+    if (s->seq >= s->reading->until)
+        done(s);
+    return 0;
+}
+
+static int take_page(struct subscriber *s, const char *text, size_t len)
+{
+    static const char last[] = "\"last\":true}";
+    const char *at = text, *end = text + len;
+    int64_t key;
+
+    while (take_number(&at, end, "\"k\":", &key))
+        if (take_key(s, key) < 0)
+            return STATUS_INVALID;
+    if (len < sizeof(last) - 1 || memcmp(end - (sizeof(last) - 1), last, sizeof(last) - 1) != 0)
+        return 0;
+    if (s->rows != s->reading->last)
+        return fail(s, "the snapshot has not as many rows as the table");
+    done(s);
+    return 0;
+}
+
+static int take_other(struct subscriber *s, const char *text, size_t len)
+{
+    char why[128];
+    json_t *m = json_read(text, len, why, sizeof(why));
+    const char *type = json_string_value(json_object_get(m, "type"));
+    const char *reason = json_string_value(json_object_get(json_object_get(m, "error"), "message"));
+    int status = 0;
+
+    if (!type)
+        status = fail(s, "a message that is not understood");
+    else if (strcmp(type, "error") == 0)
+        status = fail(s, reason ? reason : "the server refused without saying why");
+    else if (strcmp(type, "resync") == 0)
+        status = fail(s, "the server cannot give all of it (resync)");
+    json_decref(m);
+    return status;
+}
+
+static int on_message(void *ctx, const char *text, size_t len)
+{
+    static const char change[] = "\"type\":\"database_change\"", page[] = "\"type\":\"snapshot\"";
+    struct subscriber *s = ctx;
+    size_t head = len < HEAD_BYTES ? len : HEAD_BYTES;
+
+    if (memmem(text, head, change, sizeof(change) - 1))
+        return take_change(s, text, len);
+    if (memmem(text, head, page, sizeof(page) - 1))
+        return take_page(s, text, len);
+    return take_other(s, text, len);
+}
+
+/* Reading. */
+
+static int open_all(struct reading *r, struct buf *err)
+{
+    for (int64_t i = 0; i < r->past->subscribers; i++) {
+        struct subscriber *s = &r->subscribers[i];
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+        struct target t = r->past->target;
+        bool again;
+
+        s->reading = r;
+        s->ws = ws_client_open(&t, "/ws", OPEN_TIMEOUT_MS, &again, err);
+        if (!s->ws)
+            return STATUS_IO;
+        if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, ws_client_fd(s->ws), &event) != 0) {
+            buf_printf(err, "cannot wait for subscribers: %s", strerror(errno));
+            return STATUS_IO;
+        }
+    }
+    return 0;
+}
+
+static int ask_all(struct reading *r)
+{
+    struct buf subscribe = {0};
+    int status;
+
+    buf_puts(&subscribe, "{\"type\":\"subscribe\",\"table\":");
+    buf_put_json_text(&subscribe, r->past->table);
+    buf_puts(&subscribe, r->past->snapshot ? ",\"snapshot\":true}" : ",\"since\":\"earliest\"}");
+    status = buf_error(&subscribe);
+    r->start = clock_mono_ns();
+    for (int64_t i = 0; i < r->past->subscribers && status == 0; i++)
+        status = ws_client_send(r->subscribers[i].ws, subscribe.data, subscribe.len);
+    buf_fini(&subscribe);
+    if (status < 0)
+        buf_puts(r->err, "the subscribers could not ask: the connection was lost");
+    return status;
+}
+
+static int read_one(struct reading *r, struct subscriber *s)
+{
+    int status = ws_client_read(s->ws, on_message, s);
+
+    if (status == 0 || interrupt_seen())
+        return 0;
+    epoll_ctl(r->epoll, EPOLL_CTL_DEL, ws_client_fd(s->ws), NULL);
+    return fail(s, ws_client_code(s->ws) == WS_CLOSE_TRY_LATER
+                       ? "closed by the server because it read too slowly (1013)"
+                       : "the connection was lost");
+}
+
+static int read_all(struct reading *r)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int64_t heard = clock_mono_ms();
+    int status = 0;
+
+    while (r->left && status == 0 && !interrupt_seen()) {
+        int ready = epoll_wait(r->epoll, events, EVENTS_MAX, TURN_MS);
+
+        for (int i = 0; i < ready && status == 0; i++)
+            status = read_one(r, events[i].data.ptr);
+        if (ready > 0)
+            heard = clock_mono_ms();
+        else if (clock_mono_ms() - heard > SILENCE_MS)
+            status = fail(r->subscribers, "nothing more comes, and it is not all");
+    }
+    return status == 0 && interrupt_seen() ? STATUS_CLOSED : status;
+}
+
+static double cpu_seconds(void)
+{
+    struct timespec t = {0};
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void sum_up(struct reading *r)
+{
+    struct bench_past *p = r->past;
+
+    for (int64_t i = 0; i < p->subscribers; i++) {
+        const struct subscriber *s = &r->subscribers[i];
+        double seconds = (double)(s->done_ns - r->start) / 1e9;
+        double first = s->rows ? (double)(s->first_ns - r->start) / 1e9 : seconds;
+        double rate = (double)s->rows / seconds;
+
+        p->least = i && p->least < s->rows ? p->least : s->rows;
+        p->most = p->most > s->rows ? p->most : s->rows;
+        p->received += (uint64_t)s->rows;
+        p->seconds = p->seconds > seconds ? p->seconds : seconds;
+        p->first_seconds = p->first_seconds > first ? p->first_seconds : first;
+        p->slowest = i && p->slowest < rate ? p->slowest : rate;
+        p->fastest = p->fastest > rate ? p->fastest : rate;
+    }
+}
+
+/* The last change to wait for is one of our own; a snapshot has to hold every row. */
+static int prepare(struct reading *r, struct client *client, struct buf *err)
+{
+    int64_t seq = 0;
+    int status = last_key(r->past, client, &r->last, err);
+
+    if (status == 0 && !r->past->snapshot) {
+        r->last++;
+        status = insert(r->past, client, r->last, r->last, &seq, err);
+    }
+    r->until = (uint64_t)seq;
+    return status;
+}
+
+int bench_past_read(struct bench_past *p, struct client *client, struct buf *err)
+{
+    struct reading r = {.past = p, .left = (int)p->subscribers, .err = err};
+    double cpu;
+    int status;
+
+    r.epoll = epoll_create1(EPOLL_CLOEXEC);
+    r.subscribers = mem_array((size_t)p->subscribers, sizeof(*r.subscribers));
+    if (r.epoll < 0 || !r.subscribers) {
+        buf_puts(err, r.subscribers ? strerror(errno) : "out of memory");
+        status = STATUS_NOMEM;
+        goto out;
+    }
+    status = prepare(&r, client, err);
+    if (status == 0)
+        status = open_all(&r, err);
+    cpu = cpu_seconds();
+    if (status == 0)
+        status = ask_all(&r);
+    if (status == 0)
+        status = read_all(&r);
+    p->cpu_seconds = cpu_seconds() - cpu;
+    if (status == 0)
+        sum_up(&r);
+out:
+    for (int64_t i = 0; r.subscribers && i < p->subscribers; i++)
+        ws_client_free(r.subscribers[i].ws);
+    mem_free(r.subscribers);
+    if (r.epoll >= 0)
+        close(r.epoll);
+    return status;
+}

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define OPEN_TIMEOUT_MS 10000
-#define SILENCE_MS 60000 /* without a message, before the rest counts as lost */
+#define SILENCE_MS 20000 /* without a row, before the rest counts as lost */
 #define TURN_MS 100
 #define EVENTS_MAX 64
 #define HEAD_BYTES 200 /* of a message: its type stands in there */
@@ -206,10 +206,15 @@ static int take_other(struct subscriber *s, const char *text, size_t len)
     json_t *m = json_read(text, len, why, sizeof(why));
     const char *type = json_string_value(json_object_get(m, "type"));
     const char *reason = json_string_value(json_object_get(json_object_get(m, "error"), "message"));
+    json_t *from = json_object_get(json_object_get(m, "data"), "seq");
     int status = 0;
 
     if (!type)
         status = fail(s, "a message that is not understood");
+    else if (strcmp(type, "subscribed") == 0 && !s->reading->past->snapshot &&
+             (uint64_t)json_integer_value(from) >= s->reading->until)
+        status =
+            fail(s, "the server keeps none of the past (see --history and --journal of serve)");
     else if (strcmp(type, "error") == 0)
         status = fail(s, reason ? reason : "the server refused without saying why");
     else if (strcmp(type, "resync") == 0)
@@ -283,10 +288,19 @@ static int read_one(struct reading *r, struct subscriber *s)
                        : "the connection was lost");
 }
 
+static int64_t all_rows(const struct reading *r)
+{
+    int64_t rows = 0;
+
+    for (int64_t i = 0; i < r->past->subscribers; i++)
+        rows += r->subscribers[i].rows;
+    return rows;
+}
+
 static int read_all(struct reading *r)
 {
     struct epoll_event events[EVENTS_MAX];
-    int64_t heard = clock_mono_ms();
+    int64_t heard = clock_mono_ms(), rows = 0;
     int status = 0;
 
     while (r->left && status == 0 && !interrupt_seen()) {
@@ -294,10 +308,14 @@ static int read_all(struct reading *r)
 
         for (int i = 0; i < ready && status == 0; i++)
             status = read_one(r, events[i].data.ptr);
-        if (ready > 0)
+        /* Pings are no progress. */
+        if (all_rows(r) != rows) {
+            rows = all_rows(r);
             heard = clock_mono_ms();
-        else if (clock_mono_ms() - heard > SILENCE_MS)
-            status = fail(r->subscribers, "nothing more comes, and it is not all");
+        } else if (status == 0 && r->left && clock_mono_ms() - heard > SILENCE_MS) {
+            buf_puts(r->err, "nothing more comes, and it is not all");
+            status = STATUS_INVALID;
+        }
     }
     return status == 0 && interrupt_seen() ? STATUS_CLOSED : status;
 }

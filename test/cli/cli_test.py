@@ -433,6 +433,51 @@ def bench():
         check(count(server, '"odd ""name"""') > 0)
 
 
+@case("bench reads what is past: changes and snapshots, from memory and from the journal")
+def bench_past():
+    for options in ([], ["--history", "0", "--journal"]):
+        with Directory() as d, Server(d.file("a.db"), *options) as server:
+            for kind, extra in (("--resume", 1), ("--snapshot", 1), ("--resume", 2)):
+                code, out, err = run("bench", "--url", server.url, kind, "3000", "--subscribers", "3", "--keep",
+                                     "--format", "json", timeout=60)
+                equal((code, err), (0, ""), f"exit status and stderr of {kind}")
+                result = json.loads(out)
+                # each --resume adds the row that it waits for
+                equal((result["least"], result["most"]), (3000 + extra, 3000 + extra), f"rows with {kind}")
+                check(result["perSecond"] > 0)
+            equal(count(server, "bench"), 3002)
+            server.sql("drop table bench")
+            code, out, err = run("bench", "--url", server.url, "--snapshot", "10")
+            equal((code, err), (0, ""))
+            check(out.startswith("1 subscribers, 10 rows each"), "stdout: %s", out)
+            equal(server.sql("select count(*) from sqlite_schema where name = 'bench'")["rows"], [[0]])
+
+
+@case("bench says when nothing of the past is kept, and what cannot be measured together")
+def bench_past_refused():
+    with Directory() as d, Server(d.file("a.db"), "--history", "0") as server:
+        code, out, err = run("bench", "--url", server.url, "--resume", "10")
+        equal((code, out), (1, ""))
+        check("keeps none of the past" in err, "stderr: %s", err)
+        code, _, err = run("bench", "--url", server.url, "--resume", "10", "--snapshot", "10")
+        equal(code, 2)
+        check("only one of" in err, "stderr: %s", err)
+
+
+@case("bench writes at a rate, or without subscribers")
+def bench_rate():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        code, out, err = run("bench", "--url", server.url, "--rate", "100", "--writers", "2", "--seconds", "1",
+                             "--subscribers", "1", "--payload", "200", "--format", "json", timeout=60)
+        equal((code, err), (0, ""))
+        result = json.loads(out)
+        check(50 <= result["requests"] <= 102, "%d requests in a second at 100 per second", result["requests"])
+        check(0 < result["answerMs"]["p50"] <= result["answerMs"]["max"])
+        code, out, err = run("bench", "--url", server.url, "--writes-only", "--seconds", "0.3")
+        equal((code, err), (0, ""))
+        check("0 subscribers" in out and "deliveries" not in out, "stdout: %s", out)
+
+
 @case("^C ends bench early, with its result and without its table")
 def bench_interrupted():
     with Directory() as d, Server(d.file("a.db")) as server:

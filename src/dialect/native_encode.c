@@ -2,6 +2,9 @@
 
 #include "change/change_json.h"
 
+/* A literal, whose length the compiler knows: for what is written with every change. */
+#define PUT(out, literal) buf_put(out, literal, sizeof(literal) - 1)
+
 /*
  * Every message is {"id":…,"timestamp":…,"type":…,…}. A change's id is EPOCH:seq, the same for all
  * its receivers; any other's is the connection's id and a counter.
@@ -33,14 +36,14 @@ static void put_text(struct buf *out, const char *name, struct text t)
 
 static void put_subscription(struct buf *out, uint32_t number)
 {
-    buf_puts(out, "\"s");
+    PUT(out, "\"s");
     buf_put_u64(out, number);
     buf_putc(out, '"');
 }
 
 static void put_subscriptions(struct buf *out, const uint32_t *numbers, size_t count)
 {
-    buf_puts(out, "\"subscriptions\":[");
+    PUT(out, "\"subscriptions\":[");
     for (size_t i = 0; i < count; i++) {
         if (i)
             buf_putc(out, ',');
@@ -236,24 +239,24 @@ static void put_row_change(struct buf *out, const struct change_message *m)
 {
     const struct change *c = m->change;
 
-    buf_puts(out, ",\"table\":");
+    PUT(out, ",\"table\":");
     buf_put_json_text(out, c->table->name);
-    buf_puts(out, ",\"event\":\"");
+    PUT(out, ",\"event\":\"");
     buf_puts(out, change_kind_name(c->kind));
-    buf_puts(out, "\",\"key\":");
+    PUT(out, "\",\"key\":");
     key_put_json(out, c->table, c->row ? c->row : c->old, c->row ? c->rowid : c->old_rowid);
     if (change_moved_key(c)) {
-        buf_puts(out, ",\"oldKey\":");
+        PUT(out, ",\"oldKey\":");
         key_put_json(out, c->table, c->old, c->old_rowid);
     }
-    buf_puts(out, ",\"data\":");
+    PUT(out, ",\"data\":");
     row_put_json(out, c->table, c->row ? c->row : c->old, m->columns);
     if (c->old) {
-        buf_puts(out, ",\"old\":");
+        PUT(out, ",\"old\":");
         row_put_json(out, c->table, c->old, m->columns);
     }
     if (c->external)
-        buf_puts(out, ",\"source\":\"external\"");
+        PUT(out, ",\"source\":\"external\"");
     buf_putc(out, '}');
 }
 
@@ -275,17 +278,17 @@ static void put_ddl(struct buf *out, const struct change_message *m)
 static void put_change_head(
     struct buf *out, const char *epoch, const struct transaction *t, uint64_t seq, const char *type)
 {
-    buf_puts(out, "\"id\":\"");
+    PUT(out, "\"id\":\"");
     buf_puts(out, epoch);
     buf_putc(out, ':');
     buf_put_u64(out, seq);
-    buf_puts(out, "\",\"timestamp\":");
+    PUT(out, "\",\"timestamp\":");
     buf_put_i64(out, t->time_ms);
-    buf_puts(out, ",\"type\":\"");
+    PUT(out, ",\"type\":\"");
     buf_puts(out, type);
-    buf_puts(out, "\",\"channel\":\"tables\",\"seq\":");
+    PUT(out, "\",\"channel\":\"tables\",\"seq\":");
     buf_put_u64(out, seq);
-    buf_puts(out, ",\"tx\":");
+    PUT(out, ",\"tx\":");
     buf_put_u64(out, t->tx);
 }
 
@@ -316,14 +319,14 @@ void native_encode_batch(struct buf *out, const struct batch_message *m)
     buf_putc(out, '{');
     put_change_head(out, m->epoch, m->transaction, m->seq, "changes");
     if (m->table) {
-        buf_puts(out, ",\"table\":");
+        PUT(out, ",\"table\":");
         buf_put_json_text(out, m->table);
     }
     if (m->more)
-        buf_puts(out, ",\"more\":true");
-    buf_puts(out, ",\"changes\":[");
+        PUT(out, ",\"more\":true");
+    PUT(out, ",\"changes\":[");
     buf_put(out, m->items, m->items_len);
-    buf_puts(out, "]}");
+    PUT(out, "]}");
 }
 
 void native_encode_row(struct buf *rows, const struct change_message *m)
@@ -332,7 +335,7 @@ void native_encode_row(struct buf *rows, const struct change_message *m)
 
     buf_puts(rows, rows->len ? ",{\"key\":" : "{\"key\":");
     key_put_json(rows, c->table, c->row, c->rowid);
-    buf_puts(rows, ",\"data\":");
+    PUT(rows, ",\"data\":");
     row_put_json(rows, c->table, c->row, m->columns);
     buf_putc(rows, '}');
 }

@@ -61,13 +61,19 @@ char *buf_reserve(struct buf *b, size_t len)
     return grow(b, need);
 }
 
+/* The common case, without a call: there is room, and no bound to look at. */
+static bool fits(const struct buf *b, size_t n)
+{
+    return !b->err && !b->max && n <= b->cap - b->len;
+}
+
 void buf_put(struct buf *b, const void *p, size_t n)
 {
     char *to;
 
     if (n == 0)
         return;
-    to = buf_reserve(b, n);
+    to = fits(b, n) ? b->data + b->len : buf_reserve(b, n);
     if (to) {
         memcpy(to, p, n);
         b->len += n;
@@ -76,7 +82,10 @@ void buf_put(struct buf *b, const void *p, size_t n)
 
 void buf_putc(struct buf *b, char c)
 {
-    buf_put(b, &c, 1);
+    if (fits(b, 1))
+        b->data[b->len++] = c;
+    else
+        buf_put(b, &c, 1);
 }
 
 void buf_puts(struct buf *b, const char *s)

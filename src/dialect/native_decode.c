@@ -1,3 +1,4 @@
+#include "dialect/arguments.h"
 #include "dialect/native.h"
 
 #include "base/json.h"
@@ -6,8 +7,6 @@
 #include "base/text.h"
 #include "change/value.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 /* What a decoded command's texts point into. */
@@ -19,18 +18,6 @@ struct native_memory {
 };
 
 enum { FILTERS, COLUMNS };
-
-__attribute__((format(printf, 3, 4))) static int refuse(
-    struct command *cmd, const char *code, const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    cmd->error.code = code;
-    vsnprintf(cmd->error.message, sizeof(cmd->error.message), fmt, ap);
-    va_end(ap);
-    return STATUS_INVALID;
-}
 
 /* The named argument wherever it may stand, or NULL. */
 static json_t *argument(const struct command *cmd, const char *name)
@@ -51,7 +38,7 @@ static int read_text(struct command *cmd, const char *name, struct text *to)
     if (!j)
         return 0;
     if (!json_is_string(j))
-        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a string", name);
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a string", name);
     *to = (struct text){json_string_value(j), json_string_length(j)};
     return 0;
 }
@@ -63,7 +50,7 @@ static int read_bool(struct command *cmd, const char *name, bool *to)
     if (!j)
         return 0;
     if (!json_is_boolean(j))
-        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be true or false", name);
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "%s must be true or false", name);
     *to = json_is_true(j);
     return 0;
 }
@@ -93,13 +80,14 @@ static int read_echo(
     if (!j)
         return 0;
     if (json_is_object(j) || json_is_array(j))
-        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must not be an object or a list", name);
+        return arguments_refuse(
+            cmd, ERROR_INVALID_FORMAT, "%s must not be an object or a list", name);
     b->max = NATIVE_ECHO_MAX;
     put_scalar(b, j);
     if (buf_error(b) == STATUS_NOMEM)
         return STATUS_NOMEM;
     if (buf_error(b))
-        return refuse(
+        return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "%s is longer than %d bytes", name, NATIVE_ECHO_MAX);
     *to = (struct text){b->data, b->len};
     return 0;
@@ -118,52 +106,6 @@ static int read_request_id(struct command *cmd)
     return read_echo(cmd, name, j, &m->request_id, &cmd->request_id);
 }
 
-static struct text trimmed(const char *p, const char *end)
-{
-    while (p < end && (*p == ' ' || *p == '\t'))
-        p++;
-    while (p < end && (end[-1] == ' ' || end[-1] == '\t'))
-        end--;
-    return (struct text){p, (size_t)(end - p)};
-}
-
-static int add_event(struct command *cmd, const char *p, size_t len)
-{
-    static const struct {
-        const char *name;
-        uint32_t bits;
-    } events[] = {
-        {"INSERT", 1u << CHANGE_INSERT},
-        {"UPDATE", 1u << CHANGE_UPDATE},
-        {"DELETE", 1u << CHANGE_DELETE},
-        {"*", EVENTS_ALL},
-    };
-
-    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++)
-        if (text_same_nocase(p, len, events[i].name, strlen(events[i].name))) {
-            cmd->events |= events[i].bits;
-            return 0;
-        }
-    return refuse(cmd, ERROR_INVALID_FORMAT,
-        "unknown event \"%.*s\": events are INSERT, UPDATE, DELETE or *",
-        (int)(len < 64 ? len : 64), p);
-}
-
-static int add_events(struct command *cmd, const char *p, size_t len)
-{
-    const char *end = p + len;
-
-    for (;;) {
-        const char *comma = memchr(p, ',', (size_t)(end - p));
-        struct text name = trimmed(p, comma ? comma : end);
-        int rc = add_event(cmd, name.p, name.len);
-
-        if (rc < 0 || !comma)
-            return rc;
-        p = comma + 1;
-    }
-}
-
 /* "insert,update", ["INSERT", "update"] or "*". */
 static int read_events(struct command *cmd)
 {
@@ -174,19 +116,20 @@ static int read_events(struct command *cmd)
         return 0;
     cmd->events = 0;
     if (json_is_string(j))
-        return add_events(cmd, json_string_value(j), json_string_length(j));
+        return arguments_events(cmd, json_string_value(j), json_string_length(j));
     if (!json_is_array(j))
-        return refuse(cmd, ERROR_INVALID_FORMAT, "events must be a list of strings or a string");
+        return arguments_refuse(
+            cmd, ERROR_INVALID_FORMAT, "events must be a list of strings or a string");
     for (size_t i = 0; i < json_array_size(j); i++) {
         json_t *e = json_array_get(j, i);
 
         if (!json_is_string(e))
-            return refuse(cmd, ERROR_INVALID_FORMAT, "events must be a list of strings");
-        if (add_event(cmd, json_string_value(e), json_string_length(e)) < 0)
+            return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "events must be a list of strings");
+        if (arguments_event(cmd, json_string_value(e), json_string_length(e)) < 0)
             return STATUS_INVALID;
     }
     if (!cmd->events)
-        return refuse(
+        return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "events is empty: leave it out to get every event");
     return 0;
 }
@@ -199,9 +142,10 @@ static int read_list(struct command *cmd, const char *name, int which, int *coun
     size_t n = json_is_array(j) ? json_array_size(j) : 1;
 
     if (!json_is_string(j) && !json_is_array(j))
-        return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a string or a list of strings", name);
+        return arguments_refuse(
+            cmd, ERROR_INVALID_FORMAT, "%s must be a string or a list of strings", name);
     if (n > 100000)
-        return refuse(cmd, ERROR_LIMIT_EXCEEDED, "%s has more than 100000 members", name);
+        return arguments_refuse(cmd, ERROR_LIMIT_EXCEEDED, "%s has more than 100000 members", name);
     m->texts[which] = mem_array(n, sizeof(*m->texts[which]));
     m->lens[which] = mem_array(n, sizeof(*m->lens[which]));
     if (!m->texts[which] || !m->lens[which])
@@ -210,7 +154,8 @@ static int read_list(struct command *cmd, const char *name, int which, int *coun
         json_t *e = json_is_array(j) ? json_array_get(j, i) : j;
 
         if (!json_is_string(e))
-            return refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a list of strings", name);
+            return arguments_refuse(
+                cmd, ERROR_INVALID_FORMAT, "%s must be a list of strings", name);
         m->texts[which][i] = json_string_value(e);
         m->lens[which][i] = json_string_length(e);
     }
@@ -244,69 +189,33 @@ static int read_columns(struct command *cmd)
     cmd->columns = m->texts[COLUMNS];
     cmd->column_lens = m->lens[COLUMNS];
     if (rc == 0 && cmd->column_count == 0)
-        return refuse(
+        return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "columns is empty: leave it out to get every column");
     return rc;
-}
-
-static bool is_text(struct text t, const char *s)
-{
-    return t.len == strlen(s) && memcmp(t.p, s, t.len) == 0;
 }
 
 static int read_snapshot(struct command *cmd)
 {
     if (read_bool(cmd, "snapshot", &cmd->snapshot) < 0)
         return STATUS_INVALID;
-    if (!cmd->snapshot || (cmd->table.p && !is_text(cmd->table, "*")))
-        return 0;
-    return refuse(cmd, ERROR_INVALID_FORMAT, "a snapshot is of one table: %s",
-        cmd->table.p ? "name it instead of *" : "a channel has none");
-}
-
-/* "EPOCH:N"; false when it is not. */
-static bool split_since(struct command *cmd, const char *s, size_t len, struct text *epoch)
-{
-    const char *colon = memrchr(s, ':', len);
-    int64_t seq;
-    size_t digits;
-
-    if (!colon || colon == s)
-        return false;
-    digits = len - (size_t)(colon + 1 - s);
-    if (!digits || colon[1] < '0' || colon[1] > '9' || text_parse_i64(colon + 1, digits, &seq) < 0)
-        return false;
-    *epoch = (struct text){s, (size_t)(colon - s)};
-    cmd->since = SINCE_SEQ;
-    cmd->since_seq = (uint64_t)seq;
-    return true;
+    return cmd->snapshot ? arguments_snapshot(cmd) : 0;
 }
 
 /* A number, "EPOCH:N" or "earliest". */
 static int read_since(struct command *cmd)
 {
     json_t *j = argument(cmd, "since");
-    struct text s = {json_string_value(j), json_string_length(j)}, epoch = {0};
     int rc = read_text(cmd, "epoch", &cmd->epoch);
 
     if (rc < 0)
         return rc;
     if (!j)
-        return cmd->epoch.p ? refuse(cmd, ERROR_INVALID_FORMAT, "epoch goes with since") : 0;
-    if (json_is_integer(j) && json_integer_value(j) >= 0) {
-        cmd->since = SINCE_SEQ;
-        cmd->since_seq = (uint64_t)json_integer_value(j);
-    } else if (s.p && is_text(s, "earliest")) {
-        cmd->since = SINCE_EARLIEST;
-    } else if (!s.p || !split_since(cmd, s.p, s.len, &epoch)) {
-        return refuse(cmd, ERROR_INVALID_FORMAT,
-            "since must be a seq (a whole number from 0), \"EPOCH:SEQ\" or \"earliest\"");
-    }
-    if (epoch.p && cmd->epoch.p &&
-        (epoch.len != cmd->epoch.len || memcmp(epoch.p, cmd->epoch.p, epoch.len) != 0))
-        return refuse(cmd, ERROR_INVALID_FORMAT, "since and epoch name different epochs");
-    if (epoch.p)
-        cmd->epoch = epoch;
+        return cmd->epoch.p ? arguments_refuse(cmd, ERROR_INVALID_FORMAT, "epoch goes with since")
+                            : 0;
+    if (!json_is_integer(j) || json_integer_value(j) < 0)
+        return arguments_since(cmd, (struct text){json_string_value(j), json_string_length(j)});
+    cmd->since = SINCE_SEQ;
+    cmd->since_seq = (uint64_t)json_integer_value(j);
     return 0;
 }
 
@@ -321,11 +230,11 @@ static int decode_subscribe(struct command *cmd)
         (rc = read_bool(cmd, "batch", &cmd->batch)) < 0 || (rc = read_since(cmd)) < 0)
         return rc;
     if (!cmd->table.p == !cmd->channel.p)
-        return refuse(cmd, ERROR_INVALID_FORMAT, "subscribe needs a table or a channel%s",
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "subscribe needs a table or a channel%s",
             cmd->table.p ? ", not both" : "");
     if (cmd->channel.p &&
         (cmd->has_filter || cmd->has_columns || cmd->batch || argument(cmd, "events")))
-        return refuse(cmd, ERROR_INVALID_FORMAT,
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT,
             "filter, columns, events and batch need a table, not a channel");
     return read_snapshot(cmd);
 }
@@ -339,7 +248,7 @@ static int decode_unsubscribe(struct command *cmd)
         (rc = read_text(cmd, "subscription", &cmd->subscription)) < 0)
         return rc;
     if (!!cmd->table.p + !!cmd->channel.p + !!cmd->subscription.p > 1)
-        return refuse(
+        return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "unsubscribe takes one of subscription, table and channel");
     return 0;
 }
@@ -373,7 +282,7 @@ static int decode_type(struct command *cmd, const json_t *type)
     size_t len = json_string_length(type);
 
     if (!json_is_string(type))
-        return refuse(
+        return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "%s", type ? "type must be a string" : "type is missing");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
         if (len == strlen(commands[i].name) &&
@@ -381,7 +290,7 @@ static int decode_type(struct command *cmd, const json_t *type)
             cmd->type = commands[i].type;
             return commands[i].decode(cmd);
         }
-    return refuse(cmd, ERROR_UNKNOWN_TYPE, "unknown message type \"%.*s\"",
+    return arguments_refuse(cmd, ERROR_UNKNOWN_TYPE, "unknown message type \"%.*s\"",
         (int)(len < 64 ? len : 64), json_string_value(type));
 }
 
@@ -397,11 +306,11 @@ int native_decode(struct command *cmd, const char *data, size_t len)
         return STATUS_NOMEM;
     m->root = json_read(data, len, err, sizeof(err));
     if (!m->root) {
-        refuse(cmd, ERROR_INVALID_FORMAT, "the message is not JSON: %s", err);
+        arguments_refuse(cmd, ERROR_INVALID_FORMAT, "the message is not JSON: %s", err);
         return 0;
     }
     if (!json_is_object(m->root)) {
-        refuse(cmd, ERROR_INVALID_FORMAT,
+        arguments_refuse(cmd, ERROR_INVALID_FORMAT,
             "a message is a JSON object such as {\"type\":\"subscribe\",\"table\":\"users\"}");
         return 0;
     }

@@ -16,6 +16,18 @@
 
 static atomic_uint_fast64_t last_id;
 
+/*
+ * A stream's peer sends nothing, so only unacknowledged bytes tell that it has gone. The time covers
+ * a window kept shut, too; a WebSocket would have been given up by then.
+ */
+static void set_patience(struct conn *c)
+{
+    unsigned ms = c->loop->half_ms < INT32_MAX / 4 ? (unsigned)(4 * c->loop->half_ms) : INT32_MAX;
+
+    if (conn_is_stream(c) && ms)
+        setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));
+}
+
 static int start(struct conn *c, const void *hello, size_t hello_len)
 {
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
@@ -28,6 +40,7 @@ static int start(struct conn *c, const void *hello, size_t hello_len)
     c->events = e.events;
     fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* in vain on a local socket */
+    set_patience(c);
     if (epoll_ctl(c->loop->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0)
         return 0;
     outq_clear(&c->out, &c->loop->pool);
@@ -159,7 +172,7 @@ int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, si
     return rc;
 }
 
-/* Leaves OPEN: queues the Close frame. Without memory for it the connection ends without one. */
+/* Leaves OPEN: queues the Close frame. A stream ends without one, as does what has no memory. */
 static void leave_open(struct conn *c, enum conn_state state, int code, const char *reason)
 {
     uint8_t payload[125];
@@ -168,8 +181,9 @@ static void leave_open(struct conn *c, enum conn_state state, int code, const ch
     c->code = (uint16_t)code;
     c->state = (uint8_t)state;
     list_del(&c->heavy);
-    if (conn_put_control(c, WS_CLOSE, payload, len))
+    if (conn_is_stream(c) || conn_put_control(c, WS_CLOSE, payload, len))
         c->state = CONN_FINISHING;
+    conn_touch(c);
     list_del(&c->timer);
     c->due = c->loop->now + CLOSING_MS;
     list_add_tail(&c->loop->closing, &c->timer);
@@ -204,7 +218,7 @@ void conn_close(struct conn *c, int code, const char *reason)
 static int put_text(struct conn *c, const char *data, size_t len, struct body *body, bool news)
 {
     uint8_t head[WS_HEADER_MAX];
-    size_t n = ws_header(head, WS_TEXT, len + (body ? body->len : 0));
+    size_t n = conn_is_stream(c) ? 0 : ws_header(head, WS_TEXT, len + (body ? body->len : 0));
     int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, body, news);
 
     if (rc == 0)

@@ -10,6 +10,10 @@
 /*
  * One client's connection after the upgrade. It lives on one loop for its whole life and only that
  * loop's thread touches it. An idle connection holds no buffers.
+ *
+ * It is a WebSocket or, where conn_ops has `keep_alive`, a plain stream of bytes to the client: then
+ * a message has no frame around it, closing sends nothing of its own, and close codes are only what
+ * `closed` is told.
  */
 struct loop;
 struct conn;
@@ -60,10 +64,17 @@ struct conn_ops {
      * From within conn_send too, so nothing may be sent here. NULL: it is closed instead.
      */
     void (*forgotten)(void *owner);
+    /*
+     * NULL: a WebSocket. Otherwise a plain stream: what arrives is thrown away, its end ends the
+     * connection, and instead of a ping this appends what to send every heartbeat. A peer that has
+     * not taken that by the next one, and nothing before it either, is given up. Nothing else may
+     * be sent here.
+     */
+    void (*keep_alive)(void *owner, struct buf *out);
 };
 
 /*
- * Queues a text frame whose payload is prefix + body (body may be NULL, prefix_len may be 0). The
+ * Queues a message, which is prefix + body (body may be NULL, prefix_len may be 0): a text frame. The
  * prefix is copied, the body shared. The loop sends at the end of its turn; only when a lot is
  * queued (256 KB, or the bound) is the socket offered it at once. When the queue would pass its
  * bound even so, the connection is slow: it is closed with 1013 instead, or its news are forgotten

@@ -104,6 +104,9 @@ static void take(struct conn *c, size_t n)
 {
     int rc;
 
+    if (conn_is_stream(c))
+        return;
+    heartbeat_arrived(c);
     if (c->state != CONN_OPEN && c->state != CONN_CLOSING)
         return;
     rc = ws_feed(&c->parser, &events, c, (uint8_t *)c->loop->in, n);
@@ -142,7 +145,6 @@ static void receive(struct conn *c)
             return;
         }
         loop_count(&l->counters.bytes_in, (uint64_t)n);
-        heartbeat_arrived(c);
         /* What was posted before these bytes were sent is handled before them. */
         loop_run_mailbox(l);
         take(c, (size_t)n);

@@ -7,6 +7,7 @@
  * Each connection is looked at every half heartbeat, from one list ordered by time, which is the
  * order in which they were last looked at. Every other time it is pinged, or ended when nothing at
  * all has arrived since the last ping; in between, a missing answer is counted for the statistics.
+ * On a stream the ping is its text to keep alive, and that the socket has taken it is the answer.
  */
 static void again(struct conn *c)
 {
@@ -23,10 +24,31 @@ void heartbeat_start(struct conn *c)
     again(c);
 }
 
+static int put_keep_alive(struct conn *c)
+{
+    struct buf text = {0};
+    int rc;
+
+    c->ops->keep_alive(c->owner, &text);
+    rc = buf_error(&text);
+    if (!rc)
+        rc = outq_put(&c->out, &c->loop->pool, NULL, 0, text.data, text.len, NULL, false);
+    conn_touch(c);
+    buf_fini(&text);
+    return rc;
+}
+
+static int put_ping(struct conn *c)
+{
+    if (conn_is_stream(c))
+        return put_keep_alive(c);
+    c->ping_ns = clock_mono_ns();
+    return conn_put_control(c, WS_PING, &c->ping_ns, sizeof(c->ping_ns));
+}
+
 static void ping(struct conn *c)
 {
-    c->ping_ns = clock_mono_ns();
-    if (conn_put_control(c, WS_PING, &c->ping_ns, sizeof(c->ping_ns)))
+    if (put_ping(c))
         return; /* the next time, perhaps */
     c->ping_ms = c->loop->now;
     c->ping_ahead = c->out.bytes;
@@ -69,6 +91,8 @@ void heartbeat_sent(struct conn *c, size_t n)
         return;
     c->ping_ms = c->loop->now;
     c->ping_ahead -= n < c->ping_ahead ? n : c->ping_ahead;
+    if (conn_is_stream(c) && !c->ping_ahead)
+        heartbeat_arrived(c);
 }
 
 static void set_latency(struct conn *c, int64_t us)

@@ -95,6 +95,11 @@ struct loop {
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)
 
+static inline bool conn_is_stream(const struct conn *c)
+{
+    return c->ops->keep_alive;
+}
+
 /* One writer, so no locked instruction is needed. */
 static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
 {

@@ -161,6 +161,43 @@ int base64_decode(struct buf *out, const char *s, size_t len)
     return buf_error(out);
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int text_url_decode(struct buf *out, const char *s, size_t len, bool form)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = s[i];
+
+        if (c == '%') {
+            if (len - i < 3 || hex_digit(s[i + 1]) < 0 || hex_digit(s[i + 2]) < 0)
+                return STATUS_INVALID;
+            c = (char)(hex_digit(s[i + 1]) << 4 | hex_digit(s[i + 2]));
+            i += 2;
+        } else if (c == '+' && form) {
+            c = ' ';
+        }
+        buf_putc(out, c);
+    }
+    return buf_error(out);
+}
+
+void text_url_encode(struct buf *out, const char *s)
+{
+    for (; *s; s++) {
+        if ((*s >= '0' && *s <= '9') || (text_lower(*s) >= 'a' && text_lower(*s) <= 'z') ||
+            strchr("-._~", *s))
+            buf_putc(out, *s);
+        else
+            buf_printf(out, "%%%02X", (unsigned char)*s);
+    }
+}
+
 static void random_bytes(void *p, size_t len)
 {
     char *to = p;

@@ -1,11 +1,10 @@
-#include "dialect/arguments.h"
 #include "dialect/native.h"
 
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "base/text.h"
 #include "change/value.h"
+#include "dialect/arguments.h"
 
 #include <string.h>
 

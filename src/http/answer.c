@@ -11,18 +11,32 @@
 static const char out_of_memory[] =
     "{\"error\":{\"code\":\"LIMIT_EXCEEDED\",\"message\":\"the server is out of memory\"}}";
 
-static void put_start(
-    struct buf *out, struct mg_connection *conn, int status, const char *type, size_t len)
+void answer_put_date(struct buf *out)
 {
     char date[40];
     time_t now = time(NULL);
     struct tm tm;
 
     strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
+    buf_printf(out, "Date: %s\r\n", date);
+}
+
+void answer_put_readers(struct buf *out, const struct request *r)
+{
+    if (r->http->origin_count)
+        buf_puts(out, "Vary: Origin\r\n");
+    if (r->origin)
+        buf_printf(out, "Access-Control-Allow-Origin: %s\r\n", r->origin);
+}
+
+static void put_start(
+    struct buf *out, struct mg_connection *conn, int status, const char *type, size_t len)
+{
+    buf_printf(out, "HTTP/1.1 %d %s\r\n", status, mg_get_response_code_text(conn, status));
+    answer_put_date(out);
     buf_printf(out,
-        "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-        "X-Content-Type-Options: nosniff\r\n",
-        status, mg_get_response_code_text(conn, status), date, type, len);
+        "Content-Type: %s\r\nContent-Length: %zu\r\nX-Content-Type-Options: nosniff\r\n", type,
+        len);
 }
 
 static void put_head(struct buf *out, struct request *r, int status, const char *type,
@@ -33,10 +47,7 @@ static void put_head(struct buf *out, struct request *r, int status, const char 
         buf_puts(out, "Cache-Control: no-store\r\n");
     if (headers)
         buf_puts(out, headers);
-    if (r->http->origin_count)
-        buf_puts(out, "Vary: Origin\r\n");
-    if (r->origin)
-        buf_printf(out, "Access-Control-Allow-Origin: %s\r\n", r->origin);
+    answer_put_readers(out, r);
     if (headers && strncmp(headers, "Upgrade:", 8) == 0)
         buf_puts(out, "Connection: Upgrade, ");
     else

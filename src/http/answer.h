@@ -16,6 +16,10 @@ void answer_error(struct request *r, int status, const char *code, const char *f
 void answer_error_with(struct request *r, int status, const char *headers, const char *code,
     const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
+/* The lines of a head that every answer has: the date, and who may read it. */
+void answer_put_date(struct buf *out);
+void answer_put_readers(struct buf *out, const struct request *r);
+
 /* An error for what could not be parsed as a request; the connection closes. */
 void answer_unparsed(struct mg_connection *conn, int status, const char *message);
 

@@ -1,4 +1,5 @@
 #include "base/status.h"
+#include "base/text.h"
 #include "capture/database.h"
 #include "http/answer.h"
 #include "http/route.h"
@@ -27,30 +28,6 @@ void api_tables(struct request *r, const char *rest)
     buf_fini(&json);
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Percent-decoding (RFC 3986 section 2.1). STATUS_INVALID: a broken escape. */
-static int decode(struct buf *out, const char *s)
-{
-    for (; *s; s++) {
-        if (*s != '%') {
-            buf_putc(out, *s);
-            continue;
-        }
-        if (hex(s[1]) < 0 || hex(s[2]) < 0)
-            return STATUS_INVALID;
-        buf_putc(out, (char)(hex(s[1]) << 4 | hex(s[2])));
-        s += 2;
-    }
-    return buf_error(out);
-}
-
 static void answer_table(struct request *r, const char *name, size_t len)
 {
     struct schema *schema = database_schema(r->http->db);
@@ -71,7 +48,7 @@ static void answer_table(struct request *r, const char *name, size_t len)
 void api_table(struct request *r, const char *rest)
 {
     struct buf name = {0};
-    int rc = decode(&name, rest);
+    int rc = text_url_decode(&name, rest, strlen(rest), false);
 
     if (rc == STATUS_INVALID)
         answer_error(

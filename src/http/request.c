@@ -57,6 +57,50 @@ bool request_header_has(const struct request *r, const char *name, const char *t
     return false;
 }
 
+/* "text/html;q=0" (RFC 9110 section 12.4.2): any number of zeros. */
+static bool is_refused(const char *parameters, size_t len)
+{
+    const char *p = memchr(parameters, ';', len), *end = parameters + len;
+
+    if (!p)
+        return false;
+    p++;
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    if (end - p < 3 || text_lower(p[0]) != 'q' || p[1] != '=' || p[2] != '0')
+        return false;
+    for (p += 3; p < end; p++)
+        if (*p >= '1' && *p <= '9')
+            return false;
+    return true;
+}
+
+static bool accepts(const char *list, const char *type)
+{
+    size_t want = strlen(type);
+
+    while (*list) {
+        size_t len, name;
+
+        list += strspn(list, " \t,");
+        len = strcspn(list, ",");
+        name = strcspn(list, " \t,;");
+        if (text_same_nocase(list, name, type, want) && !is_refused(list, len))
+            return true;
+        list += len;
+    }
+    return false;
+}
+
+bool request_accepts(const struct request *r, const char *type)
+{
+    for (int i = 0; i < r->info->num_headers; i++)
+        if (text_casecmp(r->info->http_headers[i].name, "Accept") == 0 &&
+            accepts(r->info->http_headers[i].value, type))
+            return true;
+    return false;
+}
+
 /*
  * civetweb stops reading header lines at one that it does not understand (a folded line, a byte
  * outside ASCII in a name, the 65th) and says nothing, so that what follows would be lost: a

@@ -64,6 +64,8 @@ bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
 /* The first header of that name, or NULL. */
 const char *request_header(const struct request *r, const char *name);
 int request_header_count(const struct request *r, const char *name);
+/* An Accept header names this type itself ("*" is not enough), and not with q=0. */
+bool request_accepts(const struct request *r, const char *type);
 /* A comma-separated header contains that token, in any case, on any of its lines. */
 bool request_header_has(const struct request *r, const char *name, const char *token);
 

@@ -17,6 +17,7 @@ static const struct route routes[] = {
     {"GET", "/api/ws/status", api_ws_status},
     {"GET", "/api/tables", api_tables},
     {"GET", "/api/tables/", api_table},
+    {"GET", "/api/changes", api_changes},
     {"POST", "/api/sql", api_sql},
     {"GET", "/", web_file},
     {"GET", "/console.css", web_file},
@@ -71,7 +72,7 @@ static void other_method(struct request *r, struct buf *methods)
     if (options && r->origin)
         buf_printf(&headers,
             "Access-Control-Allow-Methods: %s\r\n"
-            "Access-Control-Allow-Headers: Content-Type, Authorization\r\n"
+            "Access-Control-Allow-Headers: Content-Type, Authorization, Last-Event-ID\r\n"
             "Access-Control-Max-Age: 600\r\n",
             buf_text(methods));
     text = buf_text(&headers);
@@ -149,9 +150,15 @@ static void dispatch(struct request *r)
 
 void route_run(struct request *r)
 {
-    if (atomic_load(&r->http->stopping))
+    bool stopping = atomic_load(&r->http->stopping);
+
+    if (stopping && !api_changes_wanted(r))
         answer_error_with(
             r, 503, "Retry-After: 1\r\n", "LIMIT_EXCEEDED", "the server is shutting down");
-    else if (host_allowed(r) && origin_allowed(r))
+    else if (!host_allowed(r) || !origin_allowed(r))
+        return;
+    else if (stopping)
+        api_changes_later(r);
+    else
         dispatch(r);
 }

@@ -12,6 +12,10 @@ void api_websocket_health(struct request *r, const char *rest);
 void api_ws_status(struct request *r, const char *rest);
 void api_tables(struct request *r, const char *rest);
 void api_table(struct request *r, const char *rest);
+void api_changes(struct request *r, const char *rest);
+/* It is for a stream of events: nothing but 200 may be answered while that is not to be had … */
+bool api_changes_wanted(const struct request *r);
+void api_changes_later(struct request *r); /* … but this, which has the client come back */
 void api_sql(struct request *r, const char *rest);
 void web_file(struct request *r, const char *rest);
 

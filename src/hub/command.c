@@ -106,6 +106,7 @@ static void begin(struct session *s, const struct command *cmd, struct subscript
         if (m)
             m->from = r->seq;
     }
+    r->resumable = !reason;
     session_reply(s, r);
     if (reason)
         session_resync(s, sub, m, reason);

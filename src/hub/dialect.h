@@ -34,6 +34,7 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 
 struct error_text {
     const char *code;  /* one of the above; NULL: no error */
+    bool busy;         /* the same may work in a moment */
     char message[512]; /* a sentence for the user; cut, so it may end inside a UTF-8 character */
 };
 
@@ -99,20 +100,25 @@ struct reply {
     size_t subscription_count;
     bool all; /* UNSUBSCRIBED: the subscriptions are a list, not the one asked for */
     /*
-     * ACK: the last change before it. SUBSCRIBED: every later change follows; with `recovered` that
-     * may lie in the past. SNAPSHOT: the last change that the rows show.
+     * ACK, RESYNC: the last change before it. SUBSCRIBED: every later change follows; with
+     * `recovered` that may lie in the past. SNAPSHOT: the last change that the rows show.
      */
     uint64_t seq;
-    bool resumed;                /* SUBSCRIBED: the past was asked for */
-    bool recovered;              /* SUBSCRIBED, resumed: and it follows */
-    struct text rows;            /* SNAPSHOT: as put_row wrote them */
-    bool last;                   /* SNAPSHOT: no more rows follow */
-    const char *code, *message;  /* ERROR */
-    const char *reason;          /* RESYNC */
-    const char *user_id;         /* ACK; NULL for nobody */
-    const char *version, *epoch; /* ACK */
-    int64_t heartbeat_ms;        /* ACK */
-    size_t max_message;          /* ACK; bytes */
+    bool resumed;               /* SUBSCRIBED: the past was asked for */
+    bool recovered;             /* SUBSCRIBED, resumed: and it follows */
+    struct text rows;           /* SNAPSHOT: as put_row wrote them */
+    bool last;                  /* SNAPSHOT: no more rows follow */
+    bool resumable;             /* who has got this message may go on after seq */
+    const char *code, *message; /* ERROR */
+    bool busy;                  /* ERROR: the same may work in a moment */
+    const char *reason;         /* RESYNC */
+    const char *user_id;        /* ACK; NULL for nobody */
+    const char *version;        /* ACK */
+    const char *epoch;
+    int64_t heartbeat_ms; /* ACK */
+    size_t max_message;   /* ACK; bytes */
+    /* The first on a stream: lines for the head of the HTTP response that it begins, or "". */
+    const char *headers;
 };
 
 enum transition { TRANSITION_NONE, TRANSITION_ENTER, TRANSITION_LEAVE };
@@ -147,6 +153,10 @@ struct batch_message {
     bool more;
 };
 
+/*
+ * Most dialects are spoken over WebSockets. One with put_keep_alive is a stream instead: the one
+ * command is what the client connected with, its reply begins the HTTP response, an error ends it.
+ */
 struct dialect {
     const char *name;
     /*
@@ -165,6 +175,11 @@ struct dialect {
     void (*put_batch)(struct buf *out, const struct batch_message *m);
     /* Adds one row of a snapshot (the change is its insertion) to those in `rows`. */
     void (*put_row)(struct buf *rows, const struct change_message *m);
+    /*
+     * What says that the connection lives, or NULL. With an epoch, who has got it may go on after
+     * seq.
+     */
+    void (*put_keep_alive)(struct buf *out, const char *epoch, uint64_t seq);
 };
 
 #endif

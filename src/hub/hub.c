@@ -227,10 +227,15 @@ static struct arrival *arrival_new(
     a->dialect = dialect;
     a->user_id = client->user_id ? mem_strdup(client->user_id) : NULL;
     a->address = mem_strdup(client->address ? client->address : "unknown");
-    if (a->address && (a->user_id || !client->user_id))
+    a->request = mem_strdup(client->request ? client->request : "");
+    a->headers = dialect->put_keep_alive ? mem_strdup(client->headers) : NULL;
+    if (a->address && a->request && (a->user_id || !client->user_id) &&
+        (a->headers || !dialect->put_keep_alive))
         return a;
     mem_free(a->user_id);
     mem_free(a->address);
+    mem_free(a->request);
+    mem_free(a->headers);
     mem_free(a);
     return NULL;
 }
@@ -250,7 +255,8 @@ int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct
     }
     if (a) {
         atomic_fetch_add(&s->connections, 1);
-        result = loop_adopt(s->loop, fd, &session_ops, a, hello, hello_len);
+        result = loop_adopt(s->loop, fd,
+            dialect->put_keep_alive ? &session_stream_ops : &session_ops, a, hello, hello_len);
     }
     pthread_mutex_unlock(&h->posting);
     if (!a) {

@@ -64,11 +64,13 @@ void hub_unreserve(struct hub *h);
 struct hub_client {
     const char *user_id; /* NULL for nobody; copied */
     const char *address; /* "127.0.0.1:4711"; copied, for logs */
+    /* Of a stream, copied: its command, and lines for the head of the HTTP response. */
+    const char *request, *headers;
 };
 /*
- * Gives an upgraded socket (and the reservation) to a loop. `hello` is the 101 to send first. The
- * hub owns fd from now on, whatever happens. Any thread. STATUS_NOMEM; STATUS_CLOSED
- * after hub_stop.
+ * Gives a socket (and the reservation) to a loop. `hello` is the 101 to send first; a stream has
+ * none, for its head is part of the command's reply (see hub/dialect.h). The hub owns fd from now
+ * on, whatever happens. Any thread. STATUS_NOMEM; STATUS_CLOSED after hub_stop.
  */
 int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct hub_client *client,
     const void *hello, size_t hello_len);

@@ -20,6 +20,11 @@ const struct dialect *session_dialect(const struct session *s)
     return s->dialect;
 }
 
+bool session_is_stream(const struct session *s)
+{
+    return s->dialect->put_keep_alive;
+}
+
 void session_fail(struct session *s)
 {
     conn_close_now(s->conn, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
@@ -32,7 +37,11 @@ static void put_reply(struct session *s, struct buf *out, struct reply *r)
     r->connection = conn_id(s->conn);
     r->number = ++s->replies;
     r->time_ms = clock_wall_ms();
+    r->epoch = s->shard->options->epoch;
+    r->headers = s->headers;
     s->dialect->put_reply(out, r);
+    mem_free(s->headers);
+    s->headers = NULL;
 }
 
 void session_reply(struct session *s, struct reply *r)
@@ -47,12 +56,17 @@ void session_reply(struct session *s, struct reply *r)
         conn_send(s->conn, out->data, out->len, NULL);
     else
         conn_send_text(s->conn, out->data, out->len);
+    if (r->type == REPLY_ERROR && session_is_stream(s))
+        conn_close(s->conn, WS_CLOSE_NORMAL, NULL);
 }
 
 void session_error(struct session *s, const struct command *cmd, const struct error_text *e)
 {
-    struct reply r = {
-        .type = REPLY_ERROR, .request_id = cmd->request_id, .code = e->code, .message = e->message};
+    struct reply r = {.type = REPLY_ERROR,
+        .request_id = cmd->request_id,
+        .code = e->code,
+        .message = e->message,
+        .busy = e->busy};
 
     session_reply(s, &r);
 }
@@ -72,8 +86,9 @@ void session_refuse(
 void session_resync(struct session *s, const struct subscription *sub, const struct membership *m,
     const char *reason)
 {
-    struct reply r = {.type = REPLY_RESYNC, .reason = reason};
+    struct reply r = {.type = REPLY_RESYNC, .reason = reason, .seq = s->shard->seq};
 
+    r.resumable = !(sub && sub->snapshot);
     if (sub) {
         r.subscriptions = &sub->number;
         r.subscription_count = 1;
@@ -264,23 +279,29 @@ void session_leave(struct session *s, uint32_t place)
 
 /* Coming, speaking and going. */
 
+static void hear(struct session *s, const char *data, size_t len)
+{
+    struct command cmd;
+
+    if (s->dialect->decode(&cmd, data, len) < 0)
+        session_fail(s);
+    else if (cmd.error.code)
+        session_error(s, &cmd, &cmd.error);
+    else
+        command_run(s, &cmd);
+    s->dialect->command_fini(&cmd);
+}
+
 static int on_message(void *owner, enum ws_opcode opcode, const char *data, size_t len)
 {
+    static const struct command none;
     struct session *s = owner;
-    struct command cmd = {0};
 
-    if (opcode != WS_TEXT) {
-        session_refuse(
-            s, &cmd, ERROR_INVALID_FORMAT, "binary messages are not understood: send text");
-    } else if (s->dialect->decode(&cmd, data, len) < 0) {
-        session_fail(s);
-    } else if (cmd.error.code) {
-        session_error(s, &cmd, &cmd.error);
-    } else {
-        command_run(s, &cmd);
-    }
     if (opcode == WS_TEXT)
-        s->dialect->command_fini(&cmd);
+        hear(s, data, len);
+    else
+        session_refuse(
+            s, &none, ERROR_INVALID_FORMAT, "binary messages are not understood: send text");
     return conn_closing(s->conn) ? STATUS_CLOSED : 0;
 }
 
@@ -289,6 +310,8 @@ void arrival_free(struct arrival *a)
     shard_leave(a->shard);
     mem_free(a->user_id);
     mem_free(a->address);
+    mem_free(a->request);
+    mem_free(a->headers);
     mem_free(a);
 }
 
@@ -304,7 +327,6 @@ static void send_ack(struct session *s)
         .type = REPLY_ACK,
         .user_id = s->user_id,
         .version = o->version,
-        .epoch = o->epoch,
         .seq = s->shard->seq,
         .heartbeat_ms = o->heartbeat_ms,
         .max_message = o->max_message,
@@ -334,9 +356,14 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->dialect = a->dialect;
     s->user_id = a->user_id;
     s->address = a->address;
-    s->notifications = true;
+    s->headers = a->headers;
+    s->notifications = !session_is_stream(s);
+    if (session_is_stream(s))
+        hear(s, a->request, strlen(a->request));
+    else
+        send_ack(s);
+    mem_free(a->request);
     mem_free(a);
-    send_ack(s);
     return s;
 }
 
@@ -356,7 +383,17 @@ static void on_closed(void *owner, int code)
     mem_free(s->memberships);
     mem_free(s->user_id);
     mem_free(s->address);
+    mem_free(s->headers);
     mem_free(s);
+}
+
+/* A stream through with the past has heard all that the shard has handled. */
+static void on_keep_alive(void *owner, struct buf *out)
+{
+    const struct session *s = owner;
+    bool settled = list_empty(&s->replays) && list_empty(&s->snapshots);
+
+    s->dialect->put_keep_alive(out, settled ? s->shard->options->epoch : NULL, s->shard->seq);
 }
 
 static void on_drained(void *owner)
@@ -378,4 +415,12 @@ const struct conn_ops session_ops = {
     .forgotten = slow_begin,
     .closed = on_closed,
     .refused = on_refused,
+};
+
+const struct conn_ops session_stream_ops = {
+    .open = on_open,
+    .drained = on_drained,
+    .closed = on_closed,
+    .refused = on_refused,
+    .keep_alive = on_keep_alive,
 };

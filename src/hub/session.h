@@ -31,6 +31,7 @@ struct session {
     bool notifications;       /* in the channel everyone starts in */
     bool slow;                /* hears nothing until it has read what is queued: see hub/slow.h */
     struct list drained;      /* of its shard once it has */
+    char *headers;            /* of a stream that has not been answered yet */
     /* For the change being delivered. */
     struct subscription *matches;
     struct session *next_matched;
@@ -46,6 +47,8 @@ struct arrival {
     const struct dialect *dialect;
     char *user_id;
     char *address;
+    char *request; /* of a stream: its command and the headers of its response */
+    char *headers;
 };
 void arrival_free(struct arrival *a); /* gives its reservation back */
 
@@ -55,7 +58,8 @@ static inline bool session_hears(const struct session *s)
     return !s->slow && !conn_closing(s->conn);
 }
 
-extern const struct conn_ops session_ops;
+extern const struct conn_ops session_ops;        /* of WebSockets */
+extern const struct conn_ops session_stream_ops; /* of dialects with put_keep_alive */
 /* A loop's `slow`: tells the client that it must resynchronise. */
 void session_slow(void *owner, struct buf *last);
 
@@ -65,7 +69,10 @@ void session_fail(struct session *s);
 void session_end_subscription(
     struct subscription *sub, const char *table, const struct error_text *why);
 
-/* Each sends one message; a failure ends the connection. The reply's head is filled in. */
+/*
+ * Each sends one message; a failure ends the connection, and so does an error on a stream. The
+ * reply's head is filled in.
+ */
 void session_reply(struct session *s, struct reply *r);
 void session_error(struct session *s, const struct command *cmd, const struct error_text *e);
 /* Tells that changes were lost to one of the two (the other is NULL). */
@@ -96,6 +103,7 @@ uint32_t session_membership(const struct session *s, struct text name);
 int session_join(struct session *s, const struct command *cmd); /* STATUS_NOMEM */
 void session_leave(struct session *s, uint32_t place);
 
+bool session_is_stream(const struct session *s);
 const struct dialect *session_dialect(const struct session *s);
 
 #endif

@@ -164,8 +164,11 @@ static void give_up(struct snapshot *sn, int status)
 
     if (!sn->answered)
         answer(sn, NULL, sn->shard->seq);
-    leave(sn);
     session_resync(sub->session, sub, NULL, reason_of(status));
+    leave(sn);
+    /* The client of a stream takes it anew by coming back. */
+    if (session_is_stream(sub->session))
+        conn_close(sub->session->conn, WS_CLOSE_NORMAL, NULL);
 }
 
 void snapshot_cancel(struct snapshot *sn)
@@ -211,6 +214,10 @@ static void arrive(struct snapshot *sn)
 
 bool snapshot_allowed(struct session *s, const struct command *cmd)
 {
+    static const struct error_text busy = {.code = ERROR_LIMIT_EXCEEDED,
+        .busy = true,
+        .message = "too many snapshots are under way on this server: try again later"};
+
     if (!s->shard->options->db)
         session_refuse(s, cmd, ERROR_INVALID_FORMAT, "this server has no snapshots");
     else if (s->snapshot_count >= SESSION_SNAPSHOTS)
@@ -218,8 +225,7 @@ bool snapshot_allowed(struct session *s, const struct command *cmd)
             "a connection may have at most %d snapshots under way: wait for one to end",
             SESSION_SNAPSHOTS);
     else if (s->shard->snapshot_count >= SHARD_SNAPSHOTS)
-        session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
-            "too many snapshots are under way on this server: try again later");
+        session_error(s, cmd, &busy);
     else
         return true;
     return false;
@@ -352,7 +358,7 @@ static void send_rows(struct snapshot *sn)
         session_fail(s);
     } else {
         r.rows = (struct text){rows->data, rows->len};
-        r.last = sn->last && page_written(sn);
+        r.last = r.resumable = sn->last && page_written(sn);
         /* A page may be without rows, but the last says so. */
         if (rows->len || r.last)
             session_reply(s, &r);

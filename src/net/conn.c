@@ -17,12 +17,12 @@
 static atomic_uint_fast64_t last_id;
 
 /*
- * A stream's peer sends nothing, so only unacknowledged bytes tell that it has gone. The time covers
- * a window kept shut, too; a WebSocket would have been given up by then.
+ * A stream's peer sends nothing, so only unacknowledged bytes tell that it has gone. The time
+ * covers a window kept shut, too; heartbeat_due is to notice that first.
  */
 static void set_patience(struct conn *c)
 {
-    unsigned ms = c->loop->half_ms < INT32_MAX / 4 ? (unsigned)(4 * c->loop->half_ms) : INT32_MAX;
+    unsigned ms = c->loop->half_ms < INT32_MAX / 6 ? (unsigned)(6 * c->loop->half_ms) : INT32_MAX;
 
     if (conn_is_stream(c) && ms)
         setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof(ms));

@@ -150,7 +150,7 @@ static void lets_listed_origins_in(void **state)
     exchange("OPTIONS /api/sql HTTP/1.1\n" HOST "Origin: http://app.test:3000\n"
              "Access-Control-Request-Method: POST\n\n",
         "HTTP/1.1 200 OK\n*\nAccess-Control-Allow-Methods: POST, OPTIONS\n"
-        "Access-Control-Allow-Headers: Content-Type, Authorization\n*");
+        "Access-Control-Allow-Headers: Content-Type, Authorization, Last-Event-ID\n*");
     exchange("GET /api/tables HTTP/1.1\n" HOST "Origin: http://app.test\n\n",
         "HTTP/1.1 403 Forbidden\n*");
     exchange("GET /health HTTP/1.1\nHost: app.test\nConnection: close\n\n", "HTTP/1.1 200 OK\n*");

@@ -1,0 +1,49 @@
+#include "http/handover.h"
+
+#include "hub/hub.h"
+
+#include <civetweb.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A descriptor of our own, or -1 and why. */
+static int take(struct request *r, const char **why)
+{
+    int fd = peer_find(&r->worker->peer), moved;
+
+    if (fd < 0) {
+        *why = "this connection's addresses are not unique on this machine; connect again";
+        return -1;
+    }
+    moved = peer_detach(fd);
+    if (moved < 0)
+        *why = errno == EMFILE ? "the server is out of file descriptors; raise ulimit -n"
+                               : "the connection could not be handed over";
+    return moved;
+}
+
+const char *handover_run(
+    struct request *r, const struct dialect *dialect, struct hub_client *client, const char *hello)
+{
+    char address[80];
+    bool v6 = strchr(r->info->remote_addr, ':') != NULL;
+    const char *why;
+    int fd;
+
+    if (!hub_reserve(r->http->hub))
+        return "the server has as many clients as --max-connections allows";
+    fd = take(r, &why);
+    if (fd < 0) {
+        hub_unreserve(r->http->hub);
+        return why;
+    }
+    /* The watch over slow clients must not find the socket by its addresses any more. */
+    workers_set(&r->http->workers, r->worker, WORKER_BUSY, &(struct peer){0});
+    request_close_after(r);
+    snprintf(address, sizeof(address), v6 ? "[%s]:%d" : "%s:%d", r->info->remote_addr,
+        r->info->remote_port);
+    client->address = address;
+    hub_adopt(r->http->hub, fd, dialect, client, hello, strlen(hello));
+    return NULL;
+}

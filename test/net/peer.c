@@ -183,8 +183,7 @@ void server_wait(atomic_int *v, int n)
     assert_true(atomic_load(v) >= n);
 }
 
-/* Both ends of a TCP connection over the loopback. */
-static void tcp_pair(int fds[2], int buffer)
+void peer_pair(int fds[2], int buffer)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(a);
@@ -243,7 +242,7 @@ struct peer *peer_new_buffered(struct server *s, int buffer)
     int fds[2];
 
     assert_non_null(p);
-    tcp_pair(fds, buffer);
+    peer_pair(fds, buffer);
     p->fd = fds[0];
     p->wait_ms = 5000;
     loop_adopt(s->loop, fds[1], &server_ops, s, "HELLO", 5);

@@ -42,6 +42,9 @@ struct peer {
     char data[65536];
 };
 
+/* Both ends of a TCP connection over the loopback; buffer as in peer_new_buffered. */
+void peer_pair(int fds[2], int buffer);
+
 /* Connects, and reads the hello. */
 struct peer *peer_new(struct server *s);
 /* With so many bytes of buffer in the kernel, on the way to the peer; 0: the default. */

@@ -212,6 +212,29 @@ static void base64_round_trip(void **state)
     }
 }
 
+static void urls_are_decoded(void **state)
+{
+    static const char *const bad[] = {"%", "%4", "a%zz", "%4g", "100%"};
+    struct buf out = {0}, back = {0};
+
+    (void)state;
+    assert_int_equal(text_url_decode(&out, "a%20b+%2B%c3%A9%00", 18, false), 0);
+    assert_int_equal(out.len, 8);
+    assert_memory_equal(out.data, "a b++\xc3\xa9\0", 8);
+    buf_reset(&out);
+    assert_int_equal(text_url_decode(&out, "a+b", 3, true), 0);
+    assert_string_equal(buf_text(&out), "a b");
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(text_url_decode(&out, bad[i], strlen(bad[i]), true), STATUS_INVALID);
+    buf_reset(&out);
+    text_url_encode(&out, "aZ09-._~ :&=%+\n\xff");
+    assert_string_equal(buf_text(&out), "aZ09-._~%20%3A%26%3D%25%2B%0A%FF");
+    assert_int_equal(text_url_decode(&back, out.data, out.len, true), 0);
+    assert_string_equal(buf_text(&back), "aZ09-._~ :&=%+\n\xff");
+    buf_fini(&out);
+    buf_fini(&back);
+}
+
 static void base64_is_strict(void **state)
 {
     static const char *const bad[] = {
@@ -388,6 +411,7 @@ int main(void)
         cmocka_unit_test(utf8_is_checked_however_it_is_cut),
         cmocka_unit_test(base64_round_trip),
         cmocka_unit_test(base64_is_strict),
+        cmocka_unit_test(urls_are_decoded),
         cmocka_unit_test(sizes_and_durations),
         cmocka_unit_test(integers_are_parsed_whole_or_not),
         cmocka_unit_test(json_numbers_are_read_as_sqlite_would),

@@ -11,9 +11,9 @@
  * One client's connection after the upgrade. It lives on one loop for its whole life and only that
  * loop's thread touches it. An idle connection holds no buffers.
  *
- * It is a WebSocket or, where conn_ops has `keep_alive`, a plain stream of bytes to the client: then
- * a message has no frame around it, closing sends nothing of its own, and close codes are only what
- * `closed` is told.
+ * It is a WebSocket or, where conn_ops has `keep_alive`, a plain stream of bytes to the client:
+ * then a message has no frame around it, closing sends nothing of its own, and close codes are only
+ * what `closed` is told.
  */
 struct loop;
 struct conn;
@@ -74,8 +74,8 @@ struct conn_ops {
 };
 
 /*
- * Queues a message, which is prefix + body (body may be NULL, prefix_len may be 0): a text frame. The
- * prefix is copied, the body shared. The loop sends at the end of its turn; only when a lot is
+ * Queues a message, which is prefix + body (body may be NULL, prefix_len may be 0): a text frame.
+ * The prefix is copied, the body shared. The loop sends at the end of its turn; only when a lot is
  * queued (256 KB, or the bound) is the socket offered it at once. When the queue would pass its
  * bound even so, the connection is slow: it is closed with 1013 instead, or its news are forgotten
  * (see loop_options.forget). 0, STATUS_CLOSED, STATUS_TOO_LARGE (it was slow; nothing was queued)

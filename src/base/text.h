@@ -25,8 +25,8 @@ void base64_encode(struct buf *out, const void *p, size_t len);
 int base64_decode(struct buf *out, const char *s, size_t len); /* STATUS_INVALID, STATUS_NOMEM */
 
 /*
- * Percent-decoding (RFC 3986 section 2.1); with `form`, '+' is a space. STATUS_INVALID: a '%' without
- * its two digits.
+ * Percent-decoding (RFC 3986 section 2.1); with `form`, '+' is a space. STATUS_INVALID: a '%'
+ * without its two digits.
  */
 int text_url_decode(struct buf *out, const char *s, size_t len, bool form);
 /* Leaves letters, digits and "-._~" as they are. */

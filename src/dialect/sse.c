@@ -35,7 +35,7 @@ static void put_event(struct buf *out, const struct reply *r, const char *name)
     native_encode_reply(out, r);
     buf_putc(out, '\n');
     if (r->resumable)
-        put_id(out, r->epoch, r->seq);
+        put_id(out, r->epoch, r->position);
     buf_putc(out, '\n');
 }
 

@@ -107,6 +107,7 @@ static void begin(struct session *s, const struct command *cmd, struct subscript
             m->from = r->seq;
     }
     r->resumable = !reason;
+    r->position = r->seq;
     session_reply(s, r);
     if (reason)
         session_resync(s, sub, m, reason);

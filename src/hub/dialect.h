@@ -108,7 +108,8 @@ struct reply {
     bool recovered;             /* SUBSCRIBED, resumed: and it follows */
     struct text rows;           /* SNAPSHOT: as put_row wrote them */
     bool last;                  /* SNAPSHOT: no more rows follow */
-    bool resumable;             /* who has got this message may go on after seq */
+    bool resumable;             /* who has got this message may go on after … */
+    uint64_t position;          /* … this change */
     const char *code, *message; /* ERROR */
     bool busy;                  /* ERROR: the same may work in a moment */
     const char *reason;         /* RESYNC */

@@ -86,7 +86,7 @@ void session_refuse(
 void session_resync(struct session *s, const struct subscription *sub, const struct membership *m,
     const char *reason)
 {
-    struct reply r = {.type = REPLY_RESYNC, .reason = reason, .seq = s->shard->seq};
+    struct reply r = {.type = REPLY_RESYNC, .reason = reason, .position = s->shard->seq};
 
     r.resumable = !(sub && sub->snapshot);
     if (sub) {

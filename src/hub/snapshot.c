@@ -352,7 +352,8 @@ static void send_rows(struct snapshot *sn)
         .table = {sn->scan.table->name, strlen(sn->scan.table->name)},
         .subscriptions = &sn->sub->number,
         .subscription_count = 1,
-        .seq = sn->scan.seq};
+        .seq = sn->scan.seq,
+        .position = sn->scan.seq};
 
     if (put_rows(sn) < 0) {
         session_fail(s);

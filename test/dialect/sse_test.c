@@ -256,6 +256,7 @@ static void test_the_first_reply(void **state)
         .subscription_count = 1,
         .seq = 5,
         .resumable = true,
+        .position = 5,
         .headers = "Vary: Origin\r\n"};
 
     (void)state;
@@ -311,7 +312,8 @@ static void test_later_replies(void **state)
     reply((struct reply){.type = REPLY_RESYNC, .reason = "slow_consumer"},
         "event: resync\ndata: " HEAD "\"resync\",\"reason\":\"slow_consumer\","
         "\"data\":{\"reason\":\"slow_consumer\"}}\n\n");
-    reply((struct reply){.type = REPLY_RESYNC, .reason = "future", .seq = 8, .resumable = true},
+    reply(
+        (struct reply){.type = REPLY_RESYNC, .reason = "future", .position = 8, .resumable = true},
         "event: resync\ndata: " HEAD "\"resync\",\"reason\":\"future\","
         "\"data\":{\"reason\":\"future\"}}\nid: e1:8\n\n");
     reply((struct reply){.type = REPLY_SNAPSHOT,
@@ -329,6 +331,7 @@ static void test_later_replies(void **state)
               .rows = T(""),
               .seq = 3,
               .last = true,
+              .position = 3,
               .resumable = true},
         "event: snapshot\ndata: " HEAD "\"snapshot\",\"subscription\":\"s1\",\"table\":\"t\","
         "\"seq\":3,\"data\":{\"rows\":[]},\"last\":true}\nid: e1:3\n\n");

@@ -241,8 +241,13 @@ def restart(args):
 
 @case("a reader that is too slow is told so, and loses nothing when it comes back")
 def slow(args):
+    for mode in ("drop", "resync"):
+        read_slowly(mode)
+
+
+def read_slowly(mode):
     with Directory() as directory:
-        server = Server(directory.file("w.db"), "--max-queue", "512KiB")
+        server = Server(directory.file("w.db"), "--max-queue", "512KiB", "--on-slow", mode)
         server.sql(TABLE)
         source = EventSource(server, receive_buffer=8192, table="t").connect()
         source.next("subscribed")
@@ -368,6 +373,45 @@ async def snapshot(args):
         equal([state[key] for key in sorted(state)], wanted, "the rows")
         note(f"{begun} snapshots begun")
         server.stop(limit=10)
+
+
+@case("a snapshot that takes too long ends the stream, and whoever comes back gets it from the start")
+def snapshot_timeout(args):
+    rows = 20000
+    with Directory() as directory:
+        server = Server(directory.file("l.db"), "--snapshot-timeout", "1")
+        server.sql(TABLE)
+        server.sql("INSERT INTO t(n, text) WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ?) "
+                   "SELECT i, hex(zeroblob(250)) FROM c", [rows])
+        source = EventSource(server, receive_buffer=8192, table="t", snapshot=1).connect()
+        source.next("subscribed")
+        time.sleep(seconds(2.5))
+        events = list(source.take())  # to the end
+        equal((events[-1].name, events[-1].data["reason"]), ("resync", "snapshot_timeout"), "the last event")
+        check(len(events) > 1 and all(e.name == "snapshot" and not e.data["last"] for e in events[:-1]), "%s", [e.name for e in events])
+        equal(source.last_id, "", "the id")
+        source.close()
+        source.receive_buffer = None
+        source.connect().next("subscribed")
+        got = 0
+        for event in source.take(until=lambda event: event.data["last"]):
+            got += len(event.data["data"]["rows"])
+        equal(got, rows, "rows")
+        check(source.last_id.endswith(f":{rows + 1}"), "id %s", source.last_id)
+        server.stop()
+
+
+@case("a write that waits until it is delivered waits for streams, too")
+def delivered(args):
+    with Directory() as directory:
+        server = Server(directory.file("d.db"))
+        server.sql(TABLE)
+        source = EventSource(server, table="t").connect()
+        source.next("subscribed")
+        answer = server.post("/api/sql", {"sql": "INSERT INTO t(n) VALUES (1)", "wait": "delivered"}).json
+        equal((answer["delivered"], answer.get("pending")), (1, None), f"{answer}")
+        equal(source.next().data["seq"], answer["seq"], "seq")
+        server.stop()
 
 
 if __name__ == "__main__":

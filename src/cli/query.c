@@ -45,8 +45,29 @@ static int put_request(struct query *q, const char *sql, size_t len, char *const
         }
         buf_putc(&q->body, ']');
     }
-    buf_putc(&q->body, '}');
+    buf_puts(&q->body, q->wait ? ",\"wait\":\"delivered\"}" : "}");
     return 0;
+}
+
+static void count_delivered(struct query *q)
+{
+    json_int_t delivered = json_integer_value(json_object_get(q->result, "delivered"));
+    json_int_t pending = json_integer_value(json_object_get(q->result, "pending"));
+
+    q->delivered = delivered > q->delivered ? delivered : q->delivered;
+    q->pending = pending > q->pending ? pending : q->pending;
+}
+
+static void say_delivered(struct query *q)
+{
+    if (!q->wait)
+        return;
+    fprintf(stderr, "delivered to %lld subscriber%s", (long long)q->delivered,
+        q->delivered == 1 ? "" : "s");
+    if (q->pending)
+        fprintf(stderr, "; %lld had not taken all of it in time", (long long)q->pending);
+    fputc('\n', stderr);
+    q->delivered = q->pending = 0;
 }
 
 /* Where the failed statement begins; 0 when the server does not say which one it was. */
@@ -174,8 +195,10 @@ int query_send(struct query *q, const char *sql, size_t len, char *const *params
     if (status == 200)
         q->result =
             json_read(q->answer.data ? q->answer.data : "", q->answer.len, why, sizeof(why));
-    if (q->result && json_is_object(q->result))
+    if (q->result && json_is_object(q->result)) {
+        count_delivered(q);
         return 0;
+    }
     report(q, status, sql, len, line);
     return STATUS_INVALID;
 }
@@ -248,6 +271,7 @@ static void put_rows(struct query *q)
 int query_print(struct query *q, const char *sql, size_t len)
 {
     bool rows = json_array_size(json_object_get(q->result, "columns")) > 0;
+    int status;
 
     if (rows && !table_check(q->result)) {
         term_error("the server's answer has no sensible rows");
@@ -259,5 +283,7 @@ int query_print(struct query *q, const char *sql, size_t len)
         put_changes(q, sql, len);
     else if (q->format == QUERY_JSON)
         put_counts(q);
-    return term_flush(&q->out);
+    status = term_flush(&q->out);
+    say_delivered(q);
+    return status;
 }

@@ -14,10 +14,12 @@ struct query {
     enum query_format format;
     size_t max_width; /* columns of one value in a table; 0: no bound */
     bool colour;      /* of standard output */
+    bool wait;        /* for the subscribers; query_print says how many there were */
     /* The rest is private. */
     struct buf body, answer, out;
     json_t *result;  /* of the last request, NULL when it failed */
     int sqlite_code; /* of the last failure, SQLite's extended code; 0 when it had none */
+    json_int_t delivered, pending; /* the most that one request since query_print had */
 };
 
 /* Zeroed but for the members above. */

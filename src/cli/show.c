@@ -213,17 +213,45 @@ static void put_snapshot(struct buf *out, const json_t *message, bool colour)
     }
 }
 
-static void put_resync(struct buf *out, const json_t *message, bool colour)
+const char *show_reason(const json_t *message)
 {
     const char *reason = text_of(message, "reason");
 
-    if (!*reason)
-        reason = text_of(json_object_get(message, "data"), "reason");
-    put_time(out, message);
-    term_put_style(out, colour, TERM_RED);
-    buf_puts(out, "! resync: changes are missing here (");
+    return *reason ? reason : text_of(json_object_get(message, "data"), "reason");
+}
+
+void show_put_reason(struct buf *out, const json_t *message)
+{
+    static const struct {
+        const char *reason, *words;
+    } reasons[] = {
+        {"slow_consumer", "this client read too slowly"},
+        {"history_lost", "the server does not keep them for so long"},
+        {"epoch_changed", "the server's history began anew"},
+        {"future", "the server has not come so far yet"},
+        {"schema_changed", "the table was another then"},
+        {"rowids_renumbered", "VACUUM gave the rows other rowids"},
+        {"snapshot_timeout", "reading the rows took longer than the server's --snapshot-timeout"},
+        {"snapshot_failed", "the server could not read the rows; its log says why"},
+    };
+    const char *reason = show_reason(message);
+
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if (strcmp(reasons[i].reason, reason) == 0)
+            buf_printf(out, "%s ", reasons[i].words);
+    buf_putc(out, '(');
     put_name(out, *reason ? reason : "no reason given");
     buf_putc(out, ')');
+}
+
+static void put_resync(struct buf *out, const json_t *message, bool colour)
+{
+    bool rows = strncmp(show_reason(message), "snapshot_", 9) == 0;
+
+    put_time(out, message);
+    term_put_style(out, colour, TERM_RED);
+    buf_printf(out, "! resync: %s are missing here: ", rows ? "rows" : "changes");
+    show_put_reason(out, message);
     term_put_plain(out, colour);
     buf_putc(out, '\n');
 }

@@ -17,6 +17,8 @@ const struct option_row sql_option_rows[] = {
         offsetof(struct sql_options, format)},
     {"timeout", "SECONDS", "give up waiting for an answer; default 0, never", OPTION_DURATION,
         offsetof(struct sql_options, timeout_ms), 0, 86400000},
+    {"wait", NULL, "until the subscribers have been sent the changes, 5 s at most", OPTION_FLAG,
+        offsetof(struct sql_options, wait)},
     {"pieces", NULL, "commit a transaction too large for one request in pieces", OPTION_FLAG,
         offsetof(struct sql_options, pieces)},
     {NULL},
@@ -31,7 +33,8 @@ const char sql_help[] =
     "A PARAM is bound to ? by position: 42 and 1.5 are numbers, null is NULL, x'0aff' is a\n"
     "blob, 'quoted' is the text inside the quotes, anything else is text as it stands.\n"
     "--format json prints an array with one object for each row, csv is RFC 4180; a statement\n"
-    "without rows prints its counts as an object, or nothing.\n"
+    "without rows prints its counts as an object, or nothing. --wait says on standard error to\n"
+    "how many connections the changes have been sent.\n"
     "\n"
     "Examples:\n"
     "  rowtap sql \"INSERT INTO users(name, age) VALUES (?, ?)\" Ada 36\n"
@@ -85,7 +88,7 @@ static int run_input(struct query *q, bool pieces)
 int sql_run(const void *options, int argc, char **argv)
 {
     struct sql_options o = *(const struct sql_options *)options;
-    struct query q = {.format = (enum query_format)o.format};
+    struct query q = {.format = (enum query_format)o.format, .wait = o.wait};
     struct buf err = {0};
     int status;
 

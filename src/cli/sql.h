@@ -10,7 +10,7 @@ struct sql_options {
     struct target target;
     int format; /* enum query_format */
     int64_t timeout_ms;
-    bool pieces;
+    bool pieces, wait;
 };
 
 extern const struct option_row sql_option_rows[];

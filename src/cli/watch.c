@@ -41,7 +41,8 @@ const char watch_help[] =
     "when the connection is lost and goes on where it was, if the server still has the changes.\n"
     "\n"
     "--snapshot prints the rows that are there first, all of one moment, and then every change\n"
-    "after it. Where changes were lost it prints the rows again.\n"
+    "after it. Where changes were lost it prints the rows again. With --since as well it prints\n"
+    "the rows only where the changes since then cannot be had.\n"
     "\n"
     "--filter takes column = value, also != < <= > >=, in (a,b,c), is null, is not null.\n"
     "\n"
@@ -68,7 +69,9 @@ struct watch {
     bool again;             /* connected again, and it was not said yet what that means */
     bool copying;           /* the snapshot is not complete: it cannot be gone on with */
     bool anew;              /* this connection ends because the rows have to be read again */
+    bool slow;              /* or because not all was sent that waited for this client */
     bool in_vain;           /* the past cannot be had: a resync that says why is on its way */
+    struct buf why;         /* of the last resync, in words */
     char epoch[64];         /* of this connection */
     struct place rows, ddl; /* where to go on after a reconnect */
     int64_t seen;           /* the last change seen on this connection */
@@ -191,27 +194,45 @@ static void take_subscribed(struct watch *w, const json_t *message, struct place
     w->copying = w->o.snapshot && !recovered;
 }
 
-static void say_lost_changes(struct watch *w, const json_t *message)
+static const char *reason_words(struct watch *w, const json_t *message)
 {
-    const char *reason = json_string_value(json_object_get(message, "reason"));
+    buf_reset(&w->why);
+    show_put_reason(&w->why, message);
+    return buf_text(&w->why) ? buf_text(&w->why) : "out of memory";
+}
+
+/* What is missing, where the rows are not read anew on another connection. */
+static void say_missing(struct watch *w, const json_t *message)
+{
+    const char *why = reason_words(w, message);
 
     if (w->again)
-        fprintf(stderr, "rowtap: connected again; changes in between were lost (%s)%s\n",
-            reason ? reason : "no reason given", w->o.snapshot ? "; here are all rows anew" : "");
+        fprintf(stderr, "rowtap: connected again; changes in between were lost: %s", why);
+    else if (w->in_vain)
+        fprintf(stderr, "rowtap: the changes since %s cannot be had: %s", w->o.since, why);
+    else
+        fprintf(stderr, "rowtap: changes were lost: %s", why);
+    fputs(w->o.snapshot ? "; here are all rows\n" : "\n", stderr);
     w->again = false;
 }
 
 /* Changes are missing from now on, unless the server has begun a snapshot by itself. */
 static int take_resync(struct watch *w, const json_t *message)
 {
-    bool rows = w->in_vain;
+    bool channel = json_object_get(message, "channel");
 
-    say_lost_changes(w, message);
-    w->in_vain = false;
-    if (rows || !w->o.snapshot || json_object_get(message, "channel"))
-        return 0;
-    w->anew = w->copying = true;
-    return STATUS_CLOSED;
+    if (w->slow)
+        return STATUS_CLOSED;
+    if (w->o.snapshot && !w->in_vain && !channel) {
+        reason_words(w, message);
+        w->anew = w->copying = true;
+        return STATUS_CLOSED;
+    }
+    /* All tables' changes and the tables' own are lost together. */
+    if (!channel)
+        say_missing(w, message);
+    w->in_vain = w->in_vain && channel;
+    return 0;
 }
 
 /* Each change is shown by one of the two subscriptions; they come in order where both are live. */
@@ -296,7 +317,10 @@ static int on_message(void *ctx, const char *text, size_t len)
     } else if (strcmp(type, "subscribed") == 0 && request) {
         take_subscribed(w, message, strcmp(request, "rows") == 0 ? &w->rows : &w->ddl);
     } else if (strcmp(type, "resync") == 0) {
-        status = put_message(w, message, text, len);
+        /* What was not sent to a slow client can be had on another connection. */
+        w->slow = strcmp(show_reason(message), "slow_consumer") == 0;
+        if (!w->slow || w->json)
+            status = put_message(w, message, text, len);
         if (status == 0)
             status = take_resync(w, message);
     } else if (show_wants(message)) {
@@ -337,13 +361,15 @@ static int follow(struct watch *w, struct ws_client *ws)
     return status;
 }
 
-static void say_lost(
-    const struct watch *w, const struct ws_client *ws, const char *why, int64_t delay)
+static void say_lost(struct watch *w, const struct ws_client *ws, const char *why, int64_t delay)
 {
     struct buf text = {0};
 
     if (w->anew) {
-        buf_puts(&text, "changes were lost: reading the rows anew");
+        buf_printf(&text, "the rows have to be read anew: %s",
+            buf_text(&w->why) ? buf_text(&w->why) : "out of memory");
+    } else if (w->slow) {
+        buf_puts(&text, "the server did not wait for what is read here too slowly");
     } else if (ws) {
         buf_puts(&text, "connection lost");
         if (*ws_client_reason(ws))
@@ -364,7 +390,7 @@ static struct ws_client *run_connection(struct watch *w, bool *again, struct buf
     w->live = w->rows.live = w->ddl.live = false;
     w->again = w->ever;
     w->seen = 0;
-    w->anew = false;
+    w->anew = w->slow = false;
     if (ws && subscribe(w, ws) == 0)
         follow(w, ws);
     settle_place(w, &w->rows);
@@ -389,7 +415,7 @@ static void connect_once(struct watch *w, int64_t *delay)
     } else if (!w->done) {
         int64_t wait;
 
-        if (w->live)
+        if (w->live && !w->anew)
             *delay = RETRY_FIRST_MS;
         wait = *delay / 2 + (int64_t)(random_u64() % (uint64_t)(*delay / 2 + 1));
         say_lost(w, w->live ? ws : NULL, buf_text(&err), wait);
@@ -418,5 +444,6 @@ int watch_run(const void *options, int argc, char **argv)
     while (!w.done && !interrupt_seen())
         connect_once(&w, &delay);
     buf_fini(&w.out);
+    buf_fini(&w.why);
     return w.exit_status;
 }

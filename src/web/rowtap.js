@@ -26,6 +26,9 @@
  * @property {number} [lastSeq] what follows this change, up to `seq`, may be missing
  */
 
+/* Milliseconds to wait before trying again. */
+const BACKOFF = {min: 500, max: 30000};
+
 /* No text of another client can contain this: it is made here and never sent. */
 const BIG = `big-${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}:`;
 
@@ -125,6 +128,10 @@ class Subscription {
         this._live = false;
         /* Its rows are on their way, and cannot be gone on with on another connection. */
         this._copying = false;
+        /* Snapshots without an end, one after the other. */
+        this._failures = 0;
+        /* Where to go on, when that is before `seq`. */
+        this._kept = null;
         /* The past cannot be had: a resync that says why is on its way, and then the rows. */
         this._inVain = false;
         /** The server's name for it on this connection ("s1"), or null. */
@@ -183,9 +190,11 @@ class Subscription {
         if (!data?.recovered || !again) this.seq = data?.seq ?? this._client.seq;
         this.epoch = this._client.epoch;
         /* With recovered:false the server's resync follows and says why. */
-        if (missed && data?.recovered === undefined) call(this._options.onResync, resync);
-        this._live = !data?.recovered;
-        this._copying = this._first = Boolean(this._request.snapshot) && !data?.recovered;
+        const {snapshot} = this._request;
+        if (missed && data?.recovered === undefined && !snapshot) call(this._options.onResync, resync);
+        /* What changed since a snapshot was taken may come later than what its neighbours are sent. */
+        this._live = !data?.recovered && !snapshot;
+        this._copying = this._first = Boolean(snapshot) && !data?.recovered;
         this._inVain = data?.recovered === false;
         this._resolve(this);
         return missed;
@@ -196,6 +205,7 @@ class Subscription {
         const info = {seq, first: this._first, last};
         this._first = false;
         this._copying = !last;
+        if (last) this._failures = 0;
         call(this._options.onSnapshot, data.rows, info);
     }
 
@@ -222,54 +232,140 @@ class Subscription {
 
 /** What `client.view` returns. */
 class View {
-    constructor(client, table, {filter, columns, onChange, onError}) {
+    constructor(client, table, {filter, columns, maxRows = 1000000, onChange, onError}) {
         /** The rows by their keys: the key's members as JSON, such as '{"id":1}'. */
         this.rows = new Map();
         /** Up to which change the rows are those of the database. */
         this.seq = null;
         /** False while the rows are read for the first time, or anew because changes were lost. */
         this.current = false;
-        this._changed = (change) => call(onChange, this, change);
+        this.closed = false;
+        this._client = client;
+        this._table = table;
+        this._options = {filter, columns};
+        this._maxRows = maxRows;
+        this._changed = (changes) => call(onChange, this, changes);
+        this._failed = (error) => (onError ? call(onError, error) : client._emit('error', error));
         /** Settles when all rows were there for the first time. */
         this.ready = new Promise((resolve, reject) => Object.assign(this, {_resolve: resolve, _reject: reject}));
         this.ready.catch(() => {});
-        this._subscription = client.subscribe(table, {
-            filter, columns, snapshot: true,
-            onSnapshot: (rows, info) => this._copy(rows, info),
-            onChange: (change) => this._apply(change),
-            onResync: () => { this.current = false; },
-            onError: (error) => {
-                this._reject(error);
-                if (onError) onError(error);
-                else client._emit('error', error);
-            },
+        /* Subscribed first, so that no DDL is between it and the snapshot. Who may not see it does without. */
+        this._ddl = client.channel('tables', {
+            onChange: (message) => this._altered(message),
+            /* In another epoch the rows are read anew in any case. */
+            onResync: ({reason}) => { if (!this._subscription || reason !== 'epoch_changed') this._open(); },
+            onError: () => {},
         });
+        this._open();
+        this._off = client.on('message', (message) => this._ended(message));
     }
 
     /** Ends it; the rows stay as they are. */
     close() {
-        this._subscription.unsubscribe();
-        this._reject(new RowtapError({code: 'UNSUBSCRIBED', message: 'the view was closed'}));
+        this._end(new RowtapError({code: 'UNSUBSCRIBED', message: 'the view was closed'}));
+    }
+
+    _end(error) {
+        if (this.closed) return;
+        [this.closed, this.current] = [true, false];
+        this._subscription?.unsubscribe();
+        this._ddl?.unsubscribe();
+        this._off?.();
+        this._reject(error);
+    }
+
+    /* Reads the rows, for the first time or anew. */
+    _open() {
+        if (this.closed || this._client.state === 'closed') return;
+        this._subscription?.unsubscribe();
+        this._stale();
+        /* Changes of a transaction that is not complete. */
+        [this._waiting, this._tx] = [[], null];
+        const subscription = this._client.subscribe(this._table, {
+            ...this._options, snapshot: true, batch: true,
+            onSnapshot: (rows, info) => this._copy(rows, info),
+            onChange: (changes) => this._collect(changes),
+            onResync: () => this._stale(),
+            onError: (error) => this._refused(subscription, error),
+        });
+        this._subscription = subscription;
+        subscription.ready.catch(() => { if (this._client.state === 'closed') this.close(); });
+    }
+
+    /* A snapshot will come; until then nobody knows which DDL it includes. */
+    _stale() {
+        [this.current, this._from] = [false, -1];
+    }
+
+    _refused(subscription, error) {
+        if (subscription !== this._subscription) return;
+        /* The table has been dropped, and may be created again. */
+        if (error.code === 'NOT_FOUND' && this.seq !== null) {
+            this._empty();
+        } else {
+            this._end(error);
+            this._failed(error);
+        }
+    }
+
+    _empty() {
+        this._subscription?.unsubscribe();
+        this._subscription = null;
+        [this.rows, this.current] = [new Map(), true];
+        this._changed();
+    }
+
+    /* Changes of a table's rows by DDL are not reported one by one. */
+    _altered({type, seq, data}) {
+        const named = (name) => name?.toLowerCase() === this._table.toLowerCase();
+        const {tableName, changes} = data ?? {};
+        if (type === 'table:dropped' ? !named(tableName) : !named(tableName) && !named(changes?.renamedFrom)) return;
+        if (this._subscription && seq <= this._from) return;
+        if (named(tableName) && type !== 'table:dropped') this._open();
+        else this._empty();
+    }
+
+    _full(count) {
+        if (count <= this._maxRows) return false;
+        const message = `${this._table} has more rows than the view's maxRows, ${this._maxRows}: give it a filter`;
+        const error = new RowtapError({code: 'LIMIT_EXCEEDED', message});
+        this._end(error);
+        this._failed(error);
+        return true;
     }
 
     /* The rows of before stay until the new ones are complete. */
     _copy(rows, {seq, first, last}) {
-        if (first) this._fresh = new Map();
+        if (first) [this._fresh, this._waiting, this._tx, this._from] = [new Map(), [], null, seq];
         for (const {key, data} of rows) this._fresh.set(stringify(key), data);
-        if (!last) return;
+        if (this._full(this._fresh.size) || !last) return;
+        this._subscription._kept = null;
         [this.rows, this._fresh, this.seq, this.current] = [this._fresh, null, seq, true];
         this._resolve(this);
         this._changed();
     }
 
-    _apply(change) {
-        const {event, key, oldKey, transition, data, seq} = change;
-        if (event !== 'INSERT' && (oldKey || event === 'DELETE' || transition === 'leave')) {
-            this.rows.delete(stringify(oldKey ?? key));
-        }
+    /* A long transaction comes in parts. After a loss of the connection it comes again, from its beginning. */
+    _collect(changes) {
+        if (changes[0].seq <= this._waiting.at(-1)?.seq) [this._waiting, this._tx] = [[], null];
+        this._subscription._kept = this.seq;
+        this._waiting.push(...changes);
+    }
+
+    /* After each message: whether it has ended the transaction. */
+    _ended({type, tx, more}) {
+        if (type !== 'changes' || !this._waiting.length) return;
+        this._tx ??= tx;
+        if (more || tx !== this._tx) return;
+        const changes = this._waiting;
+        for (const change of changes) this._apply(change);
+        [this._waiting, this._tx, this.seq, this._subscription._kept] = [[], null, changes.at(-1).seq, null];
+        if (!this._full(this.rows.size)) this._changed(changes);
+    }
+
+    _apply({event, key, oldKey, transition, data}) {
+        if (oldKey || event === 'DELETE' || transition === 'leave') this.rows.delete(stringify(oldKey ?? key));
         if (event !== 'DELETE' && transition !== 'leave') this.rows.set(stringify(key), data);
-        this.seq = seq;
-        this._changed(change);
     }
 }
 
@@ -285,7 +381,7 @@ class Client {
         this._WebSocket = options.WebSocket ?? globalThis.WebSocket;
         if (!this._WebSocket) throw new TypeError('no WebSocket here: pass {WebSocket} from the npm package "ws"');
         this._currentToken = typeof options.token === 'function' ? options.token : () => options.token;
-        this._backoff = options.reconnect === false ? null : {min: 500, max: 30000, ...options.reconnect};
+        this._backoff = options.reconnect === false ? null : {...BACKOFF, ...options.reconnect};
         this._listeners = new Map();
         this._subscriptions = new Set();
         this._byId = new Map();
@@ -340,12 +436,15 @@ class Client {
     }
 
     /**
-     * Keeps a copy of a table's rows, or of those that match, which is always some moment's of the
-     * database: a snapshot and then every change, across reconnects.
+     * Keeps a copy of a table's rows, or of those that match: a snapshot and then every transaction, across
+     * reconnects and changes of the table's definition, so that it always is what the table was at some
+     * commit. A dropped table has no rows.
      * @param {string} table
-     * @param {object} [options] filter, columns, onError as for `subscribe`
-     * @param {(view: View, change?: Change) => void} [options.onChange] after each change, and without one
-     *     when the rows were read anew
+     * @param {object} [options] filter and columns as for `subscribe`
+     * @param {number} [options.maxRows] it ends with LIMIT_EXCEEDED past that; 1,000,000
+     * @param {(view: View, changes?: Change[]) => void} [options.onChange] after each transaction, and without
+     *     `changes` when the rows were read anew
+     * @param {(error: RowtapError) => void} [options.onError] it did not come about, or has ended
      * @returns {View}
      */
     view(table, options = {}) {
@@ -444,15 +543,20 @@ class Client {
         const {epoch, _request: {channel}} = subscription;
         if (epoch === null || subscription._copying || !subscription._keepsPlace()) return {};
         const all = channel ? this._onChannel(channel).filter((s) => s.epoch === epoch) : [subscription];
-        return {since: Math.min(...all.map((s) => s.seq)), epoch};
+        return {since: Math.min(...all.map((s) => s._kept ?? s.seq)), epoch};
     }
 
-    /* The rows have to be read anew. */
+    /* The rows have to be read anew; not at once where that did not come to an end. */
     _begin(subscription) {
+        const socket = this._socket;
+        const pause = subscription._copying ? this._delay(++subscription._failures) : 0;
         this._byId.delete(subscription.id);
         this._request({type: 'unsubscribe', subscription: subscription.id});
         Object.assign(subscription, {id: null, _copying: true});
-        this._establish(subscription);
+        if (!pause) return this._establish(subscription);
+        return setTimeout(() => {
+            if (socket === this._socket && !subscription.closed) this._establish(subscription);
+        }, pause);
     }
 
     _drop(subscription, error) {
@@ -520,7 +624,7 @@ class Client {
         this._requests.delete(requestId);
         if (typeof seq === 'number' && seq > this.seq) this.seq = seq;
         if (message.tx > this._tx) [this._done, this._tx] = [this._before, message.tx];
-        if (seq > this._before) this._before = seq;
+        if (message.tx && seq > this._before) this._before = seq;
         if (type === 'error') {
             this._fault(new RowtapError(message.error ?? data), request);
         } else if (request) {
@@ -551,6 +655,11 @@ class Client {
 
     _resync(message) {
         const info = {...message.data, ...message};
+        /* What the server did not send can be had on another connection, so that nothing is read anew. */
+        if (this._backoff && info.reason === 'slow_consumer' && [...this._subscriptions].some((s) => s._request.snapshot)) {
+            this._lose(4002, 'reads too slowly', false);
+            return;
+        }
         const named = this._byId.get(info.subscription);
         const concerned = named ? [named] : info.channel ? this._onChannel(info.channel) : [...this._subscriptions];
         for (const s of concerned) {
@@ -626,7 +735,7 @@ class Client {
         if (socket?.readyState < 2) socket.close(code >= 4000 ? code : 1000, reason);
         const lasted = this._openedAt && Date.now() - this._openedAt > 10000;
         this._attempts = lasted ? 1 : this._attempts + 1;
-        const retryIn = this._backoff && !final ? this._delay() : null;
+        const retryIn = this._backoff && !final ? this._delay(this._attempts) : null;
         this.state = retryIn === null ? 'closed' : 'waiting';
         if (retryIn !== null) this._retry = setTimeout(() => this._connect(), retryIn);
         for (const {failed} of requests) call(failed, error);
@@ -635,9 +744,9 @@ class Client {
     }
 
     /* Doubles from min to max; the half of it is random, so that many clients do not come back at once. */
-    _delay() {
-        const {min, max} = this._backoff;
-        return Math.min(max, min * 2 ** (this._attempts - 1)) * (0.5 + Math.random() / 2);
+    _delay(attempts) {
+        const {min, max} = this._backoff ?? BACKOFF;
+        return Math.min(max, min * 2 ** (attempts - 1)) * (0.5 + Math.random() / 2);
     }
 }
 

@@ -69,7 +69,13 @@ static void tables_and_gaps_are_lines(void **state)
         "~ table:altered u  renamed from t  column a→b\n");
     shown("{\"type\":\"table:dropped\",\"data\":{\"tableName\":\"u\"}}", "- table:dropped u\n");
     shown("{\"type\":\"resync\",\"data\":{\"reason\":\"slow_consumer\"}}",
-        "! resync: changes are missing here (slow_consumer)\n");
+        "! resync: changes are missing here: this client read too slowly (slow_consumer)\n");
+    shown("{\"type\":\"resync\",\"reason\":\"snapshot_failed\"}",
+        "! resync: rows are missing here: the server could not read the rows; its log says why "
+        "(snapshot_failed)\n");
+    shown("{\"type\":\"resync\",\"reason\":\"of\\ntomorrow\"}",
+        "! resync: changes are missing here: (of\\ntomorrow)\n");
+    shown("{\"type\":\"resync\"}", "! resync: changes are missing here: (no reason given)\n");
     shown("{\"type\":\"snapshot\",\"table\":\"t\",\"data\":{\"rows\":"
           "[{\"key\":{\"id\":1},\"data\":{\"id\":1,\"a\":\"x\"}}]},\"last\":true}",
         "= ROW t id=1  a='x'\n");

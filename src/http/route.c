@@ -21,6 +21,7 @@ static const struct route routes[] = {
     {"POST", "/api/sql", api_sql},
     {"GET", "/", web_file},
     {"GET", "/console.css", web_file},
+    {"GET", "/page.js", web_file},
     {"GET", "/console.js", web_file},
     {"GET", "/rowtap.js", web_file},
 };

@@ -20,6 +20,7 @@ static const struct {
     {"/", "text/html; charset=utf-8", index_html, sizeof(index_html)},
     {"/console.css", "text/css; charset=utf-8", console_css, sizeof(console_css)},
     {"/console.js", "text/javascript; charset=utf-8", console_js, sizeof(console_js)},
+    {"/page.js", "text/javascript; charset=utf-8", page_js, sizeof(page_js)},
     {"/rowtap.js", "text/javascript; charset=utf-8", rowtap_js, sizeof(rowtap_js)},
 };
 

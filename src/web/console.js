@@ -2,48 +2,15 @@
  * The page at /: tables, a live feed of changes, and a box to run SQL in. Whatever comes from the
  * server is put into the page as text nodes only.
  */
-import {connect} from './rowtap.js';
+import {$, MAX_ROWS, el, errorPlace, plural, resultTable, same, valueNode, valueText} from './page.js';
+import {connect, stringify} from './rowtap.js';
 
 const MAX_CHANGES = 500; /* kept in the page */
-const MAX_ROWS = 200;    /* of a result, shown */
-const MAX_TEXT = 80;     /* characters of a value in the feed */
+const MAX_LIVE = 10000;  /* rows of a table that are kept live */
 const EVENTS = ['INSERT', 'UPDATE', 'DELETE'];
-
-const $ = (id) => document.getElementById(id);
-const el = (tag, properties, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-};
-const plural = (n, noun) => `${n.toLocaleString()} ${noun}${Number(n) === 1 ? '' : 's'}`;
 
 const client = connect();
 const tables = new Map();
-
-/* Values */
-
-function blobText(bytes) {
-    const hex = Array.from(bytes.subarray(0, 16), (b) => b.toString(16).padStart(2, '0')).join('');
-    return bytes.length > 16 ? `x'${hex}…' (${plural(bytes.length, 'byte')})` : `x'${hex}'`;
-}
-
-function valueText(value) {
-    if (value === null || value === undefined) return 'NULL';
-    if (value instanceof Uint8Array) return blobText(value);
-    return value === '' ? "''" : String(value);
-}
-
-function valueNode(value, tag = 'span', max = MAX_TEXT) {
-    const text = valueText(value);
-    const node = el(tag, {}, text.length > max ? `${text.slice(0, max)}…` : text);
-    if (value === null) node.classList.add('null');
-    return node;
-}
-
-function same(a, b) {
-    const blobs = a instanceof Uint8Array && b instanceof Uint8Array;
-    return a === b || (blobs && a.length === b.length && a.every((byte, i) => byte === b[i]));
-}
 
 function changedColumns({data, old}) {
     return Object.keys(data).filter((c) => !Object.hasOwn(old, c) || !same(data[c], old[c]));
@@ -315,7 +282,8 @@ function tableNode(table, open) {
     }}, 'Watch');
     const browse = el('button', {type: 'button', onclick: () => {
         $('sql').value = `SELECT * FROM ${quoted(table.name)} LIMIT 100`;
-        run();
+        if (watchable(table)) showLive(table);
+        else run();
     }}, 'Browse');
     const kind = watchable(table) ? [] : [' ', el('span', {className: 'muted'}, table.kind)];
     const details = el('details', {open}, el('summary', {}, table.name, ...kind), columns,
@@ -362,46 +330,67 @@ async function loadTables() {
 
 /* SQL */
 
-const isNumber = (value) => typeof value === 'number' || typeof value === 'bigint';
+/* The view whose rows are shown, or null. */
+let live = null;
 
-function resultTable({columns, rows}) {
-    const shown = rows.slice(0, MAX_ROWS);
-    const numeric = columns.map((_, i) => {
-        const values = shown.map((row) => row[i]).filter((value) => value !== null);
-        return values.length > 0 && values.every(isNumber);
-    });
-    const cell = (value, i) => {
-        const node = valueNode(value, 'td', 2000);
-        if (numeric[i]) node.classList.add('number');
-        return node;
-    };
-    const head = columns.map((c, i) => el('th', {scope: 'col', className: numeric[i] ? 'number' : ''}, c));
-    return el('table', {}, el('thead', {}, el('tr', {}, ...head)),
-        el('tbody', {}, ...shown.map((row) => el('tr', {}, ...row.map(cell)))));
-}
-
-function showResult(result) {
-    const {columns = [], rows = [], changes = 0, durationMs, seq} = result;
-    const count = columns.length ? plural(rows.length, 'row') : `${plural(changes, 'row')} changed`;
+function showResult(result, fresh) {
+    const {columns = [], rows = [], changes = 0, durationMs, seq, total = rows.length} = result;
+    const count = columns.length ? plural(total, 'row') : `${plural(changes, 'row')} changed`;
     const parts = [count];
-    if (rows.length > MAX_ROWS) parts.push(`the first ${MAX_ROWS} shown`);
+    if (total > MAX_ROWS) parts.push(`the first ${MAX_ROWS} shown`);
     if (durationMs !== undefined) parts.push(`${durationMs.toFixed(1)} ms`);
     if (seq !== undefined) parts.push(`seq ${seq}`);
+    if (live) parts.push('live');
     $('sql-status').textContent = parts.join(' · ');
     $('rows').hidden = columns.length === 0;
-    $('rows').replaceChildren(...(columns.length ? [resultTable(result)] : []));
+    $('rows').replaceChildren(...(columns.length ? [resultTable(result, fresh)] : []));
 }
 
-/* SQLite counts bytes. */
-function errorPlace(sql, offset) {
-    if (typeof offset !== 'number' || offset < 0) return '';
-    const before = new TextDecoder().decode(new TextEncoder().encode(sql).subarray(0, offset));
-    const line = sql.split('\n')[before.split('\n').length - 1];
-    const column = before.length - before.lastIndexOf('\n') - 1;
-    const from = column > 60 ? column - 50 : 0;
-    const head = from ? '…' : '';
-    const tail = line.length > column + 50 ? '…' : '';
-    return `\n\n${head}${line.slice(from, column + 50)}${tail}\n${' '.repeat(head.length + column - from)}^`;
+/* A table's rows, kept as they are in the database until something else is shown in their place */
+
+function endLive() {
+    live?.close();
+    live = null;
+}
+
+function drawLive(view, name, touched) {
+    const entries = [...view.rows].slice(0, MAX_ROWS);
+    const columns = Object.keys(entries[0]?.[1] ?? {});
+    const known = tables.get(name)?.columns.map((c) => c.name) ?? [];
+    const lines = entries.map(([key, row]) => [key, columns.map((c) => row[c])]);
+    const fresh = new Set(lines.filter(([key]) => touched.has(key)).map(([, line]) => line));
+    const {scrollTop, scrollLeft} = $('rows');
+    const rows = lines.map(([, line]) => line);
+    showResult({columns: columns.length ? columns : known, rows, total: view.rows.size, seq: view.seq}, fresh);
+    Object.assign($('rows'), {scrollTop, scrollLeft});
+}
+
+function showLive({name}) {
+    const touched = new Set();
+    let asked = 0;
+    endLive();
+    $('sql-error').hidden = true;
+    $('sql-status').textContent = 'Reading…';
+    const drawView = () => {
+        asked = 0;
+        if (live === view) drawLive(view, name, touched);
+        touched.clear();
+    };
+    const view = client.view(name, {
+        maxRows: MAX_LIVE,
+        onChange: (_, changes = []) => {
+            /* A hidden page is not drawn. */
+            if (!document.hidden) for (const {key} of changes) touched.add(stringify(key));
+            asked ||= requestAnimationFrame(drawView);
+        },
+        onError: (error) => {
+            if (live !== view) return;
+            live = null;
+            if (error.code === 'LIMIT_EXCEEDED') run();
+            else showSqlError('', error);
+        },
+    });
+    live = view;
 }
 
 function showSqlError(sql, error) {
@@ -414,13 +403,15 @@ function showSqlError(sql, error) {
 async function run() {
     const sql = $('sql').value;
     if (!sql.trim() || $('run').disabled) return;
+    endLive();
     $('run').disabled = true;
     $('sql-error').hidden = true;
     $('sql-status').textContent = 'Running…';
     try {
-        showResult(await client.sql(sql));
+        const result = await client.sql(sql);
+        if (!live) showResult(result);
     } catch (error) {
-        showSqlError(sql, error);
+        if (!live) showSqlError(sql, error);
     }
     $('run').disabled = false;
 }

@@ -656,7 +656,8 @@ class Client {
     _resync(message) {
         const info = {...message.data, ...message};
         /* What the server did not send can be had on another connection, so that nothing is read anew. */
-        if (this._backoff && info.reason === 'slow_consumer' && [...this._subscriptions].some((s) => s._request.snapshot)) {
+        const snapshots = [...this._subscriptions].some((s) => s._request.snapshot);
+        if (this._backoff && snapshots && info.reason === 'slow_consumer') {
             this._lose(4002, 'reads too slowly', false);
             return;
         }

@@ -1,5 +1,7 @@
 #!/usr/bin/python3
 """The verbs against a real server: scripts of any size, output forms, reconnecting, the benchmark."""
+import base64
+import hashlib
 import json
 import os
 import signal
@@ -372,7 +374,8 @@ def snapshot():
                 again.sql("delete from t where id = 2")
                 way.server = again
                 way.open = True
-                watch.wait("changes in between were lost (epoch_changed); here are all rows anew", watch.err_path)
+                watch.wait("changes in between were lost: the server's history began anew (epoch_changed); here are all rows",
+                           watch.err_path)
                 watch.wait("= ROW t id=4  a='four'", watch.out_path)
                 again.sql("delete from t where id = 4")
                 watch.wait("- DELETE t id=4", watch.out_path)
@@ -384,6 +387,112 @@ def snapshot():
         code, _, err = run("watch", "--snapshot", "--url", way.url)
         equal(code, 2)
         check("--snapshot reads the rows of one table" in err, "stderr: %s", err)
+
+
+@case("watch --since with what cannot be had says why, and --snapshot then reads the rows")
+def since_lost():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        server.sql("create table t(id integer primary key); insert into t values (1), (2)")
+        for since, why in (("other:1", "the server's history began anew (epoch_changed)"),
+                           ("1000", "the server has not come so far yet (future)")):
+            with Watch(d, "t", "--url", server.url, "--since", since) as watch:
+                watch.wait(f"the changes since {since} cannot be had: {why}\n", watch.err_path)
+                watch.wait(f"! resync: changes are missing here: {why}\n", watch.out_path)
+                equal(watch.end(signal.SIGINT), 0)
+            with Watch(d, "t", "--url", server.url, "--since", since, "--snapshot", "--format", "json") as watch:
+                watch.wait(f"cannot be had: {why}; here are all rows\n", watch.err_path)
+                watch.wait('"last":true', watch.out_path)
+                equal([json.loads(line)["type"] for line in watch.text(watch.out_path).splitlines()], ["resync", "snapshot"])
+                equal(watch.end(signal.SIGINT), 0)
+        with Watch(d, "t", "--url", server.url, "--since", "2", "--snapshot") as watch:
+            watch.wait("INSERT t id=2", watch.out_path)
+            check("ROW" not in watch.text(watch.out_path), "the rows were read, though the past can be had")
+            equal(watch.end(signal.SIGINT), 0)
+
+
+class Play:
+    """A server that says what the test tells it, to one client after the other."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def accept(self):
+        """The next client's `subscribe`."""
+        self.listener.settimeout(seconds(25))
+        self.socket = self.listener.accept()[0]
+        self.socket.settimeout(seconds(25))
+        self.file = self.socket.makefile("rb")
+        key = ""
+        while (line := self.file.readline().decode().strip()) != "":
+            name, _, value = line.partition(": ")
+            key = value if name.lower() == "sec-websocket-key" else key
+        digest = hashlib.sha1((key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").encode()).digest()
+        self.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n")
+        self.say(type="connection:ack", data={"epoch": "e", "seq": 5, "heartbeatInterval": 30000})
+        head = self.file.read(2)
+        length = head[1] & 127
+        length = int.from_bytes(self.file.read(2), "big") if length == 126 else length
+        mask = self.file.read(4)
+        return json.loads(bytes(b ^ mask[i % 4] for i, b in enumerate(self.file.read(length))))
+
+    def say(self, **message):
+        text = json.dumps(message).encode()
+        self.socket.sendall((bytes([0x81, len(text)]) if len(text) < 126 else b"\x81\x7e" + len(text).to_bytes(2, "big")) + text)
+
+    def subscribed(self, seq, **more):
+        self.say(type="subscribed", requestId="rows", data={"subscription": "s1", "table": "t", "seq": seq, **more})
+
+    def rows(self, *ids, last=True):
+        self.say(type="snapshot", subscription="s1", table="t", seq=5, last=last,
+                 data={"rows": [{"key": {"id": i}, "data": {"id": i}} for i in ids]})
+
+
+@case("watch --snapshot takes an unfinished snapshot again, and resumes where it was too slow")
+def unfinished():
+    play = Play()
+    with Directory() as d, Watch(d, "t", "--url", play.url, "--snapshot") as watch:
+        equal(play.accept(), {"type": "subscribe", "requestId": "rows", "table": "t", "snapshot": True})
+        play.subscribed(5)
+        play.rows(1, 2, last=False)
+        play.say(type="resync", subscription="s1", reason="snapshot_timeout")
+        watch.wait("the rows have to be read anew: reading the rows took longer than the server's --snapshot-timeout "
+                   "(snapshot_timeout); retrying in", watch.err_path)
+        watch.wait("! resync: rows are missing here", watch.out_path)
+        check("since" not in play.accept(), "an unfinished snapshot cannot be resumed")
+        play.subscribed(5)
+        play.rows(1, 2, last=False)
+        play.rows(3)
+        play.say(type="database_change", seq=7, tx=2, table="t", event="INSERT", key={"id": 4}, data={"id": 4})
+        play.say(type="resync", reason="slow_consumer", seq=90)
+        watch.wait("the server did not wait for what is read here too slowly; retrying in", watch.err_path)
+        subscribe = play.accept()
+        equal((subscribe["since"], subscribe["epoch"], subscribe["snapshot"]), (7, "e", True))
+        play.subscribed(7, recovered=True)
+        watch.wait("connected again; nothing was missed", watch.err_path)
+        equal(watch.text(watch.out_path).count("resync"), 1, "what can be had again is not missing")
+        play.say(type="resync", subscription="s1", reason="history_lost")
+        watch.wait("the rows have to be read anew: the server does not keep them for so long (history_lost)", watch.err_path)
+        check("since" not in play.accept(), "what was lost cannot be had again")
+        equal(watch.end(signal.SIGINT), 0)
+    play.listener.close()
+
+
+@case("sql --wait says how many have been sent the changes")
+def wait():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        server.sql("create table t(id integer primary key)")
+        for i in range(2):
+            out, err = sql(server, "--wait", f"insert into t values ({i})")
+            equal((out[:13], err), ("1 row changed", f"delivered to {i} subscriber{'' if i == 1 else 's'}\n"))
+            if i == 0:
+                watch = Watch(d, "t", "--url", server.url)
+                watch.wait("watching t", watch.err_path)
+        equal(sql(server, "--wait", "--format", "csv", stdin="insert into t values (8); select 1 as a;"),
+              ("a\r\n1\r\n", "delivered to 1 subscriber\n"))
+        equal(sql(server, "--wait", "nonsense", status=1)[1].count("delivered"), 0)
+        equal(watch.end(signal.SIGINT), 0)
 
 
 @case("watch without TABLE shows all tables and what becomes of them; SIGTERM ends it")

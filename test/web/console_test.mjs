@@ -160,6 +160,35 @@ test('SQL runs with Ctrl+Enter and its result is shown', TIMEOUT, async () => {
     assert.deepEqual(browser.problems, []);
 });
 
+test('a table that is browsed stays as it is in the database', TIMEOUT, async () => {
+    const cells = () => browser.evaluate(`[...document.querySelectorAll('#rows tr')].map((row) =>
+        [...row.children].map((e) => e.textContent).join(' | '))`);
+    const status = (part) => browser.until(`document.getElementById('sql-status').textContent.startsWith(${JSON.stringify(part)})`);
+    await server.sql("CREATE TABLE stock (id INTEGER PRIMARY KEY, item TEXT, n INT); INSERT INTO stock VALUES (1, 'tea', 4), (2, 'rice', 9)");
+    await browser.until(`document.querySelector('#tables [data-name=stock]')`);
+    await browser.evaluate(`document.querySelector('#tables [data-name=stock]').open = true`);
+    await browser.evaluate(`document.querySelector('#tables [data-name=stock] .actions button:last-child').click()`);
+    await status('2 rows');
+    assert.match(await text('#sql-status'), /^2 rows · seq \d+ · live$/);
+    assert.deepEqual(await cells(), ['id | item | n', '1 | tea | 4', '2 | rice | 9']);
+    await server.sql("UPDATE stock SET n = 3 WHERE id = 1; DELETE FROM stock WHERE id = 2; INSERT INTO stock VALUES (7, '<b>', 1), (8, 'x', 2)");
+    await status('3 rows');
+    if (process.env.SCREENSHOT_LIVE) await browser.screenshot(process.env.SCREENSHOT_LIVE);
+    assert.deepEqual(await cells(), ['id | item | n', '1 | tea | 3', '7 | <b> | 1', '8 | x | 2']);
+    await server.sql("ALTER TABLE stock ADD COLUMN note TEXT DEFAULT 'new'");
+    await browser.until(`document.querySelector('#rows th:nth-child(4)')`);
+    assert.equal((await cells())[1], '1 | tea | 3 | new');
+    await server.sql('DELETE FROM stock');
+    await status('0 rows');
+    assert.deepEqual(await cells(), ['id | item | n | note']);
+    await server.sql('DROP TABLE stock');
+    await typeInto('#sql', 'SELECT 2 AS two');
+    await enter(true);
+    await status('1 row · ');
+    assert.ok(!(await text('#sql-status')).includes('live'));
+    assert.deepEqual(await cells(), ['two', '2']);
+});
+
 test('SQL\'s errors show where', TIMEOUT, async () => {
     await typeInto('#sql', "SELECT 'é',\n  nope FROM users");
     await enter(true);

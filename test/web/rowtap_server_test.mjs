@@ -181,6 +181,68 @@ test('a view is the table, whatever happens to rows and the connection', TIMEOUT
     some.close();
 });
 
+test('a view follows its table when that is altered, dropped and created again', TIMEOUT, async () => {
+    await client.sql("CREATE TABLE Plants (id INTEGER PRIMARY KEY, name TEXT); INSERT INTO Plants VALUES (1, 'oak')");
+    const view = client.view('plants');
+    await view.ready;
+    const holds = async (...rows) => {
+        for (let i = 0; i < 1000 && !(view.current && isDeepStrictEqual(sorted(view), rows)); i++) {
+            await new Promise((r) => { setTimeout(r, 10); });
+        }
+        assert.deepEqual(sorted(view), rows);
+    };
+    await holds({id: 1, name: 'oak'});
+    await client.sql("ALTER TABLE Plants ADD COLUMN h INT DEFAULT 7; INSERT INTO Plants VALUES (2, 'ash', 8)");
+    await holds({id: 1, name: 'oak', h: 7}, {id: 2, name: 'ash', h: 8});
+    await client.sql('DROP TABLE Plants');
+    await holds();
+    await client.sql("CREATE TABLE plants (id INTEGER PRIMARY KEY, x); INSERT INTO plants VALUES (3, 'x')");
+    await holds({id: 3, x: 'x'});
+    await client.sql('ALTER TABLE plants RENAME TO trees');
+    await holds();
+    client._socket.close();
+    await client.sql('INSERT INTO trees VALUES (4, 1); ALTER TABLE trees RENAME TO plants; INSERT INTO plants VALUES (5, 1)');
+    await holds({id: 3, x: 'x'}, {id: 4, x: 1}, {id: 5, x: 1});
+    assert.ok(!view.closed);
+    view.close();
+    await client.sql('DROP TABLE plants');
+});
+
+test('a view shows whole transactions, also long ones', TIMEOUT, async () => {
+    await client.sql('CREATE TABLE pairs (id INTEGER PRIMARY KEY, n INT, pad TEXT)');
+    const sums = new Set();
+    const sizes = new Set();
+    const view = client.view('pairs', {onChange: ({rows}) => {
+        sizes.add(rows.size);
+        sums.add([...rows.values()].reduce((sum, {n}) => sum + n, 0));
+    }});
+    await view.ready;
+    const fill = 'WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 4000) '
+        + "INSERT INTO pairs SELECT NULL, 1 - i % 2 * 2, hex(zeroblob(200)) FROM c";
+    await client.sql(fill);
+    for (let i = 0; i < 20; i++) {
+        await client.sql(`BEGIN; UPDATE pairs SET n = n + ${i} WHERE id = 1; UPDATE pairs SET n = n - ${i} WHERE id = 2; COMMIT`);
+        if (i === 10) client._socket.close();
+    }
+    await client.sql('DELETE FROM pairs');
+    for (let i = 0; i < 1000 && !(sizes.has(4000) && view.rows.size === 0); i++) await new Promise((r) => { setTimeout(r, 10); });
+    assert.deepEqual([[...sums], [...sizes]], [[0], [0, 4000]]);
+    view.close();
+});
+
+test('a view has a bound', TIMEOUT, async () => {
+    await client.sql('CREATE TABLE many (id INTEGER PRIMARY KEY); INSERT INTO many VALUES (1), (2), (3)');
+    const errors = [];
+    const onError = ({code}) => errors.push(code);
+    const small = client.view('many', {maxRows: 2, onError});
+    await assert.rejects(small.ready, {code: 'LIMIT_EXCEEDED'});
+    const large = await client.view('many', {maxRows: 3, onError}).ready;
+    await client.sql('INSERT INTO many VALUES (4)');
+    for (let i = 0; i < 500 && errors.length < 2; i++) await new Promise((r) => { setTimeout(r, 10); });
+    assert.deepEqual([errors, large.closed, large.current], [['LIMIT_EXCEEDED', 'LIMIT_EXCEEDED'], true, false]);
+    await assert.rejects(client.view('nosuch', {onError}).ready, {code: 'NOT_FOUND'});
+});
+
 test('a snapshot comes in parts, then changes', TIMEOUT, async () => {
     const seen = [];
     const subscription = client.subscribe('notes', {snapshot: true, columns: ['id'],

@@ -674,6 +674,119 @@ describe('reconnecting', () => {
         assert.equal(calls, 1);
     });
 
+    it('goes on with a snapshot\'s changes, not with what its neighbours have seen', async () => {
+        const {client, socket} = await started({}, {seq: 10});
+        const pages = [];
+        const plain = {onChange() {}};
+        client.subscribe('users', {snapshot: true, onSnapshot: (rows, info) => pages.push([rows.length, info]), ...plain});
+        socket.subscribed('s1', 10);
+        client.subscribe('orders', plain);
+        socket.subscribed('s2', 10);
+        const page = (more) => socket.say({type: 'snapshot', subscription: 's1', table: 'users', seq: 10,
+            data: {rows: [{key: {id: 1}, data: {id: 1}}]}, last: true, ...more});
+        page({last: false});
+        page();
+        assert.deepEqual(pages, [[1, {seq: 10, first: true, last: false}], [1, {seq: 10, first: false, last: true}]]);
+        socket.change(20, {tx: 5, subscriptions: ['s2']});
+        socket.change(12, {tx: 2});
+        socket.change(21, {tx: 6, subscriptions: ['s2']});
+        socket.drop();
+        const next = await socketNumber(2);
+        next.ack({seq: 30});
+        await settle();
+        const [a, b] = next.sent.filter((m) => m.type === 'subscribe');
+        assert.deepEqual([a.since, a.snapshot, b.since], [12, true, 21]);
+    });
+
+    it('takes an unfinished snapshot again from its beginning', async () => {
+        const {client, socket} = await started();
+        const resyncs = [];
+        const firsts = [];
+        client.subscribe('users', {snapshot: true, onSnapshot: (rows, {first}) => firsts.push(first), onChange() {},
+            onResync: ({reason}) => resyncs.push(reason)});
+        socket.subscribed('s1', 5);
+        const page = (id) => ({type: 'snapshot', subscription: id, seq: 5, data: {rows: []}, last: false});
+        socket.say(page('s1'));
+        socket.say({type: 'resync', subscription: 's1', reason: 'snapshot_failed'});
+        assert.equal(socket.last('unsubscribe').subscription, 's1');
+        assert.equal(socket.sent.filter((m) => m.type === 'subscribe').length, 1, 'not at once');
+        await settle(20);
+        assert.equal(socket.sent.filter((m) => m.type === 'subscribe').length, 2);
+        assert.equal(socket.last('subscribe').since, undefined);
+        socket.say(page('s1'));
+        socket.subscribed('s2', 6);
+        socket.say(page('s2'));
+        assert.deepEqual([firsts, resyncs], [[true, true], ['snapshot_failed']]);
+        socket.drop();
+        const next = await socketNumber(2);
+        next.ack();
+        await settle();
+        assert.deepEqual([next.last('subscribe').since, next.last('subscribe').snapshot], [undefined, true]);
+    });
+
+    it('has what a server did not send to a slow client on another connection', async () => {
+        const {client, socket} = await started();
+        const resyncs = [];
+        client.subscribe('users', {snapshot: true, onSnapshot() {}, onChange() {}, onResync: (r) => resyncs.push(r)});
+        socket.subscribed('s1', 5);
+        socket.say({type: 'snapshot', subscription: 's1', seq: 5, data: {rows: []}, last: true});
+        socket.change(7, {tx: 2});
+        socket.say({type: 'resync', reason: 'slow_consumer', seq: 90});
+        assert.equal(socket.closedWith.code, 4002);
+        const next = await socketNumber(2);
+        next.ack({seq: 90});
+        await settle();
+        assert.deepEqual([next.last('subscribe').since, resyncs], [7, []]);
+    });
+
+    it('applies a transaction to a view when all its parts are there, and again from its beginning after a loss', async () => {
+        const {client, socket} = await started({}, {seq: 5});
+        const calls = [];
+        const view = client.view('users', {onChange: (v, changes) => calls.push([[...v.rows.keys()], changes?.length])});
+        const open = (s, seq, more) => {
+            const [ddl, rows] = s.sent.filter((m) => m.type === 'subscribe');
+            s.say({type: 'subscribed', requestId: ddl.requestId, channel: 'tables', data: {channel: 'tables', seq, ...more}});
+            s.say({type: 'subscribed', requestId: rows.requestId, data: {subscription: 's1', seq, ...more}});
+            return rows;
+        };
+        open(socket, 5);
+        socket.say({type: 'snapshot', subscription: 's1', seq: 5, data: {rows: [{key: {id: 1}, data: {id: 1}}]}, last: true});
+        const part = (s, tx, seqs, more) => s.say({type: 'changes', tx, seq: seqs.at(-1), ...more, changes: seqs.map((seq) => (
+            {seq, event: 'INSERT', key: {id: seq}, data: {id: seq}, subscriptions: ['s1']}))});
+        part(socket, 9, [6, 7], {more: true});
+        assert.deepEqual([...view.rows.keys()], ['{"id":1}']);
+        socket.say({type: 'changes', tx: 9, seq: 7, changes: []});
+        part(socket, 10, [8], {more: true});
+        socket.drop();
+        const next = await socketNumber(2);
+        next.ack({seq: 9});
+        await settle();
+        assert.equal(open(next, 7, {recovered: true}).since, 7);
+        part(next, 10, [8], {more: true});
+        part(next, 10, [9]);
+        assert.deepEqual(calls, [[['{"id":1}'], undefined], [['{"id":1}', '{"id":6}', '{"id":7}'], 2],
+            [['{"id":1}', '{"id":6}', '{"id":7}', '{"id":8}', '{"id":9}'], 2]]);
+        assert.equal(view.seq, 9);
+    });
+
+    it('applies moved keys, and rows that enter and leave', async () => {
+        const {client, socket} = await started();
+        const view = client.view('users', {filter: 'a > 0'});
+        const [ddl, rows] = socket.sent.filter((m) => m.type === 'subscribe');
+        socket.say({type: 'subscribed', requestId: ddl.requestId, channel: 'tables', data: {channel: 'tables', seq: 0}});
+        socket.say({type: 'subscribed', requestId: rows.requestId, data: {subscription: 's1', seq: 0}});
+        socket.say({type: 'snapshot', subscription: 's1', seq: 0, last: true,
+            data: {rows: [1, 2, 3].map((id) => ({key: {id}, data: {id}}))}});
+        const steps = [{event: 'UPDATE', key: {id: 9}, oldKey: {id: 1}}, {event: 'UPDATE', key: {id: 2}, transition: 'leave'},
+            {event: 'UPDATE', key: {id: 5}, oldKey: {id: 4}, transition: 'enter'}, {event: 'DELETE', key: {id: 3}},
+            {event: 'UPDATE', key: {id: 8}, oldKey: {id: 5}, transition: 'leave'}, {event: 'INSERT', key: {id: 2n ** 60n}}];
+        socket.say(stringify({type: 'changes', tx: 1, seq: steps.length, changes: steps.map((step, i) => (
+            {...step, seq: i + 1, data: step.key, subscriptions: ['s1']}))}));
+        assert.deepEqual([...view.rows.keys()], ['{"id":9}', '{"id":1152921504606846976}']);
+        view.close();
+        assert.ok(view.closed && !view.current);
+    });
+
     it('gives up a connection that talks nonsense', async () => {
         const {socket} = await started();
         socket.say('{"type":');

@@ -16,6 +16,8 @@ static int64_t uptime(const struct http *h)
 /* The members of /health, without braces. */
 static void put_health(struct buf *out, struct http *h, const struct hub_stats *s, bool ok)
 {
+    uint64_t journal_after;
+
     buf_printf(out, "\"status\":\"%s\",\"connectedClients\":", ok ? "ok" : "error");
     buf_put_u64(out, s->connections);
     buf_puts(out, ",\"uptime\":");
@@ -30,7 +32,10 @@ static void put_health(struct buf *out, struct http *h, const struct hub_stats *
     buf_put_u64(out, database_seq(h->db));
     buf_puts(out, ",\"epoch\":");
     buf_put_json_text(out, database_epoch(h->db));
-    buf_putc(out, '}');
+    buf_printf(out, "},\"history\":{\"bytes\":%llu,\"firstSeq\":%llu}",
+        (unsigned long long)s->history_bytes, (unsigned long long)s->history_after + 1);
+    if (database_past(h->db, &journal_after))
+        buf_printf(out, ",\"journal\":{\"firstSeq\":%llu}", (unsigned long long)journal_after + 1);
 }
 
 void api_health(struct request *r, const char *rest)

@@ -293,6 +293,8 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);
         out->deliveries += atomic_load_explicit(&s->deliveries, memory_order_relaxed);
     }
+    out->history_bytes = atomic_load_explicit(&h->shards[0]->history_bytes, memory_order_relaxed);
+    out->history_after = atomic_load_explicit(&h->shards[0]->history_after, memory_order_relaxed);
     if (measured)
         out->latency_ms = (double)latency_us / (double)measured / 1000;
 }

@@ -22,6 +22,13 @@ static bool work_waits(const struct shard *s)
     return !list_empty(&s->replays) || !list_empty(&s->snapshots);
 }
 
+static void remember(struct shard *s, struct batch *b)
+{
+    changelog_add(&s->history, b);
+    atomic_store_explicit(&s->history_bytes, s->history.bytes, memory_order_relaxed);
+    atomic_store_explicit(&s->history_after, s->history.after, memory_order_relaxed);
+}
+
 static void run_publication(struct message *m, void *receiver)
 {
     struct publication *p = list_entry(m, struct publication, message);
@@ -31,7 +38,7 @@ static void run_publication(struct message *m, void *receiver)
     if (!s->busy_ns && work_waits(s))
         s->busy_ns = clock_mono_ns();
     fanout_batch(s, b);
-    changelog_add(&s->history, b);
+    remember(s, b);
     replay_follow(s);
     p->batch = NULL;
     atomic_fetch_sub(&s->backlog, b->bytes);
@@ -174,6 +181,7 @@ struct shard *shard_new(
     list_init(&s->snapshots);
     list_init(&s->drained);
     changelog_init(&s->history, options->history, options->seq);
+    atomic_init(&s->history_after, options->seq);
     topics_init(&s->topics, options->schema);
     s->ring = mem_array(SHARD_PUBLICATIONS, sizeof(*s->ring));
     if (s->ring)

@@ -34,6 +34,7 @@ struct shard {
     atomic_size_t backlog;   /* bytes of the batches pending */
     atomic_uint connections; /* given to this loop and not ended */
     atomic_ullong subscriptions, deliveries;
+    atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
 
     uint64_t seq; /* of the last change handled */
     struct topics topics;

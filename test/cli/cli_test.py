@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -223,6 +224,16 @@ def health():
             code, out, _ = run(verb, "--url", server.url, "--format", "json")
             equal((code, json.loads(out)["status"]), (0, "ok"))
         url = server.url
+    with Directory() as d, Server(d.file("a.db"), "--journal", "--journal-rows", "10", "--history", "0") as server:
+        server.sql("create table t(a)")
+        for i in range(30):
+            server.sql(f"insert into t values ({i})")
+        _, out, _ = run("health", "--url", server.url, "--format", "json")
+        health = json.loads(out)
+        equal(health["history"], {"bytes": 0, "firstSeq": 32})
+        check(15 < health["journal"]["firstSeq"] <= 22, "journal: %s", health["journal"])
+        _, out, _ = run("health", "--url", server.url)
+        check(re.search(rf"\nJournal: *\n  First seq: +{health['journal']['firstSeq']}\n", out), "stdout: %s", out)
     code, _, err = run("health", "--url", url)
     equal(code, 1)
     check("connection refused" in err and "--url" in err, "stderr: %s", err)
@@ -483,16 +494,15 @@ def unfinished():
 def wait():
     with Directory() as d, Server(d.file("a.db")) as server:
         server.sql("create table t(id integer primary key)")
-        for i in range(2):
-            out, err = sql(server, "--wait", f"insert into t values ({i})")
-            equal((out[:13], err), ("1 row changed", f"delivered to {i} subscriber{'' if i == 1 else 's'}\n"))
-            if i == 0:
-                watch = Watch(d, "t", "--url", server.url)
-                watch.wait("watching t", watch.err_path)
-        equal(sql(server, "--wait", "--format", "csv", stdin="insert into t values (8); select 1 as a;"),
-              ("a\r\n1\r\n", "delivered to 1 subscriber\n"))
-        equal(sql(server, "--wait", "nonsense", status=1)[1].count("delivered"), 0)
-        equal(watch.end(signal.SIGINT), 0)
+        equal(sql(server, "--wait", "insert into t values (1)")[1], "delivered to 0 subscribers\n")
+        with Watch(d, "t", "--url", server.url) as watch:
+            watch.wait("watching t", watch.err_path)
+            out, err = sql(server, "--wait", "insert into t values (2)")
+            equal((out[:13], err), ("1 row changed", "delivered to 1 subscriber\n"))
+            equal(sql(server, "--wait", "--format", "csv", stdin="insert into t values (8); select 1 as a;"),
+                  ("a\r\n1\r\n", "delivered to 1 subscriber\n"))
+            equal(sql(server, "--wait", "nonsense", status=1)[1].count("delivered"), 0)
+            equal(watch.end(signal.SIGINT), 0)
 
 
 @case("watch without TABLE shows all tables and what becomes of them; SIGTERM ends it")

@@ -24,9 +24,9 @@ static void tells_its_health(void **state)
         "X-Content-Type-Options: nosniff\nCache-Control: no-store\nConnection: close\n\n"
         "{\"status\":\"ok\",\"connectedClients\":0,\"uptime\":*,\"version\":\"*\",\"database\":{"
         "\"path\":\"*test.db\",\"journalMode\":\"wal\",\"externalWrites\":false,\"seq\":*,"
-        "\"epoch\":\"*\"}}");
+        "\"epoch\":\"*\"},\"history\":{\"bytes\":*,\"firstSeq\":*}}");
     exchange("HEAD /health HTTP/1.1\n" HOST "\n",
-        "HTTP/1.1 200 OK\n*\nContent-Type: application/json\nContent-Length: 1*\nConnection: "
+        "HTTP/1.1 200 OK\n*\nContent-Type: application/json\nContent-Length: 2*\nConnection: "
         "close\n\n");
     exchange("GET /api/ws/status HTTP/1.1\n" HOST "\n",
         "HTTP/1.1 200 OK\n*\n\n{\"connectedClients\":0,\"uptime\":*}");

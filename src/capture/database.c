@@ -17,7 +17,8 @@
 
 #define EPOCH_LENGTH 12
 #define SNAPSHOTS 4
-#define TRIM_MS 10000 /* between two looks at the journal's age, with nothing to do */
+#define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
+#define TRIM_SOON_MS 50 /* when the last one left some to delete */
 
 struct database {
     struct database_options options;
@@ -33,7 +34,8 @@ struct database {
     struct mailbox mailbox;
     pthread_t thread;
     atomic_bool interrupted;
-    bool stop; /* the database thread's: leave when nothing waits */
+    bool stop;            /* the database thread's: leave when nothing waits */
+    int64_t next_trim_ms; /* likewise, by the steady clock */
     struct message stop_message;
     struct message follow_message;
     atomic_bool following; /* it is posted */
@@ -80,10 +82,17 @@ static void take_messages(struct database *db)
     }
 }
 
+/* With little to do the journal is trimmed as well; not at every pause, where there are many. */
 static void rest(struct database *db)
 {
-    writer_trim(&db->writer);
-    mailbox_wait(&db->mailbox, db->options.journal ? TRIM_MS : -1);
+    int64_t now_ms = clock_mono_ns() / 1000000;
+    if (!db->options.journal) {
+        mailbox_wait(&db->mailbox, -1);
+        return;
+    }
+    if (now_ms >= db->next_trim_ms)
+        db->next_trim_ms = now_ms + (writer_trim(&db->writer) ? TRIM_SOON_MS : TRIM_MS);
+    mailbox_wait(&db->mailbox, (int)(db->next_trim_ms - now_ms));
 }
 
 static void *run_thread(void *arg)

@@ -4,14 +4,14 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "journal_sql.h"
-#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #define FORMAT 1
 #define PIECE_BYTES (256 << 10)
-#define TRIM_EXTRA 4  /* pieces deleted by a commit beyond as many as it adds */
-#define TRIM_IDLE 256 /* by journal_trim */
+#define TRIM_EXTRA 4    /* pieces deleted by a commit beyond as many as it adds */
+#define TRIM_IDLE 16    /* by a step of journal_trim */
+#define TRIM_NS 5000000 /* journal_trim takes about so long */
 
 /* Of the server's own: past the authorizer's rules, as sqlconn_run. */
 static int step(struct journal *j, sqlite3_stmt *s)
@@ -103,23 +103,33 @@ struct info {
     int64_t format;
 };
 
+/* It becomes part of what clients send and get, in several formats. */
+static bool is_epoch(const char *s)
+{
+    size_t len = strspn(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz");
+    return len > 0 && len <= JOURNAL_EPOCH_MAX && !s[len];
+}
+
 static int read_info(struct journal *j, struct info *info)
 {
     sqlite3_stmt *s;
+    bool tables = false;
     *info = (struct info){0};
     int rc = sqlconn_prepare(j->conn, &s,
-        "SELECT 1 FROM main.sqlite_master WHERE type='table' AND name='rowtap_journal_info'");
+        "SELECT count(*) FROM main.sqlite_master WHERE type='table' AND name IN "
+        "('rowtap_journal','rowtap_journal_info')");
     if (rc == SQLITE_OK) {
         rc = step(j, s);
+        tables = rc == SQLITE_ROW && sqlite3_column_int(s, 0) == 2;
         sqlite3_finalize(s);
     }
-    if (rc != SQLITE_ROW)
-        return rc == SQLITE_DONE ? SQLITE_OK : rc;
+    if (rc != SQLITE_ROW || !tables)
+        return rc == SQLITE_ROW ? SQLITE_OK : rc;
     rc = sqlconn_prepare(
         j->conn, &s, "SELECT format,epoch,run,ended FROM main.rowtap_journal_info LIMIT 1");
     if (rc == SQLITE_OK && (rc = step(j, s)) == SQLITE_ROW) {
         const char *epoch = (const char *)sqlite3_column_text(s, 1);
-        info->there = epoch && *epoch && strlen(epoch) <= JOURNAL_EPOCH_MAX;
+        info->there = epoch && is_epoch(epoch);
         info->format = sqlite3_column_int64(s, 0);
         info->ended = sqlite3_column_int(s, 3) != 0;
         j->run = column(s, 2) + 1;
@@ -179,6 +189,8 @@ static int open_history(
     if (rc == SQLITE_OK)
         rc = prepare(j);
     if (rc == SQLITE_OK)
+        rc = counts_init(&j->counts, j->conn->db);
+    if (rc == SQLITE_OK)
         rc = find_newest(j);
     return rc == SQLITE_OK ? find_oldest(j) : rc;
 }
@@ -228,19 +240,21 @@ static int insert(struct journal *j, uint64_t first_seq, uint64_t first_tx, uint
     uint64_t last_tx, int64_t time_ms)
 {
     struct journal_span *n = &j->now;
-    int rc;
+    sqlite3 *db = j->conn->db;
     if (buf_error(&j->piece))
         return SQLITE_NOMEM;
+    int longest = sqlite3_limit(db, SQLITE_LIMIT_LENGTH, JOURNAL_PIECE_MAX);
     sqlite3_bind_int64(j->insert, 1, (int64_t)last_seq);
     sqlite3_bind_int64(j->insert, 2, (int64_t)first_seq);
     sqlite3_bind_int64(j->insert, 3, (int64_t)first_tx);
     sqlite3_bind_int64(j->insert, 4, (int64_t)last_tx);
     sqlite3_bind_int64(j->insert, 5, time_ms);
     sqlite3_bind_int64(j->insert, 6, (int64_t)(n->total + j->piece.len));
-    rc = sqlite3_bind_blob64(j->insert, 7, j->piece.data, j->piece.len, SQLITE_STATIC);
+    int rc = sqlite3_bind_blob64(j->insert, 7, j->piece.data, j->piece.len, SQLITE_STATIC);
     if (rc == SQLITE_OK)
         rc = step_to_end(j, j->insert);
     sqlite3_bind_null(j->insert, 7);
+    sqlite3_limit(db, SQLITE_LIMIT_LENGTH, longest);
     if (rc != SQLITE_OK)
         return rc;
     n->total += j->piece.len;
@@ -255,27 +269,30 @@ static int insert(struct journal *j, uint64_t first_seq, uint64_t first_tx, uint
     return SQLITE_OK;
 }
 
-static bool past_age(const struct journal *j, const struct journal_span *n, int64_t now_ms)
-{
-    return j->options.max_age_ms && now_ms - n->oldest_ms > j->options.max_age_ms;
-}
-
 /* The newest row stays in any case: the next numbers are known by it. */
 static bool past_bounds(const struct journal *j, int64_t now_ms)
 {
     const struct journal_options *o = &j->options;
     const struct journal_span *n = &j->now;
     return n->oldest_seq && n->oldest_seq != n->last_seq &&
-           (past_age(j, n, now_ms) ||
+           ((o->max_age_ms && now_ms - n->oldest_ms > o->max_age_ms) ||
                (o->max_changes && n->last_seq - n->oldest_seq >= o->max_changes) ||
                (o->max_bytes && n->total - n->oldest_total >= o->max_bytes));
+}
+
+/* The open transaction adds more than it has deleted so far; rows differ much in size. */
+static bool grew(const struct journal *j)
+{
+    const struct journal_span *n = &j->now, *c = &j->committed;
+    return n->total - n->oldest_total > c->total - c->oldest_total ||
+           n->last_seq - n->oldest_seq > c->last_seq - c->oldest_seq;
 }
 
 static int trim(struct journal *j, int count)
 {
     int64_t now_ms = clock_wall_ms();
     int rc = SQLITE_OK;
-    while (rc == SQLITE_OK && count-- > 0 && past_bounds(j, now_ms)) {
+    while (rc == SQLITE_OK && (count-- > 0 || grew(j)) && past_bounds(j, now_ms)) {
         sqlite3_bind_int64(j->remove, 1, (int64_t)j->now.oldest_seq);
         rc = step_to_end(j, j->remove);
         if (rc == SQLITE_OK)
@@ -287,10 +304,10 @@ static int trim(struct journal *j, int count)
 int journal_write(struct journal *j, const struct batch *b, uint64_t seq, uint64_t tx)
 {
     sqlite3 *db = j->conn->db;
-    int64_t rowid = sqlite3_last_insert_rowid(db);
     int rc = SQLITE_OK, pieces = 0;
     if (!j->options.enabled || b->change_count == 0)
         return SQLITE_OK;
+    int64_t rowid = sqlite3_last_insert_rowid(db), changes = counts_changes(&j->counts);
     for (uint32_t i = 0; i < b->change_count && rc == SQLITE_OK; pieces++) {
         uint32_t first = i;
         uint32_t first_tx = batch_transaction_of(b, i);
@@ -304,8 +321,9 @@ int journal_write(struct journal *j, const struct batch *b, uint64_t seq, uint64
         rc = trim(j, pieces + TRIM_EXTRA);
     if (j->piece.cap > 4 * PIECE_BYTES)
         buf_fini(&j->piece);
-    /* A script's next statement may ask for it. */
+    /* A script's next statement may ask for them. */
     sqlite3_set_last_insert_rowid(db, rowid);
+    counts_restore(&j->counts, changes);
     return rc;
 }
 
@@ -321,9 +339,7 @@ void journal_rolled_back(struct journal *j)
 
 bool journal_overdue(const struct journal *j)
 {
-    const struct journal_span *n = &j->committed;
-    return j->options.enabled && n->oldest_seq && n->oldest_seq != n->last_seq &&
-           past_age(j, n, clock_wall_ms());
+    return j->options.enabled && past_bounds(j, clock_wall_ms());
 }
 
 int journal_trim(struct journal *j)
@@ -331,7 +347,10 @@ int journal_trim(struct journal *j)
     int rc = sqlconn_run(j->conn, OWN_BEGIN);
     if (rc != SQLITE_OK)
         return rc;
-    rc = trim(j, TRIM_IDLE);
+    int64_t end_ns = clock_mono_ns() + TRIM_NS;
+    do
+        rc = trim(j, TRIM_IDLE);
+    while (rc == SQLITE_OK && journal_overdue(j) && clock_mono_ns() < end_ns);
     if (rc == SQLITE_OK)
         rc = sqlconn_run(j->conn, OWN_COMMIT);
     if (rc == SQLITE_OK) {

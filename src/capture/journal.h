@@ -1,6 +1,7 @@
 #ifndef ROWTAP_CAPTURE_JOURNAL_H
 #define ROWTAP_CAPTURE_JOURNAL_H
 
+#include "capture/counts.h"
 #include "capture/sqlconn.h"
 #include "change/batch.h"
 #include "change/piece.h"
@@ -27,6 +28,8 @@ struct journal_span {
 };
 
 #define JOURNAL_EPOCH_MAX 63
+/* A piece with both rows of an UPDATE is longer than the longest row; what SQLite can hold. */
+#define JOURNAL_PIECE_MAX 1000000000
 
 struct journal {
     struct sqlconn *conn;
@@ -36,6 +39,7 @@ struct journal {
     uint64_t run;
     char epoch[JOURNAL_EPOCH_MAX + 1];
     sqlite3_stmt *insert, *remove, *oldest;
+    struct counts counts;
     struct buf piece;
 };
 
@@ -49,16 +53,16 @@ int journal_open(struct journal *j, struct sqlconn *c, const struct journal_opti
 void journal_close(struct journal *j);
 
 /*
- * Writes the batch's changes, which will be numbered from seq + 1 and tx + 1, and deletes a few of
- * the oldest pieces past the bounds, all in the open transaction. On failure that must be rolled
- * back. Nothing happens when not enabled.
+ * Writes the batch's changes, which will be numbered from seq + 1 and tx + 1, and deletes of the
+ * oldest pieces past the bounds about as much as it adds and a few more, all in the open
+ * transaction. On failure that must be rolled back. Nothing happens when not enabled.
  */
 int journal_write(struct journal *j, const struct batch *b, uint64_t seq, uint64_t tx);
 /* How the transaction ended. */
 void journal_committed(struct journal *j);
 void journal_rolled_back(struct journal *j);
 
-/* Pieces are too old: journal_trim deletes some of them, in a transaction of its own. */
+/* Pieces are past the bounds: journal_trim deletes some of them, in a transaction of its own. */
 bool journal_overdue(const struct journal *j);
 int journal_trim(struct journal *j);
 

@@ -47,19 +47,23 @@ int journal_read(struct sqlconn *c, struct piece_reader *r, uint64_t after, size
 {
     sqlite3_stmt *s;
     int status = STATUS_NOMEM;
+    *batch = NULL;
+    if (after >= INT64_MAX)
+        return STATUS_NOT_FOUND;
     int rc = sqlconn_prepare(c, &s,
         "SELECT last_seq,first_seq,first_tx,data FROM main.rowtap_journal WHERE last_seq>%lld "
         "ORDER BY last_seq",
         (long long)after);
-    *batch = NULL;
     if (rc == SQLITE_ERROR)
         return STATUS_NOT_FOUND;
     if (rc != SQLITE_OK)
         return status_of(rc);
     struct batch *b = batch_new(0);
+    int longest = sqlite3_limit(c->db, SQLITE_LIMIT_LENGTH, JOURNAL_PIECE_MAX);
     if (b)
         status = read_rows(s, r, b, after, max_bytes);
     sqlite3_finalize(s);
+    sqlite3_limit(c->db, SQLITE_LIMIT_LENGTH, longest);
     if (status == STATUS_OK) {
         piece_seal(b);
         *batch = b;

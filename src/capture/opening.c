@@ -85,7 +85,8 @@ static const char *advice(int rc)
 static int explain(struct writer *w, const char *path, int rc, struct buf *err)
 {
     const char *why = advice(rc);
-    const char *said = w->conn.db ? sqlite3_errmsg(w->conn.db) : sqlite3_errstr(rc);
+    bool last = w->conn.db && sqlite3_extended_errcode(w->conn.db) == rc;
+    const char *said = last ? sqlite3_errmsg(w->conn.db) : sqlite3_errstr(rc);
     if (why)
         buf_printf(err, "cannot open %s: %s", path, why);
     else

@@ -184,11 +184,12 @@ int writer_follow_schema(struct writer *w)
     return rc;
 }
 
-void writer_trim(struct writer *w)
+bool writer_trim(struct writer *w)
 {
     if (!journal_overdue(&w->journal) || journal_trim(&w->journal) != SQLITE_OK)
-        return;
+        return false;
     atomic_store(&w->published->past, w->journal.committed.after);
+    return journal_overdue(&w->journal);
 }
 
 bool writer_hid_table(const struct writer *w)

@@ -83,7 +83,9 @@ int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or 
  * result code of SQLite; on failure the transaction may still be open.
  */
 int writer_commit(struct writer *w);
-void writer_trim(struct writer *w);    /* some of the journal's too old pieces; in no transaction */
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
+/* Deletes some of the journal's pieces past its bounds, in no transaction. Whether more are left.
+ */
+bool writer_trim(struct writer *w);
 
 #endif

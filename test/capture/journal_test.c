@@ -136,6 +136,40 @@ static void a_large_commit_takes_several_pieces(void **state)
     assert_true(atoi(file(f, "SELECT max(length(data)) FROM rowtap_journal")) < 300000);
 }
 
+/* Without comparing the journal with all that was published. */
+static void close_changed(struct fixture *f)
+{
+    f->options.journal = false;
+    fixture_close(f);
+    f->options.journal = true;
+    buf_reset(&f->all);
+}
+
+static void what_is_not_a_history_is_replaced(void **state)
+{
+    static const char *const damage[] = {
+        "DROP TABLE rowtap_journal",
+        "DROP TABLE rowtap_journal_info",
+        "DELETE FROM rowtap_journal_info",
+        "UPDATE rowtap_journal_info SET epoch='a:b'||char(10)||'data: c'",
+        "UPDATE rowtap_journal_info SET epoch=printf('%064d',0)",
+        "UPDATE rowtap_journal_info SET epoch=''",
+    };
+    struct fixture *f = *state;
+    char epoch[64];
+    sql_ok(f, "CREATE TABLE t(a)");
+    for (size_t i = 0; i < sizeof(damage) / sizeof(*damage); i++) {
+        sql_ok(f, "INSERT INTO t VALUES(1)");
+        snprintf(epoch, sizeof(epoch), "%s", database_epoch(f->db));
+        close_changed(f);
+        file(f, damage[i]);
+        fixture_open(f);
+        assert_int_equal(strlen(database_epoch(f->db)), strlen(epoch));
+        assert_string_not_equal(database_epoch(f->db), epoch);
+        assert_int_equal(database_seq(f->db), 0);
+    }
+}
+
 /* A page holds more than one of the tiny pieces that single rows make. */
 static void pages_join_small_pieces(void **state)
 {
@@ -158,8 +192,58 @@ static void pages_join_small_pieces(void **state)
     assert_int_equal(b->first_seq, 51);
     batch_unref(b);
     assert_int_equal(journal_read(&c, &r, 51, 1, &b), STATUS_NOT_FOUND);
+    assert_int_equal(journal_read(&c, &r, INT64_MAX, 1, &b), STATUS_NOT_FOUND);
+    assert_int_equal(journal_read(&c, &r, (uint64_t)INT64_MAX + 1, 1, &b), STATUS_NOT_FOUND);
+    assert_int_equal(journal_read(&c, &r, UINT64_MAX, 1, &b), STATUS_NOT_FOUND);
     piece_reader_fini(&r);
     sqlconn_close(&c);
+}
+
+/* Both rows of an UPDATE may be as long as a row can be. */
+static void a_piece_may_be_longer_than_a_row(void **state)
+{
+    static const atomic_bool never;
+    static char text[100000];
+    const struct journal_options options = {.enabled = true};
+    struct fixture *f = *state;
+    struct schema *s;
+    struct sqlconn c;
+    struct journal j;
+    struct piece_reader r;
+    struct buf err = {0};
+    struct batch *b = batch_new(0), *page;
+    sql_ok(f, "CREATE TABLE t(a)");
+    s = database_schema(f->db);
+    struct table *t = schema_find(s, "t", 1);
+    close_changed(f);
+    struct value *old = batch_row(b, 1), *row = batch_row(b, 1);
+    const struct value value = {.p = text, .len = sizeof(text), .type = VALUE_BLOB};
+    assert_int_equal(batch_set_value(b, old, &value), 0);
+    assert_int_equal(batch_set_value(b, row, &value), 0);
+    ((char *)(uintptr_t)row->p)[0] = 1;
+    struct change *change = batch_add(b, CHANGE_UPDATE, t);
+    change->old = old;
+    change->row = row;
+    batch_end_transaction(b, 0, NULL);
+    batch_stamp(b);
+    assert_int_equal(sqlconn_open(&c, f->path, false, 1000, &never), SQLITE_OK);
+    assert_int_equal(journal_open(&j, &c, &options, "", &err), SQLITE_OK);
+    sqlite3_limit(c.db, SQLITE_LIMIT_LENGTH, 150000);
+    assert_int_equal(sqlconn_run(&c, OWN_BEGIN), SQLITE_OK);
+    assert_int_equal(journal_write(&j, b, 1, 1), SQLITE_OK);
+    assert_int_equal(sqlconn_run(&c, OWN_COMMIT), SQLITE_OK);
+    assert_int_equal(sqlite3_limit(c.db, SQLITE_LIMIT_LENGTH, -1), 150000);
+    piece_reader_init(&r, 0);
+    assert_int_equal(journal_read(&c, &r, 1, 1 << 20, &page), 0);
+    assert_int_equal(page->changes[0].row->len, sizeof(text));
+    assert_int_equal(sqlite3_limit(c.db, SQLITE_LIMIT_LENGTH, -1), 150000);
+    batch_unref(page);
+    batch_unref(b);
+    piece_reader_fini(&r);
+    journal_close(&j);
+    sqlconn_close(&c);
+    schema_unref(s);
+    f->options.journal = false;
 }
 
 /* What is kept after 300 commits of one row each, and that the rest is still right. */
@@ -220,6 +304,72 @@ static void bounds(void **state)
     fixture_open(f);
     assert_int_equal(database_seq(f->db), seq);
     f->options.journal = false;
+}
+
+/* Large pieces after small ones: as many rows as are added are not as many bytes or changes. */
+static void bounds_hold_for_pieces_of_all_sizes(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t after;
+    f->options.journal_bytes = 50000;
+    f->options.journal_changes = 1000;
+    close_changed(f);
+    fixture_open(f);
+    sql_ok(f, "CREATE TABLE t(a)");
+    for (int i = 0; i < 400; i++)
+        sql_ok(f, "INSERT INTO t VALUES(1)");
+    for (int i = 0; i < 10; i++) {
+        sql_ok(f, "INSERT INTO t VALUES(randomblob(20000))");
+        assert_true(atoi(file(f, "SELECT sum(length(data)) FROM rowtap_journal")) < 75000);
+    }
+    for (int i = 0; i < 400; i++)
+        sql_ok(f, "INSERT INTO t VALUES(1)");
+    for (int i = 0; i < 10; i++) {
+        sql_ok(f, "INSERT INTO t SELECT 1 FROM t LIMIT 300");
+        assert_true(database_past(f->db, &after));
+        assert_in_range(f->seq - after, 300, 1300);
+    }
+    f->options.journal = false;
+}
+
+static void idle_is_trimmed_too(void **state)
+{
+    struct fixture *f = *state;
+    sql_ok(f, "CREATE TABLE t(a)");
+    for (int k = 0; k < 2; k++) {
+        uint64_t after = 0;
+        int waits = 0;
+        for (int i = 0; i < 600; i++)
+            sql_ok(f, "INSERT INTO t VALUES(1)");
+        close_changed(f);
+        f->options.journal_age_ms = k ? 0 : 1;
+        f->options.journal_changes = k ? 10 : 0;
+        fixture_open(f);
+        struct timespec pause = {.tv_nsec = 20000000};
+        while (database_past(f->db, &after) && f->seq - after > (k ? 10 : 1) && waits++ < 500)
+            nanosleep(&pause, NULL);
+        assert_in_range(f->seq - after, 1, k ? 10 : 1);
+        close_changed(f);
+        f->options.journal_age_ms = 0;
+        f->options.journal_changes = 0;
+        fixture_open(f);
+    }
+    f->options.journal = false;
+}
+
+/* Also where each statement commits by itself, and the journal's own come between. */
+static void changes_is_the_users(void **state)
+{
+    struct fixture *f = *state;
+    sql_ok(f, "CREATE TABLE t(a); INSERT INTO t VALUES(1),(2),(3)");
+    expect_rows(f, "VACUUM; UPDATE t SET a=a+1; SELECT changes()", "[[3]]");
+    expect_rows(
+        f, "VACUUM; UPDATE t SET a=a+1; UPDATE t SET a=1 WHERE 0; SELECT changes()", "[[0]]");
+    expect_rows(f,
+        "VACUUM; INSERT INTO t VALUES(5),(6); INSERT INTO t SELECT changes(); SELECT a,changes() "
+        "FROM t WHERE rowid=6",
+        "[[2,1]]");
+    expect_rows(f, "VACUUM; UPDATE t SET a=7; CREATE TABLE u(a); SELECT changes()", "[[6]]");
 }
 
 /* As SQLite's documentation has it, also in a script that runs by itself (VACUUM makes it). */
@@ -374,8 +524,13 @@ int main(void)
         TEST(serving_without_it_ends_it),
         TEST(a_newer_format_is_refused),
         TEST(a_large_commit_takes_several_pieces),
+        TEST(what_is_not_a_history_is_replaced),
         TEST(pages_join_small_pieces),
+        TEST(a_piece_may_be_longer_than_a_row),
         TEST(bounds),
+        TEST(bounds_hold_for_pieces_of_all_sizes),
+        TEST(idle_is_trimmed_too),
+        TEST(changes_is_the_users),
         TEST(last_insert_rowid_is_the_users),
         TEST(fail_keeps_what_triggers_did),
         TEST(failing_writes),

@@ -191,7 +191,7 @@ static int decode_text(struct command *cmd, const char *p, const char *end, stru
 static int read_pair(struct command *cmd, const char *p, const char *end)
 {
     const char *equals = memchr(p, '=', (size_t)(end - p));
-    struct text name, value;
+    struct text name = {0}, value = {0};
     int rc = decode_text(cmd, p, equals ? equals : end, &name);
 
     if (rc == 0)

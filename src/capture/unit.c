@@ -46,6 +46,16 @@ static void leave(struct writer *w)
     w->recorder.incomplete = NULL;
 }
 
+/*
+ * Back to an earlier schema. Alone that is the published one: another process's DDL that was seen
+ * as the unit began goes with its batch, and has to be seen again.
+ */
+static void forget_schema(struct writer *w, struct schema *schema)
+{
+    if (w->recorder.schema != schema)
+        recorder_set_schema(&w->recorder, schema_ref(schema));
+}
+
 static int begin_alone(struct writer *w)
 {
     int rc = writer_new_batch(w);
@@ -72,8 +82,11 @@ int unit_begin(struct writer *w, bool by_statement)
 int unit_begin_autocommit(struct writer *w)
 {
     int rc = begin_alone(w);
-    if (rc == SQLITE_OK)
-        rc = writer_commit(w);
+    if (rc == SQLITE_OK && (rc = writer_commit(w)) != SQLITE_OK) {
+        if (!sqlite3_get_autocommit(w->conn.db))
+            sqlconn_run(&w->conn, OWN_ROLLBACK);
+        forget_schema(w, w->published->schema);
+    }
     if (rc == SQLITE_OK)
         rc = writer_new_batch(w);
     if (rc != SQLITE_OK)
@@ -157,8 +170,7 @@ void unit_rollback(struct writer *w)
         sqlconn_run(&w->conn, OWN_ROLLBACK);
     if (w->batch)
         batch_rewind(w->batch, &w->mark);
-    if (w->recorder.schema != w->before)
-        recorder_set_schema(&w->recorder, schema_ref(w->before));
+    forget_schema(w, w->alone ? w->published->schema : w->before);
     leave(w);
 }
 

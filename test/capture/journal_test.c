@@ -477,6 +477,30 @@ static void failing_writes(void **state)
         "1");
 }
 
+/* What another process did to the schema is told with the first commit that succeeds. */
+static void a_foreign_schema_and_failing_writes(void **state)
+{
+    struct fixture *f = *state;
+    fixture_close(f);
+    break_file_system();
+    fixture_open(f);
+    sql_ok(f, "CREATE TABLE t(a INTEGER PRIMARY KEY)");
+    forget_events(f);
+    foreign(f, "ALTER TABLE t ADD COLUMN b");
+    broken.code = SQLITE_FULL;
+    broken.countdown = 0;
+    expect_starts(sql_error(f, "INSERT INTO t VALUES(1,2)"), "SQL_ERROR: ");
+    broken.countdown = -1;
+    expect_events(f, "");
+    sql_ok(f, "INSERT INTO t VALUES(1,2)");
+    pthread_mutex_lock(&f->lock);
+    expect_starts(buf_text(&f->log), "table:altered t ");
+    pthread_mutex_unlock(&f->lock);
+    fixture_close(f);
+    sqlite3_vfs_unregister(&broken.vfs);
+    sqlite3_vfs_register(broken.real, 1);
+}
+
 /* The journal's rows are there when COMMIT finds that it cannot be: deferred keys, alone. */
 static void a_failing_commit_leaves_no_trace(void **state)
 {
@@ -534,6 +558,7 @@ int main(void)
         TEST(last_insert_rowid_is_the_users),
         TEST(fail_keeps_what_triggers_did),
         TEST(failing_writes),
+        TEST(a_foreign_schema_and_failing_writes),
         TEST(a_failing_commit_leaves_no_trace),
         TEST(memory_runs_out_at_opening),
     };

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -67,6 +68,7 @@ BLACK_BOX = [
 
 
 class Totals:
+    lock = threading.Lock()
     passed = failed = skipped = 0
     slow = []
 
@@ -130,9 +132,10 @@ def suite(name, command, env=None, limit=300):
     with open(log, errors="replace") as file:
         text = file.read()
     passed, failed, skipped = count(text, status)
-    Totals.passed += passed
-    Totals.failed += failed
-    Totals.skipped += skipped
+    with Totals.lock:
+        Totals.passed += passed
+        Totals.failed += failed
+        Totals.skipped += skipped
     words = f"{passed} passed" + (f", {failed} FAILED" if failed else "") + (f", {skipped} skipped" if skipped else "")
     ending = "" if status == 0 else f" ({status})" if status == "time-out" else f" (exit {status})"
     print(f"{name:<34} {words}{ending} [{taken:.1f} s]", flush=True)
@@ -213,16 +216,28 @@ def plan(args):
     return [s for s in suites if args.only in s[0]]
 
 
-def run_units(name, prefix, slow):
+def run_units(name, prefix, slow, at_once):
     def one(test):
         title, command, env, limit = test
         suite(f"{title} ({name})", [*prefix, *command], {**SANITIZER_ENV, **env}, max(60, limit) * slow)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
         for done in [pool.submit(one, t) for t in unit_tests(name)]:
             done.result()
 
 
 def run(args):
+    """The quick form, with its one build, runs two at once: most of them wait most of the time."""
+    if not args.quick:
+        for one in build_and_run_units(args):
+            suite(*one)
+        return
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(suite, *one) for one in build_and_run_units(args)]:
+            done.result()
+
+
+def build_and_run_units(args):
+    """Yields the suites that are left, when it is their turn."""
     built = {}
     prefix = {}
     for name, on, command, env, limit in plan(args):
@@ -232,10 +247,10 @@ def run(args):
         if on and not built[on]:
             continue  # counted as failed with the build
         if command is None:
-            run_units(on, prefix[on], BUILDS[on][2])
+            run_units(on, prefix[on], BUILDS[on][2], 4 if args.quick else 2)
         else:
             binary = {"ROWTAP_BIN": os.path.join(TOP, "build", on, "rowtap")} if on else {}
-            suite(name, [*(prefix[on] if on else []), *command], {**SANITIZER_ENV, **env, **binary}, limit)
+            yield name, [*(prefix[on] if on else []), *command], {**SANITIZER_ENV, **env, **binary}, limit
 
 
 def main():

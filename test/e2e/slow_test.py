@@ -10,7 +10,7 @@ from fanout import Fanout, build_client, write  # noqa: E402
 
 MIB = 1 << 20
 TABLE = "CREATE TABLE t(id INTEGER PRIMARY KEY, k INTEGER, v TEXT, w TEXT)"
-SANITIZED = float(os.environ.get("ROWTAP_TEST_SLOWER", "1")) > 1
+SANITIZED = float(os.environ.get("ROWTAP_SLOW", "1")) > 1
 
 
 def stuck(server, **arguments):

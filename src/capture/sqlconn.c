@@ -80,16 +80,28 @@ static int configure(struct sqlconn *c, bool read_only)
     return rc;
 }
 
-int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
-    const atomic_bool *closing)
+static int open_database(struct sqlconn *c, const char *path, bool read_only,
+    int64_t busy_timeout_ms, const atomic_bool *closing, const char *vfs)
 {
     memset(c, 0, sizeof(*c));
     list_init(&c->recent);
     c->closing = closing;
     c->busy_timeout_ms = busy_timeout_ms;
     int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, vfs);
     return rc == SQLITE_OK ? configure(c, read_only) : rc;
+}
+
+int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
+    const atomic_bool *closing)
+{
+    return open_database(c, path, read_only, busy_timeout_ms, closing, NULL);
+}
+
+int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs)
+{
+    static const atomic_bool never;
+    return open_database(c, path, true, 0, &never, vfs);
 }
 
 void sqlconn_close(struct sqlconn *c)

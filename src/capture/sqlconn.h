@@ -60,6 +60,8 @@ struct sqlconn {
 /* Result codes here are SQLite's. On failure the connection needs sqlconn_close all the same. */
 int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
     const atomic_bool *closing);
+/* Read-only, in a VFS of that name. */
+int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs);
 void sqlconn_close(struct sqlconn *c);
 
 /* Runs one of the server's own statements to its end; SQLITE_OK or an error. */

@@ -1,0 +1,43 @@
+#ifndef ROWTAP_CAPTURE_WAL_CELLS_H
+#define ROWTAP_CAPTURE_WAL_CELLS_H
+
+#include "capture/wal/tree.h"
+
+/* Deeper trees cannot be: SQLite's own bound. */
+#define BTREE_DEPTH 20
+
+/*
+ * The cells, in key order, of those pages of a tree that a commit has to do with. In the tree as it
+ * was before, these are the pages that the commit wrote and the ones that the tree lost by it; in
+ * the tree as it is after, the pages that the commit wrote. (A page that joins a tree is always
+ * written; one that leaves it often is not.)
+ */
+struct cells_level {
+    struct wal_page *page;
+    struct btree_page parsed;
+    int at; /* leaf: the next cell; interior: twice the next child, or that and 1 for a cell */
+    bool affected; /* its cells count */
+};
+
+struct cells {
+    const struct wal_view *view;
+    const struct tree *tree;
+    const struct u32map *changed;  /* pages that count */
+    const struct u32map *paths;    /* interior pages that may lead to them */
+    const struct u32map *attached; /* before: children in the tree as it is after; after: NULL */
+    struct cells_level stack[BTREE_DEPTH];
+    int depth;
+    uint32_t visited;
+    bool begun;
+    int64_t last_rowid;
+    bool any; /* last_rowid is set */
+};
+
+/*
+ * The next cell, good until the next call: 1; 0 after the last; STATUS_INVALID where the tree is
+ * damaged, STATUS_IO, STATUS_NOMEM. The caller sets the first five members, the rest is zero.
+ */
+int cells_next(struct cells *c, struct btree_cell *cell);
+void cells_end(struct cells *c); /* in any case */
+
+#endif

@@ -75,6 +75,7 @@ static int open_database(struct server *s, struct buf *err)
         .snapshots = (int)c->snapshots,
         .scan_timeout_ms = c->snapshot_timeout_ms,
         .keep_journal_mode = c->keep_journal_mode,
+        .external = !c->no_external,
         .journal = c->journal,
         .journal_age_ms = c->journal_age_ms,
         .journal_changes = c->journal_changes,
@@ -160,6 +161,7 @@ struct server *server_start(const struct config *config, struct buf *err)
     s->config = config;
     if (open_database(s, err) < 0 || start_hub(s, err) < 0)
         goto fail;
+    database_follow(s->db);
     if (config->demo && run_script(s, demo_sql, sizeof(demo_sql), err) < 0)
         goto fail;
     if (start_http(s, err) < 0)

@@ -73,3 +73,14 @@ void mailbox_wait(struct mailbox *m, int timeout_ms)
     while (poll(&p, 1, timeout_ms) < 0 && errno == EINTR)
         ;
 }
+
+bool mailbox_wait_or(struct mailbox *m, int fd, int64_t timeout_ns)
+{
+    struct pollfd p[2] = {{.fd = m->fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    struct timespec timeout = {
+        .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000};
+
+    if (ppoll(p, 2, timeout_ns < 0 ? NULL : &timeout, NULL) <= 0)
+        return false;
+    return p[1].revents != 0;
+}

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
  * The only queue between threads: many senders, one receiver. A message is embedded at the start of
@@ -29,5 +30,10 @@ void mailbox_post(struct mailbox *m, struct message *msg); /* any thread; wakes 
 struct message *mailbox_take(struct mailbox *m);
 /* Blocks until something waits or the timeout (milliseconds, -1 for ever) passes. Receiver only. */
 void mailbox_wait(struct mailbox *m, int timeout_ms);
+/*
+ * The same for nanoseconds, and until another descriptor (-1: none) is readable as well, which is
+ * the result.
+ */
+bool mailbox_wait_or(struct mailbox *m, int fd, int64_t timeout_ns);
 
 #endif

@@ -11,6 +11,7 @@
 #include "capture/query.h"
 #include "capture/readers.h"
 #include "capture/sqlerror.h"
+#include "capture/watch.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,12 @@
 #define SNAPSHOTS 4
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
 #define TRIM_SOON_MS 50 /* when the last one left some to delete */
+
+/* The log's index is looked at now and then in any case, and often where nobody tells of writes. */
+#define LOOK_MS 250
+#define LOOK_OFTEN_MS 10
+#define GLANCE_FIRST_NS 30000
+#define GLANCE_LAST_NS 32000000
 
 struct database {
     struct database_options options;
@@ -34,12 +41,15 @@ struct database {
     struct mailbox mailbox;
     pthread_t thread;
     atomic_bool interrupted;
+    struct watch watch;   /* of the log */
     bool stop;            /* the database thread's: leave when nothing waits */
     int64_t next_trim_ms; /* likewise, by the steady clock */
     struct message stop_message;
     struct message follow_message;
     atomic_bool following; /* it is posted */
-    bool has_readers, has_mailbox, has_thread;
+    struct message start_message;
+    int64_t glance_ns; /* a commit may be under way: look again after so long; 0: no */
+    bool has_readers, has_mailbox, has_thread, external;
 };
 
 static void run_request(struct message *m, void *receiver)
@@ -82,17 +92,57 @@ static void take_messages(struct database *db)
     }
 }
 
+static void run_start(struct message *m, void *receiver)
+{
+    struct database *db = receiver;
+    (void)m;
+    follower_start(&db->writer.follower);
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 /* With little to do the journal is trimmed as well; not at every pause, where there are many. */
-static void rest(struct database *db)
+static int64_t trim(struct database *db)
 {
     int64_t now_ms = clock_mono_ns() / 1000000;
-    if (!db->options.journal) {
-        mailbox_wait(&db->mailbox, -1);
-        return;
-    }
+    if (!db->options.journal)
+        return -1;
     if (now_ms >= db->next_trim_ms)
         db->next_trim_ms = now_ms + (writer_trim(&db->writer) ? TRIM_SOON_MS : TRIM_MS);
-    mailbox_wait(&db->mailbox, (int)(db->next_trim_ms - now_ms));
+    return db->next_trim_ms - now_ms;
+}
+
+/*
+ * A commit is written to the log and only then to its index, at once or after the disk has it; so
+ * after news of the log its index is looked at again and again, at growing intervals.
+ */
+static void wait_for_news(struct database *db, int64_t wait_ms)
+{
+    int64_t wait_ns = wait_ms < 0 ? -1 : wait_ms * 1000000;
+    if (db->glance_ns)
+        wait_ns = earlier(wait_ns, db->glance_ns);
+    if (mailbox_wait_or(&db->mailbox, db->watch.fd, wait_ns)) {
+        watch_drain(&db->watch);
+        db->glance_ns = GLANCE_FIRST_NS;
+    } else if (db->glance_ns) {
+        db->glance_ns = db->glance_ns < GLANCE_LAST_NS ? db->glance_ns * 2 : 0;
+    }
+}
+
+static void rest(struct database *db)
+{
+    int64_t wait_ms = trim(db);
+    if (!db->writer.follower.active) {
+        mailbox_wait(&db->mailbox, (int)wait_ms);
+        return;
+    }
+    follower_settle(&db->writer.follower);
+    wait_ms = earlier(wait_ms, db->watch.fd < 0 ? LOOK_OFTEN_MS : LOOK_MS);
+    wait_ms = earlier(wait_ms, follower_soon(&db->writer.follower));
+    wait_for_news(db, wait_ms);
 }
 
 static void *run_thread(void *arg)
@@ -102,11 +152,12 @@ static void *run_thread(void *arg)
         take_messages(db);
         if (atomic_load(&db->interrupted))
             group_refuse(&db->group, "QUERY_CANCELLED", "the server shuts down");
+        bool more = follower_run(&db->writer.follower);
         if (!group_empty(&db->group))
             group_run(&db->group);
         else if (db->stop)
             return NULL;
-        else
+        else if (!more)
             rest(db);
     }
 }
@@ -137,6 +188,25 @@ static int open_readers(struct database *db, struct buf *err)
         return STATUS_OK;
     buf_printf(err, "cannot open %s for reading: %s", db->path, sqlite3_errstr(rc));
     return STATUS_IO;
+}
+
+static int open_follower(struct database *db, struct buf *err)
+{
+    struct writer *w = &db->writer;
+    w->known = schema_ref(w->recorder.schema);
+    db->external = db->options.external && strcmp(db->journal_mode, "wal") == 0;
+    if (!db->external)
+        return STATUS_OK;
+    int rc = follower_open(&w->follower, w, db->open_path, &db->interrupted);
+    if (rc != SQLITE_OK) {
+        buf_printf(err,
+            "cannot follow the log of %s: %s; --no-external serves it without seeing what other "
+            "processes write",
+            db->path, sqlite3_errstr(rc));
+        return STATUS_IO;
+    }
+    const char *file = sqlite3_db_filename(w->conn.db, "main");
+    return watch_init(&db->watch, sqlite3_filename_wal(file));
 }
 
 static int start_thread(struct database *db, struct buf *err)
@@ -189,6 +259,8 @@ static int start_pager(struct database *db, struct buf *err)
 static int start(struct database *db, const char *path, struct buf *err)
 {
     pthread_mutex_init(&db->published.lock, NULL);
+    places_init(&db->published.places);
+    db->watch.fd = -1;
     text_random(db->epoch, EPOCH_LENGTH);
     db->path = mem_strdup(path);
     db->open_path = plain_path(path);
@@ -201,6 +273,9 @@ static int start(struct database *db, const char *path, struct buf *err)
         if (db->options.journal)
             strcpy(db->epoch, db->writer.journal.epoch);
         db->published.schema = schema_ref(db->writer.recorder.schema);
+        status = open_follower(db, err);
+    }
+    if (status == STATUS_OK) {
         status = open_readers(db, err);
     }
     if (status == STATUS_OK)
@@ -225,6 +300,19 @@ struct database *database_open(const struct database_options *options, struct bu
     return NULL;
 }
 
+void database_follow(struct database *db)
+{
+    if (!db->external)
+        return;
+    db->start_message.run = run_start;
+    mailbox_post(&db->mailbox, &db->start_message);
+}
+
+bool database_external(const struct database *db)
+{
+    return db->external;
+}
+
 void database_close(struct database *db)
 {
     pager_stop(&db->pager);
@@ -239,7 +327,9 @@ void database_close(struct database *db)
         readers_close(&db->readers);
     /* Last, so that SQLite can empty and remove the write-ahead log. */
     writer_close(&db->writer);
+    watch_fini(&db->watch);
     schema_unref(db->published.schema);
+    places_fini(&db->published.places);
     pthread_mutex_destroy(&db->published.lock);
     mem_free(db->path);
     mem_free(db->open_path);

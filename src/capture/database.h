@@ -24,7 +24,8 @@ struct database_options {
     size_t max_transaction;   /* bytes of captured rows of one commit; 0: no bound */
     int readers;              /* pooled read connections */
     bool keep_journal_mode;
-    bool journal; /* keep the history in the file; the next three bound it, 0 is no bound */
+    bool external; /* see what other processes write, in WAL mode, after database_follow */
+    bool journal;  /* keep the history in the file; the next three bound it, 0 is no bound */
     int64_t journal_age_ms;
     uint64_t journal_changes, journal_bytes;
     int snapshots;           /* scans (scan.h) at once; 0: 4 */
@@ -43,6 +44,12 @@ struct database_options {
  * NULL and a sentence for the user in err: what, where, what to do.
  */
 struct database *database_open(const struct database_options *options, struct buf *err);
+/*
+ * From now on what other processes commit is published as well: the receiver of the batches is
+ * there. Once, after database_open.
+ */
+void database_follow(struct database *db);
+bool database_external(const struct database *db); /* it is, or will be; constant */
 /* Finishes the requests already posted, stops the thread, closes. No call may be under way. */
 void database_close(struct database *db);
 /* Interrupts what runs now; requests not yet begun fail with STATUS_CLOSED. Any thread. */

@@ -86,7 +86,6 @@ static void rerun(struct group *g)
 
 static void commit(struct group *g, struct schema *schema)
 {
-    uint64_t base = present_seq(g);
     int rc = writer_commit(g->w);
     if (rc != SQLITE_OK) {
         log_warn("a commit failed (SQLite code %d); its requests are run again one by one", rc);
@@ -96,18 +95,14 @@ static void commit(struct group *g, struct schema *schema)
     }
     atomic_fetch_add(&g->w->published->group_commits, 1);
     for (int i = 0; i < g->count; i++)
-        finish(g, &g->jobs[i], base + g->jobs[i].end);
+        finish(g, &g->jobs[i], g->w->base + g->jobs[i].end);
 }
 
 static int begin(struct group *g)
 {
     struct writer *w = g->w;
     int rc = writer_new_batch(w);
-    if (rc == SQLITE_OK)
-        rc = sqlconn_run(&w->conn, OWN_BEGIN);
-    if (rc != SQLITE_OK)
-        return rc;
-    return writer_check_schema(w);
+    return rc == SQLITE_OK ? writer_begin(w) : rc;
 }
 
 /* Runs one request in the group, leaving nothing of it behind where it must run alone. */
@@ -193,7 +188,7 @@ void group_run(struct group *g)
         return;
     }
     int64_t began_ns = clock_mono_ns();
-    struct schema *schema = schema_ref(g->w->published->schema);
+    struct schema *schema = schema_ref(g->w->known);
     g->count = 0;
     do {
         struct job *j = &g->jobs[g->count];

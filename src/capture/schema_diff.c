@@ -286,3 +286,18 @@ int schema_diff_finish(const struct schema_diff *d)
     }
     return status;
 }
+
+int schema_diff_announce(const struct schema_diff *d)
+{
+    if (d->before == d->after)
+        return STATUS_OK;
+    int status = add_dropped(d, true);
+    if (status == STATUS_OK)
+        status = add_altered(d);
+    return status == STATUS_OK ? add_created(d) : status;
+}
+
+int schema_diff_retire(const struct schema_diff *d)
+{
+    return d->before == d->after ? STATUS_OK : add_dropped(d, false);
+}

@@ -30,4 +30,12 @@ struct schema_diff {
  */
 int schema_diff_finish(const struct schema_diff *d);
 
+/*
+ * The same in two parts, for rows that are already as the final definitions have them and may be
+ * too many for one batch: what comes before the rows, and what comes after them. `first` and
+ * default_value are not used. STATUS_NOMEM or STATUS_TOO_LARGE.
+ */
+int schema_diff_announce(const struct schema_diff *d);
+int schema_diff_retire(const struct schema_diff *d);
+
 #endif

@@ -57,7 +57,7 @@ static int on_busy(void *ctx, int count)
     return 1;
 }
 
-static int configure(struct sqlconn *c, bool read_only)
+static int configure(struct sqlconn *c, bool query_only)
 {
     static const struct {
         int option, value;
@@ -75,33 +75,45 @@ static int configure(struct sqlconn *c, bool read_only)
     sqlite3_progress_handler(c->db, PROGRESS_STEPS, on_progress, c);
     sqlite3_limit(c->db, SQLITE_LIMIT_LENGTH, MAX_LENGTH);
     int rc = sqlite3_set_authorizer(c->db, authorizer_check, &c->auth);
-    if (rc == SQLITE_OK && read_only)
+    if (rc == SQLITE_OK && query_only)
         rc = sqlite3_exec(c->db, "PRAGMA query_only=ON", NULL, NULL, NULL);
     return rc;
 }
 
-static int open_database(struct sqlconn *c, const char *path, bool read_only,
-    int64_t busy_timeout_ms, const atomic_bool *closing, const char *vfs)
+static int open_database(
+    struct sqlconn *c, const char *path, int flags, bool query_only, const char *vfs)
+{
+    int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, vfs);
+    return rc == SQLITE_OK ? configure(c, query_only) : rc;
+}
+
+static void init(struct sqlconn *c, int64_t busy_timeout_ms, const atomic_bool *closing)
 {
     memset(c, 0, sizeof(*c));
     list_init(&c->recent);
     c->closing = closing;
     c->busy_timeout_ms = busy_timeout_ms;
-    int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
-    int rc = sqlite3_open_v2(path, &c->db, flags | SQLITE_OPEN_NOMUTEX, vfs);
-    return rc == SQLITE_OK ? configure(c, read_only) : rc;
 }
 
 int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
     const atomic_bool *closing)
 {
-    return open_database(c, path, read_only, busy_timeout_ms, closing, NULL);
+    int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    init(c, busy_timeout_ms, closing);
+    return open_database(c, path, flags, read_only, NULL);
+}
+
+int sqlconn_open_observer(struct sqlconn *c, const char *path, const atomic_bool *closing)
+{
+    init(c, 0, closing);
+    return open_database(c, path, SQLITE_OPEN_READWRITE, true, NULL);
 }
 
 int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs)
 {
     static const atomic_bool never;
-    return open_database(c, path, true, 0, &never, vfs);
+    init(c, 0, &never);
+    return open_database(c, path, SQLITE_OPEN_READONLY, true, vfs);
 }
 
 void sqlconn_close(struct sqlconn *c)

@@ -47,6 +47,8 @@ struct sqlconn {
     struct map cached;  /* text -> struct prepared */
     int cached_count;
 
+    bool log_is_open; /* it has read something, in WAL mode; see wal_files.h */
+
     bool limited;               /* a user's statement runs: the rest of this block applies */
     bool give_up;               /* capture failed: stop the statement */
     int64_t deadline_ns;        /* 0: none */
@@ -60,6 +62,8 @@ struct sqlconn {
 /* Result codes here are SQLite's. On failure the connection needs sqlconn_close all the same. */
 int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
     const atomic_bool *closing);
+/* Changes no row, but may make checkpoints; waits for no lock. */
+int sqlconn_open_observer(struct sqlconn *c, const char *path, const atomic_bool *closing);
 /* Read-only, in a VFS of that name. */
 int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs);
 void sqlconn_close(struct sqlconn *c);

@@ -59,14 +59,7 @@ static void forget_schema(struct writer *w, struct schema *schema)
 static int begin_alone(struct writer *w)
 {
     int rc = writer_new_batch(w);
-    if (rc == SQLITE_OK)
-        rc = sqlconn_run(&w->conn, OWN_BEGIN);
-    if (rc != SQLITE_OK)
-        return rc;
-    rc = writer_check_schema(w);
-    if (rc != SQLITE_OK)
-        sqlconn_run(&w->conn, OWN_ROLLBACK);
-    return rc;
+    return rc == SQLITE_OK ? writer_begin(w) : rc;
 }
 
 int unit_begin(struct writer *w, bool by_statement)
@@ -85,7 +78,7 @@ int unit_begin_autocommit(struct writer *w)
     if (rc == SQLITE_OK && (rc = writer_commit(w)) != SQLITE_OK) {
         if (!sqlite3_get_autocommit(w->conn.db))
             sqlconn_run(&w->conn, OWN_ROLLBACK);
-        forget_schema(w, w->published->schema);
+        forget_schema(w, w->known);
     }
     if (rc == SQLITE_OK)
         rc = writer_new_batch(w);
@@ -170,7 +163,7 @@ void unit_rollback(struct writer *w)
         sqlconn_run(&w->conn, OWN_ROLLBACK);
     if (w->batch)
         batch_rewind(w->batch, &w->mark);
-    forget_schema(w, w->alone ? w->published->schema : w->before);
+    forget_schema(w, w->alone ? w->known : w->before);
     leave(w);
 }
 

@@ -35,17 +35,25 @@ static void on_rollback(void *ctx)
     struct writer *w = ctx;
     w->committed = false;
     set_turn(w, false);
+    follower_let_go(&w->follower);
 }
 
-static void set_published_schema(struct writer *w)
+static void set_published_schema(struct writer *w, struct schema *schema)
 {
     struct published *p = w->published;
-    if (p->schema == w->recorder.schema)
+    if (p->schema == schema)
         return;
     struct schema *old = p->schema;
     pthread_mutex_lock(&p->lock);
-    p->schema = schema_ref(w->recorder.schema);
+    p->schema = schema_ref(schema);
     pthread_mutex_unlock(&p->lock);
+    schema_unref(old);
+}
+
+static void set_known(struct writer *w, struct schema *schema)
+{
+    struct schema *old = w->known;
+    w->known = schema_ref(schema);
     schema_unref(old);
 }
 
@@ -65,7 +73,9 @@ int writer_open(struct writer *w, const struct database_options *options,
 void writer_close(struct writer *w)
 {
     batch_unref(w->batch);
+    follower_close(&w->follower);
     recorder_fini(&w->recorder);
+    schema_unref(w->known);
     journal_close(&w->journal);
     sqlconn_close(&w->conn);
 }
@@ -128,27 +138,72 @@ int writer_refresh_schema(struct writer *w)
     return rc;
 }
 
-void writer_publish(struct writer *w)
+/* Takes over the reference. */
+static void publish(struct writer *w, struct batch *b, struct schema *schema)
 {
     struct published *p = w->published;
-    struct batch *b = w->batch;
-    w->batch = w->recorder.batch = NULL;
     uint64_t seq = atomic_load(&p->seq);
     batch_seal(b, &seq, &w->tx);
-    set_published_schema(w);
+    set_published_schema(w, schema);
     atomic_store(&p->seq, seq);
     atomic_fetch_add(&p->commits, b->transaction_count);
     atomic_fetch_add(&p->changes, b->change_count);
     set_turn(w, false);
-    if (b->transaction_count > 0 && w->options->publish)
+    if ((b->transaction_count > 0 || b->gap) && w->options->publish)
         w->options->publish(w->options->publish_ctx, b);
     batch_unref(b);
 }
 
-int writer_commit(struct writer *w)
+/* What came before our own commit. */
+static void publish_ready(struct writer *w)
 {
-    batch_stamp(w->batch);
-    int rc = journal_write(&w->journal, w->batch, atomic_load(&w->published->seq), w->tx);
+    struct batch *b = w->follower.ready;
+    struct schema *schema = NULL;
+    if (!b)
+        return;
+    for (uint32_t i = 0; i < b->transaction_count; i++)
+        if (b->transactions[i].schema)
+            schema = schema_ref(b->transactions[i].schema);
+    b = batch_ref(b);
+    follower_taken(&w->follower);
+    publish(w, b, schema ? schema : w->published->schema);
+    schema_unref(schema);
+}
+
+void writer_publish(struct writer *w)
+{
+    struct batch *b = w->batch;
+    w->batch = w->recorder.batch = NULL;
+    follower_committed(&w->follower);
+    publish_ready(w);
+    w->base = atomic_load(&w->published->seq);
+    set_known(w, w->recorder.schema);
+    publish(w, b, w->recorder.schema);
+    follower_note_place(&w->follower);
+}
+
+/* Numbers go on from the published ones, first those of what is ready. */
+static int write_journal(struct writer *w)
+{
+    uint64_t seq = atomic_load(&w->published->seq), tx = w->tx;
+    struct batch *ready = w->follower.ready;
+    int rc = SQLITE_OK;
+    if (ready) {
+        batch_stamp(ready);
+        rc = journal_write(&w->journal, ready, seq, tx);
+        seq += ready->change_count;
+        tx += ready->transaction_count - ready->continued;
+    }
+    if (rc == SQLITE_OK && w->batch) {
+        batch_stamp(w->batch);
+        rc = journal_write(&w->journal, w->batch, seq, tx);
+    }
+    return rc;
+}
+
+static int commit(struct writer *w)
+{
+    int rc = write_journal(w);
     if (rc == SQLITE_OK) {
         set_turn(w, true);
         rc = sqlconn_run(&w->conn, OWN_COMMIT);
@@ -156,7 +211,6 @@ int writer_commit(struct writer *w)
     if (rc == SQLITE_OK) {
         journal_committed(&w->journal);
         atomic_store(&w->published->past, w->journal.committed.after);
-        writer_publish(w);
         return rc;
     }
     set_turn(w, false);
@@ -164,23 +218,87 @@ int writer_commit(struct writer *w)
     return rc;
 }
 
+int writer_commit(struct writer *w)
+{
+    int rc = commit(w);
+    if (rc == SQLITE_OK)
+        writer_publish(w);
+    return rc;
+}
+
+int writer_hand_on(struct writer *w)
+{
+    struct batch *ready = w->follower.ready;
+    if (!ready)
+        return STATUS_OK;
+    if (ready->transaction_count == 0) {
+        follower_taken(&w->follower);
+        return STATUS_OK;
+    }
+    if (w->journal.options.enabled) {
+        struct batch *own = w->batch;
+        w->batch = NULL;
+        int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+        if (rc == SQLITE_OK)
+            rc = commit(w);
+        w->batch = own;
+        if (rc != SQLITE_OK) {
+            if (!sqlite3_get_autocommit(w->conn.db))
+                sqlconn_run(&w->conn, OWN_ROLLBACK);
+            return (rc & 0xff) == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_IO;
+        }
+    }
+    publish_ready(w);
+    return STATUS_OK;
+}
+
+int writer_announce_gap(struct writer *w, const char *reason)
+{
+    struct batch *b = batch_new(0);
+    if (!b)
+        return STATUS_NOMEM;
+    b->gap = reason;
+    publish(w, b, w->published->schema);
+    return STATUS_OK;
+}
+
+void writer_set_known(struct writer *w, struct schema *schema)
+{
+    set_known(w, schema);
+    recorder_set_schema(&w->recorder, schema_ref(schema));
+}
+
+int writer_begin(struct writer *w)
+{
+    for (int i = 0;; i++) {
+        int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+        int late = rc == SQLITE_OK ? follower_catch_up(&w->follower, i == 2) : 0;
+        if (rc == SQLITE_OK && late == 0)
+            rc = writer_check_schema(w);
+        if (rc == SQLITE_OK && late == 0)
+            return rc;
+        if (!sqlite3_get_autocommit(w->conn.db))
+            sqlconn_run(&w->conn, OWN_ROLLBACK);
+        if (rc != SQLITE_OK || late < 0)
+            return rc != SQLITE_OK ? rc : SQLITE_NOMEM;
+        while (follower_run(&w->follower))
+            ;
+    }
+}
+
 int writer_follow_schema(struct writer *w)
 {
-    struct schema *before = schema_ref(w->recorder.schema);
     int rc = writer_new_batch(w);
     if (rc == SQLITE_OK)
-        rc = sqlconn_run(&w->conn, OWN_BEGIN);
-    if (rc == SQLITE_OK)
-        rc = writer_check_schema(w);
+        rc = writer_begin(w);
     if (rc == SQLITE_OK)
         rc = writer_commit(w);
     if (rc != SQLITE_OK) {
         if (!sqlite3_get_autocommit(w->conn.db))
             sqlconn_run(&w->conn, OWN_ROLLBACK);
-        if (w->recorder.schema != before)
-            recorder_set_schema(&w->recorder, schema_ref(before));
+        if (w->recorder.schema != w->known)
+            recorder_set_schema(&w->recorder, schema_ref(w->known));
     }
-    schema_unref(before);
     return rc;
 }
 

@@ -2,13 +2,17 @@
 #define ROWTAP_CAPTURE_WRITER_H
 
 #include "capture/database.h"
+#include "capture/follower.h"
 #include "capture/journal.h"
+#include "capture/places.h"
 #include "capture/recorder.h"
 #include <pthread.h>
 
 /* What other threads see of the database; the database thread alone changes it. */
 struct published {
-    pthread_mutex_t lock; /* guards schema */
+    struct places places;
+    atomic_bool following; /* other processes' commits are, and the places are kept */
+    pthread_mutex_t lock;  /* guards schema */
     struct schema *schema;
     atomic_uint_fast64_t seq;
     /* Odd while a commit is under way; so a reader can tell which seq its snapshot belongs to. */
@@ -35,8 +39,11 @@ struct writer {
     struct sqlconn conn;
     struct recorder recorder;
     struct journal journal;
+    struct follower follower;
     struct batch *batch;
+    struct schema *known; /* after the last commit, decoded or our own; a reference */
     uint64_t tx;
+    uint64_t base; /* the seq before our own last batch */
     /*
      * In a group several requests share one SQLite transaction and one batch, and units are
      * savepoints in it. Alone, each unit is an SQLite transaction with its own batch.
@@ -58,6 +65,12 @@ struct writer {
     struct user_savepoint *savepoints;
     int savepoint_count, savepoint_cap;
 };
+
+/*
+ * Begins a transaction that may write, and takes what others did before it. A result code of
+ * SQLite; on failure none is open.
+ */
+int writer_begin(struct writer *w);
 
 int writer_open(struct writer *w, const struct database_options *options,
     struct published *published, const char *path, const atomic_bool *closing);
@@ -84,6 +97,16 @@ int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or 
  */
 int writer_commit(struct writer *w);
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
+
+/* The schema is another by a commit of another process. */
+void writer_set_known(struct writer *w, struct schema *schema);
+/*
+ * Hands on what the follower has ready, first writing it to the journal; in no transaction of the
+ * write connection. STATUS_IO: the file is locked, later; STATUS_NOMEM.
+ */
+int writer_hand_on(struct writer *w);
+/* Tells that changes are missing here. STATUS_NOMEM. */
+int writer_announce_gap(struct writer *w, const char *reason);
 /* Deletes some of the journal's pieces past its bounds, in no transaction. Whether more are left.
  */
 bool writer_trim(struct writer *w);

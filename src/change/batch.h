@@ -55,7 +55,9 @@ struct batch {
     size_t bytes;                 /* memory held */
     size_t max_bytes;
     bool full;      /* see batch_full */
-    bool continues; /* its last transaction goes on in the next batch (read from a journal) */
+    bool continued; /* its first transaction continues the last one of the batch before it */
+    bool continues; /* its last transaction goes on in the next batch */
+    const char *gap; /* a reason: changes are missing here, and the batch has none; or NULL */
     struct batch_chunk *chunks;
     const struct table **tables; /* references held for the changes */
     size_t table_count, table_cap;

@@ -28,7 +28,9 @@ static void put_health(struct buf *out, struct http *h, const struct hub_stats *
     buf_put_json_text(out, database_path(h->db));
     buf_puts(out, ",\"journalMode\":");
     buf_put_json_text(out, database_journal_mode(h->db));
-    buf_puts(out, ",\"externalWrites\":false,\"seq\":");
+    buf_puts(out, ",\"externalWrites\":");
+    buf_puts(out, database_external(h->db) ? "true" : "false");
+    buf_puts(out, ",\"seq\":");
     buf_put_u64(out, database_seq(h->db));
     buf_puts(out, ",\"epoch\":");
     buf_put_json_text(out, database_epoch(h->db));

@@ -24,7 +24,8 @@ struct cells {
     const struct tree *tree;
     const struct u32map *changed;  /* pages that count */
     const struct u32map *paths;    /* interior pages that may lead to them */
-    const struct u32map *attached; /* before: children in the tree as it is after; after: NULL */
+    const struct u32map *attached; /* before: children in the tree as it is after; NULL: none
+                                     is lost; an empty one: all of the tree counts */
     struct cells_level stack[BTREE_DEPTH];
     int depth;
     uint32_t visited;

@@ -86,7 +86,8 @@ static int make_pairs(struct wal_diff *d, const struct trees *old_trees, const s
 
 static int reset_pair(struct wal_pair *p)
 {
-    bool moved = p->old && p->old->root != p->now->root;
+    /* A table that is new to us may be stored in pages that were there before. */
+    bool moved = !p->old || p->old->root != p->now->root;
     if (p->touched) {
         u32map_clear(&p->old_paths);
         u32map_clear(&p->paths);

@@ -151,18 +151,16 @@ static int add(struct join *j, enum change_kind kind, struct value *old, struct 
     return STATUS_OK;
 }
 
-/* Between changes the batch may be handed on. */
-static int check_room(struct join *j)
+/* The batch is to be handed on, as soon as it is certain that another change follows. */
+static bool is_full(const struct wal_output *out)
 {
-    struct wal_output *out = j->out;
-    return out->max && out->batch->bytes > out->max && out->batch->change_count > 0 ? out->full(out)
-                                                                                    : STATUS_OK;
+    return out->max && out->batch->bytes > out->max && out->batch->change_count > 0;
 }
 
 static int report(struct join *j, enum change_kind kind)
 {
     struct value *old = NULL, *row = NULL;
-    int status = check_room(j);
+    int status = is_full(j->out) ? j->out->full(j->out) : STATUS_OK;
     if (status == STATUS_OK && kind != CHANGE_INSERT)
         status = read_old(j, &old);
     if (status == STATUS_OK && kind != CHANGE_DELETE)
@@ -203,10 +201,9 @@ static int report_kept(struct join *j)
 {
     const struct table *t = j->pair->now->table;
     struct value *old, *row;
-    int status = check_room(j);
+    bool full = j->pass != PASS_LOOK && is_full(j->out);
     struct batch_mark mark = batch_mark(j->out->batch);
-    if (status == STATUS_OK)
-        status = read_old(j, &old);
+    int status = read_old(j, &old);
     if (status == STATUS_OK)
         status = read_row(j, &j->now, j->pair->now, &row);
     if (status == STATUS_OK && j->pass == PASS_ALL) {
@@ -225,10 +222,14 @@ static int report_kept(struct join *j)
     if (status != STATUS_OK)
         return status;
     const struct batch *b = j->out->batch;
-    bool added = b->change_count > mark.change_count;
-    if (!added || change_is_empty(&b->changes[b->change_count - 1]))
+    bool added =
+        b->change_count > mark.change_count && !change_is_empty(&b->changes[b->change_count - 1]);
+    if (!added || full)
         batch_rewind(j->out->batch, &mark);
-    return STATUS_OK;
+    if (!added || !full)
+        return STATUS_OK;
+    status = j->out->full(j->out);
+    return status == STATUS_OK ? report_kept(j) : status;
 }
 
 static int report_single(struct join *j, enum change_kind kind)
@@ -277,7 +278,8 @@ static int run_pass(struct join *j, enum pass pass)
     j->now.cells = (struct cells){.view = &j->d->after,
         .tree = j->only_old ? NULL : p->now,
         .changed = &j->d->changed,
-        .paths = &p->paths};
+        .paths = &p->paths,
+        .attached = !p->old || j->only_now ? &none : NULL};
     int status = advance(&j->old);
     if (status == STATUS_OK)
         status = advance(&j->now);

@@ -145,9 +145,14 @@ static bool is_stored(const struct table *t)
            t->root_page <= UINT32_MAX;
 }
 
-static int read_trees(struct trees *all, struct sqlconn *c, const struct trees *previous)
+static int read_trees(
+    struct trees *all, struct sqlconn *c, const struct trees *previous, struct schema *schema)
 {
-    int rc = schema_read(c, previous ? previous->schema : NULL, &all->schema);
+    int rc = SQLITE_OK;
+    if (schema)
+        all->schema = schema_ref(schema);
+    else
+        rc = schema_read(c, previous ? previous->schema : NULL, &all->schema);
     if (rc != SQLITE_OK)
         return (rc & 0xff) == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_INVALID;
     all->items = mem_array((size_t)all->schema->table_count + 1, sizeof(*all->items));
@@ -161,7 +166,8 @@ static int read_trees(struct trees *all, struct sqlconn *c, const struct trees *
     return status;
 }
 
-int trees_read(const struct wal_view *view, const struct trees *previous, struct trees **out)
+int trees_read(const struct wal_view *view, const struct trees *previous, struct schema *schema,
+    struct trees **out)
 {
     struct view_file file;
     *out = NULL;
@@ -171,7 +177,7 @@ int trees_read(const struct wal_view *view, const struct trees *previous, struct
     all->encoding = view->encoding;
     int status = view_file_open(&file, view);
     if (status == STATUS_OK)
-        status = read_trees(all, &file.conn, previous);
+        status = read_trees(all, &file.conn, previous, schema);
     view_file_close(&file);
     if (status == STATUS_OK)
         *out = all;

@@ -1,0 +1,350 @@
+#include "capture/follower.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "capture/decode.h"
+#include "capture/schema_diff.h"
+#include "capture/writer.h"
+#include <string.h>
+
+/* Memory of decoded changes after which they are handed on. */
+#define READY_BYTES (2u << 20)
+/* A run takes about so long, apart from one commit that takes longer. */
+#define RUN_NS 5000000
+/* Frames that are decoded while others wait for the lock. */
+#define LOCKED_FRAMES 256
+
+/* Frames past the pin after which it is moved, so that checkpoints may copy them. */
+#define LAG_FRAMES 64
+/* A log of so many frames is to be restarted; just below the 1000 at which SQLite's own
+ * checkpoints begin, so that other processes need none. */
+#define PARK_FRAMES 800
+/* If need be by keeping others from committing for a moment. */
+#define PARK_LOCKED_FRAMES 1200
+#define IDLE_MS 20
+#define PARK_PAUSE_MS 5
+#define PARK_PAUSE_MAX_MS 1000
+
+/* Between attempts to get over a gap; and after so long without one the next is in the log again.
+ */
+#define GAP_PAUSE_MS 200
+#define GAP_QUIET_MS 10000
+
+static int64_t now_ms(void)
+{
+    return clock_mono_ns() / 1000000;
+}
+
+static int own_committed(void *ctx, sqlite3 *db, const char *name, int frames)
+{
+    struct follower *f = ctx;
+    (void)db;
+    if (!f->active || strcmp(name, "main") != 0)
+        return SQLITE_OK;
+    f->own_end = (uint32_t)frames;
+    f->moved_ms = now_ms();
+    if (tracker_look(&f->tracker) < 0)
+        f->lost = true;
+    else if (f->caught_up)
+        tracker_pass(&f->tracker, f->own_end);
+    else if (tracker_note_own(&f->tracker, f->own_end) < 0)
+        f->lost = true;
+    return SQLITE_OK;
+}
+
+int follower_open(
+    struct follower *f, struct writer *w, const char *path, const atomic_bool *closing)
+{
+    *f = (struct follower){.w = w, .park_pause_ms = PARK_PAUSE_MS};
+    return tracker_open(&f->tracker, path, true, closing);
+}
+
+void follower_close(struct follower *f)
+{
+    batch_unref(f->ready);
+    tracker_close(&f->tracker);
+    *f = (struct follower){0};
+}
+
+void follower_start(struct follower *f)
+{
+    /* In place of SQLite's, which would make checkpoints by itself. */
+    sqlite3_wal_hook(f->w->conn.db, own_committed, f);
+    f->active = true;
+    follower_note_place(f);
+    atomic_store(&f->w->published->following, true);
+}
+
+/* Decoding. */
+
+static bool is_full(const struct follower *f)
+{
+    return f->ready && f->ready->bytes > READY_BYTES;
+}
+
+static int need_ready(struct follower *f)
+{
+    if (!f->ready)
+        f->ready = batch_new(0);
+    return f->ready ? STATUS_OK : STATUS_NOMEM;
+}
+
+struct target {
+    struct wal_output out;
+    struct follower *f;
+};
+
+/* In the middle of a large transaction. */
+static int hand_on_part(struct wal_output *out)
+{
+    struct follower *f = ((struct target *)(void *)out)->f;
+    f->ready = out->batch;
+    int status = writer_hand_on(f->w);
+    if (status == STATUS_OK)
+        status = need_ready(f);
+    out->batch = f->ready;
+    return status;
+}
+
+static int decode(struct follower *f, uint32_t end)
+{
+    struct tracker *t = &f->tracker;
+    int status = tracker_read_trees(t, f->w->known);
+    if (status == STATUS_OK)
+        status = need_ready(f);
+    if (status < 0)
+        return status;
+    struct target target = {
+        .out = {.batch = f->ready, .max = f->caught_up ? 0 : READY_BYTES, .full = hand_on_part},
+        .f = f,
+    };
+    struct batch_mark mark = batch_mark(f->ready);
+    const struct batch *first = f->ready;
+    status = decode_commit(t, end, &target.out);
+    if (status < 0 && f->ready == first)
+        batch_rewind(f->ready, &mark);
+    else if (status < 0)
+        f->lost = true;
+    if (status == STATUS_OK && t->trees->schema != f->w->known)
+        writer_set_known(f->w, t->trees->schema);
+    return status;
+}
+
+/* One commit: 1; there is none: 0; it cannot be decoded: negative. */
+static int take_one(struct follower *f, uint32_t *frames)
+{
+    struct tracker *t = &f->tracker;
+    uint32_t end;
+    bool own;
+    int status = f->lost ? STATUS_CONFLICT : tracker_look(t);
+    if (status <= 0)
+        return status;
+    status = tracker_next(t, &end, &own);
+    if (status <= 0)
+        return status;
+    *frames = end - t->frame;
+    if (own) {
+        tracker_pass(t, end);
+        return 1;
+    }
+    f->moved_ms = now_ms();
+    status = decode(f, end);
+    return status < 0 ? status : 1;
+}
+
+/* What lies between the place and the end is not known, but for the schema that came of it. */
+static int skip_to_end(struct follower *f)
+{
+    struct tracker *t = &f->tracker;
+    int rc = tracker_jump(t);
+    if (rc != SQLITE_OK)
+        return STATUS_IO;
+    struct wal_view view;
+    struct trees known = {.schema = f->w->known};
+    int status = wal_log_extend(&t->log, t->frame);
+    if (status == STATUS_OK)
+        status = wal_view_init(&view, &t->pages, t->frame);
+    if (status == STATUS_OK)
+        status = trees_read(&view, &known, NULL, &t->trees);
+    if (status == STATUS_OK)
+        status = need_ready(f);
+    if (status < 0)
+        return status;
+    struct schema_diff diff = {
+        .batch = f->ready, .before = f->w->known, .after = t->trees->schema, .external = true};
+    status = schema_diff_announce(&diff);
+    if (status == STATUS_OK)
+        status = schema_diff_retire(&diff);
+    if (status == STATUS_OK)
+        status = batch_end_transaction(
+            f->ready, 0, t->trees->schema->cookie == f->w->known->cookie ? NULL : t->trees->schema);
+    if (status == STATUS_OK)
+        writer_set_known(f->w, t->trees->schema);
+    return status;
+}
+
+static const char *reason(int status)
+{
+    return status == STATUS_INVALID     ? "the log or the database is damaged"
+           : status == STATUS_TOO_LARGE ? "a row is larger than 256 MiB"
+           : status == STATUS_CONFLICT  ? "the log was restarted before it was read"
+                                        : "it cannot be read";
+}
+
+/* Outside a transaction. */
+static void announce_gap(struct follower *f, int status)
+{
+    int64_t now = now_ms();
+    if (f->next_gap_ms > now)
+        return;
+    if (f->next_gap_ms < now - GAP_QUIET_MS)
+        log_error("a commit of another process cannot be decoded (%s): subscribers are told to "
+                  "resynchronize",
+            reason(status));
+    f->next_gap_ms = now + GAP_PAUSE_MS;
+    f->lost = true;
+    if (f->ready && f->ready->change_count > 0 && writer_hand_on(f->w) < 0)
+        return;
+    if (skip_to_end(f) < 0)
+        return;
+    if (writer_hand_on(f->w) == STATUS_OK && writer_announce_gap(f->w, "capture_gap") == STATUS_OK)
+        f->lost = false;
+}
+
+bool follower_run(struct follower *f)
+{
+    int64_t until_ns = clock_mono_ns() + RUN_NS;
+    uint32_t frames;
+    int status = 1;
+    if (!f->active)
+        return false;
+    while (status == 1 && clock_mono_ns() < until_ns) {
+        status = take_one(f, &frames);
+        if (is_full(f) && writer_hand_on(f->w) < 0)
+            return false;
+    }
+    if (status < 0 && status != STATUS_NOMEM)
+        announce_gap(f, status);
+    writer_hand_on(f->w);
+    follower_note_place(f);
+    return status == 1;
+}
+
+void follower_note_place(struct follower *f)
+{
+    const struct tracker *t = &f->tracker;
+    if (f->active && !f->ready && !f->lost)
+        places_note(
+            &f->w->published->places, t->log.salt, t->frame, atomic_load(&f->w->published->seq));
+}
+
+int follower_soon(const struct follower *f)
+{
+    if (!f->active)
+        return -1;
+    return f->ready || f->lost || tracker_lag(&f->tracker) > 0 ? IDLE_MS : -1;
+}
+
+int follower_catch_up(struct follower *f, bool all)
+{
+    struct wal_shm now;
+    uint32_t frames;
+    int status = 1;
+    if (!f->active || f->lost)
+        return 0;
+    f->caught_up = true; /* nobody else can commit now */
+    if (!all && tracker_index(&f->tracker, &now) && now.frames > f->tracker.frame + LOCKED_FRAMES)
+        status = STATUS_TOO_LARGE;
+    while (status == 1)
+        status = take_one(f, &frames);
+    f->caught_up = status == 0;
+    if (status == STATUS_NOMEM)
+        return status;
+    /* A gap is announced when the lock is gone. */
+    if (status < 0 && status != STATUS_TOO_LARGE)
+        f->lost = true;
+    return status == STATUS_TOO_LARGE;
+}
+
+void follower_let_go(struct follower *f)
+{
+    f->caught_up = false;
+}
+
+void follower_committed(struct follower *f)
+{
+    uint32_t frames;
+    int status = 1;
+    f->caught_up = false;
+    while (f->active && f->own_end && f->tracker.frame < f->own_end && status == 1)
+        status = take_one(f, &frames);
+    if (status < 0)
+        f->lost = true;
+    f->own_end = 0;
+    if (f->tracker.trees && f->tracker.trees->schema != f->w->recorder.schema)
+        tracker_drop_trees(&f->tracker);
+}
+
+void follower_taken(struct follower *f)
+{
+    batch_unref(f->ready);
+    f->ready = NULL;
+}
+
+/* Keeping the log small. */
+
+/* With the lock held nothing can come between the last checkpoint and the new pin. */
+static bool park_locked(struct follower *f)
+{
+    struct sqlconn *c = &f->w->conn;
+    int64_t timeout = c->busy_timeout_ms;
+    bool parked = false;
+    c->busy_timeout_ms = 0;
+    int rc = sqlconn_run(c, OWN_BEGIN);
+    c->busy_timeout_ms = timeout;
+    if (rc != SQLITE_OK)
+        return false;
+    if (follower_catch_up(f, false) == 0 && f->caught_up) {
+        tracker_repin(&f->tracker);
+        tracker_checkpoint(&f->tracker);
+        parked = tracker_park(&f->tracker);
+    }
+    sqlconn_run(c, OWN_ROLLBACK);
+    writer_hand_on(f->w);
+    return parked;
+}
+
+static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
+{
+    struct tracker *t = &f->tracker;
+    bool others = now->copied > t->copied;
+    bool due = now->frames >= PARK_FRAMES || (others && idle);
+    if (!due || tracker_parked(t) || now_ms() < f->next_park_ms)
+        return;
+    tracker_repin(t);
+    if (now->copied < now->frames)
+        tracker_checkpoint(t);
+    bool parked = tracker_park(t);
+    if (!parked && now->frames >= PARK_LOCKED_FRAMES)
+        parked = park_locked(f);
+    /* Somebody reads an older state, or holds the lock: that may take long. */
+    f->park_pause_ms = parked ? PARK_PAUSE_MS : f->park_pause_ms * 2;
+    if (f->park_pause_ms > PARK_PAUSE_MAX_MS)
+        f->park_pause_ms = PARK_PAUSE_MAX_MS;
+    f->next_park_ms = now_ms() + f->park_pause_ms;
+}
+
+void follower_settle(struct follower *f)
+{
+    struct tracker *t = &f->tracker;
+    struct wal_shm now;
+    if (!f->active || f->lost)
+        return;
+    bool idle = now_ms() - f->moved_ms >= IDLE_MS;
+    uint32_t lag = tracker_lag(t);
+    if (lag >= LAG_FRAMES || (lag > 0 && idle))
+        tracker_repin(t);
+    if (tracker_index(t, &now) && memcmp(now.salt, t->log.salt, WAL_SALT) == 0)
+        try_park(f, &now, idle);
+}

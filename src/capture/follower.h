@@ -1,0 +1,61 @@
+#ifndef ROWTAP_CAPTURE_FOLLOWER_H
+#define ROWTAP_CAPTURE_FOLLOWER_H
+
+#include "capture/tracker.h"
+
+/*
+ * What other processes commit, brought into one order with what this one does. The order of commits
+ * in the log is the order of all; so before a transaction of our own begins to change anything, and
+ * with the lock that keeps others out, everything before it is decoded. What was decoded is handed
+ * on by follower_run, or by the commit of the transaction during which it was found. Database
+ * thread only.
+ */
+struct writer;
+
+struct follower {
+    struct tracker tracker;
+    struct writer *w;
+    bool active;
+    bool caught_up;      /* with the lock held: the place is the end of the log */
+    bool lost;           /* a gap is to be announced */
+    struct batch *ready; /* decoded, not yet handed on; NULL: nothing */
+    uint32_t own_end;    /* where our last commit ended */
+    int64_t moved_ms;    /* when the last commit was seen, by the steady clock */
+    int64_t next_park_ms, park_pause_ms;
+    int64_t next_gap_ms; /* the next attempt to get over it */
+};
+
+/* Opens it, inactive. A result code of SQLite; follower_close in any case. */
+int follower_open(
+    struct follower *f, struct writer *w, const char *path, const atomic_bool *closing);
+void follower_close(struct follower *f);
+/* From now on commits are followed. */
+void follower_start(struct follower *f);
+
+/*
+ * Decodes what there is and hands it on, for some milliseconds at most; in no transaction. Whether
+ * there may be more to do at once.
+ */
+bool follower_run(struct follower *f);
+/* Keeps the log small. In no transaction, after follower_run. */
+void follower_settle(struct follower *f);
+
+/* Something is to be settled soon: look in again after so many milliseconds; -1: nothing is. */
+int follower_soon(const struct follower *f);
+
+/*
+ * In a transaction that holds the write lock and has changed nothing: decodes what there is. 1:
+ * that is more than one should keep others waiting for; roll back, and follower_run. Otherwise 0,
+ * or STATUS_NOMEM.
+ */
+int follower_catch_up(struct follower *f, bool all);
+/* The transaction that caught up is over. */
+void follower_let_go(struct follower *f);
+/* All that precedes our own last commit is decoded; before that is published. */
+void follower_committed(struct follower *f);
+/* All up to the place is published: tells other threads what seq that is. */
+void follower_note_place(struct follower *f);
+/* What is ready has been handed on. */
+void follower_taken(struct follower *f);
+
+#endif

@@ -1,0 +1,19 @@
+#include "capture/wal_files.h"
+
+/* The part of the index that is looked at, in SQLite's own unit. */
+#define SHM_REGION 32768
+
+int wal_files_find(struct wal_files *f, struct sqlconn *c)
+{
+    volatile void *mapped = NULL;
+    int rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_FILE_POINTER, &f->file);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &f->log);
+    if (rc != SQLITE_OK)
+        return rc;
+    if (!f->file->pMethods || f->file->pMethods->iVersion < 2 || !f->log || !f->log->pMethods)
+        return SQLITE_CANTOPEN;
+    rc = f->file->pMethods->xShmMap(f->file, 0, SHM_REGION, 0, &mapped);
+    f->shm = mapped;
+    return rc == SQLITE_OK && !mapped ? SQLITE_CANTOPEN : rc;
+}

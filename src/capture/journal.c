@@ -308,13 +308,14 @@ int journal_write(struct journal *j, const struct batch *b, uint64_t seq, uint64
     if (!j->options.enabled || b->change_count == 0)
         return SQLITE_OK;
     int64_t rowid = sqlite3_last_insert_rowid(db), changes = counts_changes(&j->counts);
+    uint64_t base = tx + !b->continued; /* number of the batch's first transaction */
     for (uint32_t i = 0; i < b->change_count && rc == SQLITE_OK; pieces++) {
         uint32_t first = i;
         uint32_t first_tx = batch_transaction_of(b, i);
         buf_reset(&j->piece);
         piece_write(&j->piece, b, &i, PIECE_BYTES, j->run);
         uint32_t last_tx = batch_transaction_of(b, i - 1);
-        rc = insert(j, seq + 1 + first, tx + 1 + first_tx, seq + i, tx + 1 + last_tx,
+        rc = insert(j, seq + 1 + first, base + first_tx, seq + i, base + last_tx,
             b->transactions[last_tx].time_ms);
     }
     if (rc == SQLITE_OK)

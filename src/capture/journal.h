@@ -53,7 +53,7 @@ int journal_open(struct journal *j, struct sqlconn *c, const struct journal_opti
 void journal_close(struct journal *j);
 
 /*
- * Writes the batch's changes, which will be numbered from seq + 1 and tx + 1, and deletes of the
+ * Writes the batch's changes, which will be numbered as batch_seal does, and deletes of the
  * oldest pieces past the bounds about as much as it adds and a few more, all in the open
  * transaction. On failure that must be rolled back. Nothing happens when not enabled.
  */

@@ -285,10 +285,14 @@ void batch_stamp(struct batch *b)
 void batch_seal(struct batch *b, uint64_t *seq, uint64_t *tx)
 {
     assert(open_from(b) == b->change_count);
+    assert(!b->continued || (*tx > 0 && b->change_count > 0 && b->transactions[0].count > 0));
+    assert(!b->continues ||
+           (b->change_count > 0 && b->transactions[b->transaction_count - 1].count > 0));
     batch_stamp(b);
     b->first_seq = *seq + 1;
     for (uint32_t i = 0; i < b->change_count; i++)
         b->changes[i].seq = ++*seq;
+    *tx -= b->continued;
     for (uint32_t i = 0; i < b->transaction_count; i++)
         b->transactions[i].tx = ++*tx;
     b->last_seq = *seq;

@@ -11,9 +11,11 @@
 
 /*
  * The changes of one COMMIT: one or more transactions (a group commit holds several), each with its
- * changes in the order in which they are to be reported. Built by the database thread; immutable
- * and counted by references once sealed, so that every loop may read it without a lock. All rows
- * live in the batch's own memory.
+ * changes in the order in which they are to be reported. A transaction too large for one batch
+ * comes in several: all but the last of them `continues`, all but the first are `continued`, each
+ * has changes of it, and the first has its schema. Built by the database thread; immutable and
+ * counted by references once sealed, so that every loop may read it without a lock. All rows live
+ * in the batch's own memory.
  */
 enum change_kind {
     CHANGE_INSERT,
@@ -55,9 +57,8 @@ struct batch {
     size_t bytes;                 /* memory held */
     size_t max_bytes;
     bool full;      /* see batch_full */
-    bool continued; /* its first transaction continues the last one of the batch before it */
+    bool continued; /* its first transaction goes on from the last of the batch before */
     bool continues; /* its last transaction goes on in the next batch */
-    const char *gap; /* a reason: changes are missing here, and the batch has none; or NULL */
     struct batch_chunk *chunks;
     const struct table **tables; /* references held for the changes */
     size_t table_count, table_cap;
@@ -113,9 +114,9 @@ uint32_t batch_transaction_of(const struct batch *b, uint32_t change);
 void batch_stamp(struct batch *b);
 
 /*
- * Numbers everything: changes from *seq + 1, transactions from *tx + 1, and moves both counters on.
- * A transaction without a time gets the present one. All transactions are closed; no further change
- * may be added.
+ * Numbers everything: changes from *seq + 1, transactions from *tx + 1 (from *tx, where the batch
+ * is `continued`), and moves both counters on. A transaction without a time gets the present one.
+ * All transactions are closed; no further change may be added.
  */
 void batch_seal(struct batch *b, uint64_t *seq, uint64_t *tx);
 

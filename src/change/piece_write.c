@@ -179,7 +179,7 @@ void piece_write(struct buf *out, const struct batch *b, uint32_t *next, size_t 
     struct tables tables = {0};
     uint32_t i = *next, first = batch_transaction_of(b, i), n = first;
     assert(i < b->change_count);
-    if (b->transactions[first].first < i)
+    if (b->transactions[first].first < i || (b->continued && first == 0))
         flags |= PIECE_CONTINUED;
     buf_putc(out, PIECE_VERSION);
     flags_at = out->len;
@@ -203,6 +203,8 @@ void piece_write(struct buf *out, const struct batch *b, uint32_t *next, size_t 
         if (i < end)
             flags |= PIECE_CONTINUES;
     }
+    if (b->continues && i == b->change_count)
+        flags |= PIECE_CONTINUES;
     if (!buf_error(out))
         out->data[flags_at] = (char)flags;
     mem_free(tables.items);

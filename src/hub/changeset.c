@@ -6,8 +6,7 @@
 #include "hub/session.h"
 #include "hub/shard.h"
 
-static struct changeset *begin(
-    struct changeset **chain, struct session *s, const struct change_message *m)
+static struct changeset *begin(struct list *list, struct session *s, const struct change_message *m)
 {
     struct changeset *c = mem_zalloc(sizeof(*c));
 
@@ -16,9 +15,9 @@ static struct changeset *begin(
     c->session = s;
     c->transaction = *m->transaction;
     c->transaction.schema = NULL;
-    c->transaction.receipt = m->receipt;
-    c->next = *chain;
-    *chain = s->changeset = c;
+    c->transaction.receipt = m->receipt ? receipt_ref(m->receipt) : NULL;
+    list_add_tail(list, &c->node);
+    s->changeset = c;
     return c;
 }
 
@@ -67,10 +66,10 @@ static void set_table(struct changeset *c, const struct table *table)
     c->table = table ? table_ref(table) : NULL;
 }
 
-int changeset_add(struct changeset **chain, struct session *s, const struct change_message *m,
+int changeset_add(struct list *list, struct session *s, const struct change_message *m,
     const struct change_prefix *prefix, const struct body *body)
 {
-    struct changeset *c = s->changeset ? s->changeset : begin(chain, s, m);
+    struct changeset *c = s->changeset ? s->changeset : begin(list, s, m);
     int rc = 0;
 
     if (!c) {
@@ -95,34 +94,68 @@ int changeset_add(struct changeset **chain, struct session *s, const struct chan
 
 void changeset_split(struct changeset *c)
 {
-    if (c->items.len && session_hears(c->session))
+    if (c && c->items.len && session_hears(c->session))
         send_items(c, true);
 }
 
-static void take_first(struct changeset **chain)
+void changeset_free(struct changeset *c)
 {
-    struct changeset *c = *chain;
-
-    *chain = c->next;
-    c->session->changeset = NULL;
+    if (!c)
+        return;
+    list_del(&c->node);
+    if (c->session->changeset == c)
+        c->session->changeset = NULL;
     table_unref(c->table);
+    receipt_unref(c->transaction.receipt);
     buf_fini(&c->items);
     mem_free(c);
 }
 
-void changeset_finish(struct changeset **chain)
+struct changeset *changeset_of(struct list *l)
 {
-    while (*chain) {
-        struct changeset *c = *chain;
+    return list_empty(l) ? NULL : list_entry(l->next, struct changeset, node);
+}
 
+void changeset_finish(struct list *list)
+{
+    struct changeset *c;
+
+    while ((c = changeset_of(list))) {
         if ((c->items.len || c->owed) && session_hears(c->session))
             send_items(c, false);
-        take_first(chain);
+        changeset_free(c);
     }
 }
 
-void changeset_drop(struct changeset **chain)
+void changeset_drop(struct list *list)
 {
-    while (*chain)
-        take_first(chain);
+    while (!list_empty(list))
+        changeset_free(changeset_of(list));
+}
+
+void changeset_wait(struct list *list)
+{
+    for (struct list *n = list->next; n != list; n = n->next) {
+        struct changeset *c = list_entry(n, struct changeset, node);
+
+        if (c->items.cap <= CHANGESET_KEPT)
+            continue;
+        changeset_split(c);
+        buf_fini(&c->items);
+    }
+}
+
+void changeset_join(struct changeset *c, struct list *live)
+{
+    struct session *s = c->session;
+
+    if (!s->changeset) {
+        list_del(&c->node);
+        list_add_tail(live, &c->node);
+        s->changeset = c;
+        return;
+    }
+    changeset_split(c);
+    s->changeset->owed |= c->owed;
+    changeset_free(c);
 }

@@ -126,7 +126,7 @@ static int send_to(struct fanout *f, struct session *s, struct projection *p,
     f->deliveries++;
     f->bytes += body->len;
     if (batch)
-        return changeset_add(&f->changesets, s, &m, prefix, body);
+        return changeset_add(f->changesets, s, &m, prefix, body);
     int rc = send_now(f, s, prefix, body);
     if (rc == 0 && m.receipt)
         delivery_note(m.receipt, s->conn);
@@ -235,11 +235,21 @@ static void deliver_ddl(struct fanout *f)
     fanout_forget(f);
 }
 
+void fanout_close(struct shard *s)
+{
+    changeset_finish(&s->changesets);
+    topics_settle(&s->topics);
+    s->open_tx = 0;
+}
+
 static void deliver_transaction(
     struct fanout *f, const struct batch *b, const struct transaction *t)
 {
     struct shard *s = f->shard;
+    bool last = t == &b->transactions[b->transaction_count - 1];
 
+    if (s->open_tx && s->open_tx != t->tx)
+        fanout_close(s);
     f->transaction = t;
     if (t->schema)
         topics_follow(&s->topics, t->schema);
@@ -252,8 +262,12 @@ static void deliver_transaction(
             deliver_ddl(f);
         }
     }
-    changeset_finish(&f->changesets);
-    topics_settle(&s->topics);
+    if (last && b->continues) {
+        changeset_wait(&s->changesets);
+        s->open_tx = t->tx;
+    } else {
+        fanout_close(s);
+    }
 }
 
 /* One large row must not keep its memory for ever. */
@@ -271,7 +285,7 @@ void fanout_end(struct fanout *f)
 
 void fanout_batch(struct shard *s, const struct batch *b)
 {
-    struct fanout f = {.shard = s, .live = true};
+    struct fanout f = {.shard = s, .changesets = &s->changesets, .live = true};
 
     for (uint32_t i = 0; i < b->transaction_count; i++)
         deliver_transaction(&f, b, &b->transactions[i]);

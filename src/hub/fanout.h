@@ -1,6 +1,7 @@
 #ifndef ROWTAP_HUB_FANOUT_H
 #define ROWTAP_HUB_FANOUT_H
 
+#include "base/list.h"
 #include "change/batch.h"
 #include <stdbool.h>
 
@@ -10,23 +11,23 @@ struct session;
 struct subscription;
 struct membership;
 struct projection;
-struct changeset;
 
 /* The change being delivered. */
 struct fanout {
     struct shard *shard;
     const struct transaction *transaction;
     const struct change *change;
-    struct session *matched;      /* chain of sessions that have matches */
-    struct projection *used;      /* chain of projections that have a body */
-    struct changeset *changesets; /* chain of those begun */
-    bool live;                    /* not from the history */
+    struct session *matched; /* chain of sessions that have matches */
+    struct projection *used; /* chain of projections that have a body */
+    struct list *changesets; /* those begun */
+    bool live;               /* not from the history */
     uint64_t deliveries;
     size_t bytes; /* of the bodies delivered */
 };
 
 /* Delivers a batch's changes to all who listen, in order. */
 void fanout_batch(struct shard *s, const struct batch *b);
+void fanout_close(struct shard *s); /* the live transaction is through, whatever was to follow */
 
 /* The steps for a row's change: all that match, then the messages. */
 bool fanout_wants(const struct fanout *f, const struct subscription *sub); /* its filter apart */

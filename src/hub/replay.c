@@ -84,8 +84,8 @@ void replay_cancel(struct follower *w)
     let_go(w);
     if (list_empty(&r->followers))
         replay_free(r);
-    else if (r->changes)
-        changeset_split(r->changes);
+    else
+        changeset_split(changeset_of(&r->changes));
 }
 
 static struct replay *replay_at(struct session *s, uint64_t seq)
@@ -103,6 +103,7 @@ static struct replay *replay_at(struct session *s, uint64_t seq)
     r->session = s;
     r->seq = seq;
     list_init(&r->followers);
+    list_init(&r->changes);
     list_add_tail(&s->replays, &r->node);
     list_add_tail(&s->shard->replays, &r->ready);
     return r;
@@ -177,8 +178,7 @@ static void cannot_bind(struct fanout *f, struct follower *w, int status)
         return;
     }
     /* What it has got so far comes before the news. */
-    if (f->changesets)
-        changeset_split(f->changesets);
+    changeset_split(changeset_of(f->changesets));
     lose(w, RESYNC_SCHEMA_CHANGED);
 }
 
@@ -267,15 +267,19 @@ static bool follow_transaction(
     struct fanout *f, struct replay *r, const struct batch *b, size_t *looks)
 {
     uint32_t i = (uint32_t)(r->seq + 1 - b->first_seq), end;
+    const struct changeset *open = changeset_of(f->changesets);
 
     f->transaction = &b->transactions[batch_transaction_of(b, i)];
+    /* A transaction whose end was never recorded. */
+    if (open && open->transaction.tx != f->transaction->tx)
+        changeset_finish(f->changesets);
     end = f->transaction->first + f->transaction->count;
     for (; i < end && !slice_over(f, r, *looks); i++) {
         f->change = &b->changes[i];
         *looks += follow(f, r);
     }
     if (i == end && !(b->continues && i == b->change_count))
-        changeset_finish(&f->changesets);
+        changeset_finish(f->changesets);
     return !slice_over(f, r, *looks);
 }
 
@@ -284,18 +288,18 @@ static int run_slice(struct replay *r)
 {
     struct session *s = r->session;
     struct shard *shard = s->shard;
-    struct fanout f = {.shard = shard, .changesets = r->changes};
+    struct fanout f = {.shard = shard, .changesets = &r->changes};
+    struct changeset *live = s->changeset;
     const struct batch *b;
     size_t looks = 0;
     int status = 0;
 
-    s->changeset = r->changes;
+    s->changeset = changeset_of(&r->changes);
     while (r->seq < shard->seq && !slice_over(&f, r, looks) && (b = find_batch(r, &status)))
         while (r->seq < shard->seq && r->seq < b->last_seq)
             if (!follow_transaction(&f, r, b, &looks))
                 break;
-    r->changes = f.changesets;
-    s->changeset = NULL;
+    s->changeset = live;
     fanout_end(&f);
     return status;
 }
@@ -326,6 +330,18 @@ static void put_away(struct replay *r)
     }
 }
 
+/* All that follow have come to the present. */
+static void arrive(struct replay *r)
+{
+    struct shard *s = r->session->shard;
+    struct changeset *c = changeset_of(&r->changes);
+
+    if (c && c->transaction.tx == s->open_tx)
+        changeset_join(c, &s->changesets);
+    while (!list_empty(&r->followers))
+        let_go(list_entry(r->followers.next, struct follower, node));
+}
+
 void replay_run(struct shard *s)
 {
     struct replay *r = list_entry(s->replays.next, struct replay, ready);
@@ -339,8 +355,8 @@ void replay_run(struct shard *s)
         page_drop(r);
         return;
     }
-    while (r->seq == s->seq && !list_empty(&r->followers))
-        let_go(list_entry(r->followers.next, struct follower, node));
+    if (r->seq == s->seq && !list_empty(&r->followers))
+        arrive(r);
     if (list_empty(&r->followers))
         replay_free(r);
     else

@@ -17,7 +17,6 @@ struct session;
 struct shard;
 struct subscription;
 struct membership;
-struct changeset;
 struct page;
 
 /*
@@ -35,7 +34,7 @@ struct replay {
     bool full;         /* it waits for the connection's queue to drain */
     struct session *session;
     struct list followers;
-    struct changeset *changes;     /* of the transaction it stands in, not yet sent */
+    struct list changes;           /* of the transaction it stands in: none or one changeset */
     struct page *page, *next_page; /* of the journal; perhaps not there yet */
     uint64_t seq;                  /* of the last change it is through with */
 };

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "hub/changeset.h"
 #include "hub/command.h"
 #include "hub/replay.h"
 #include "hub/shard.h"
@@ -144,6 +145,11 @@ static void drop_subscription(struct session *s, struct subscription *sub)
 {
     replay_cancel(sub->follower);
     snapshot_cancel(sub->snapshot);
+    /* Nothing that names it comes after the answer. */
+    if (sub->batch && --s->batch_count == 0)
+        changeset_free(s->changeset);
+    else if (sub->batch)
+        changeset_split(s->changeset);
     topics_remove(&s->shard->topics, sub);
     s->text_bytes -= sub->text_len;
     subscription_free(sub);
@@ -170,6 +176,7 @@ void session_end_subscription(
         .subscriptions = &sub->number,
         .subscription_count = 1};
 
+    changeset_split(s->changeset);
     snprintf(message, sizeof(message),
         "subscription s%u has ended because table %.128s was changed: %s", sub->number, table,
         why->message);
@@ -225,6 +232,7 @@ int session_subscribe(
     }
     sub->number = ++s->last_number;
     s->subs[s->sub_count++] = sub;
+    s->batch_count += sub->batch;
     s->text_bytes += sub->text_len;
     atomic_fetch_add_explicit(&s->shard->subscriptions, 1, memory_order_relaxed);
     return 0;
@@ -376,6 +384,7 @@ static void on_closed(void *owner, int code)
         drop_subscription(s, s->subs[--s->sub_count]);
     while (s->membership_count)
         session_leave(s, s->membership_count - 1);
+    changeset_free(s->changeset);
     list_del(&s->drained);
     shard_leave(s->shard);
     projection_put(s->whole);
@@ -391,7 +400,7 @@ static void on_closed(void *owner, int code)
 static void on_keep_alive(void *owner, struct buf *out)
 {
     const struct session *s = owner;
-    bool settled = list_empty(&s->replays) && list_empty(&s->snapshots);
+    bool settled = list_empty(&s->replays) && list_empty(&s->snapshots) && !s->changeset;
 
     s->dialect->put_keep_alive(out, settled ? s->shard->options->epoch : NULL, s->shard->seq);
 }

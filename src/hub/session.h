@@ -19,6 +19,7 @@ struct session {
     char *address;
     struct subscription **subs; /* by number, ascending */
     uint32_t sub_count, sub_cap;
+    uint32_t batch_count; /* of them, those with `batch` */
     uint32_t last_number;
     uint32_t membership_count, membership_cap;
     struct membership **memberships;
@@ -35,7 +36,8 @@ struct session {
     /* For the change being delivered. */
     struct subscription *matches;
     struct session *next_matched;
-    struct changeset *changeset; /* what it gets together when the transaction is through */
+    /* What it gets together when the transaction is through; that may be in a later batch. */
+    struct changeset *changeset;
 };
 
 /* Bytes of filters and column names that one connection may have. */

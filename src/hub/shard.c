@@ -174,6 +174,7 @@ struct shard *shard_new(
     s->gate = gate;
     s->seq = options->seq;
     s->again.run = run_again;
+    list_init(&s->changesets);
     list_init(&s->replays);
     list_init(&s->ahead);
     list_init(&s->waiting);
@@ -203,6 +204,7 @@ void shard_free(struct shard *s)
         if (s->ring[i].batch)
             batch_unref(s->ring[i].batch);
     assert(list_empty(&s->replays) && list_empty(&s->ahead) && list_empty(&s->waiting));
+    assert(list_empty(&s->changesets));
     assert(list_empty(&s->parked) && list_empty(&s->snapshots) && s->replay_columns.count == 0);
     map_fini(&s->replay_columns);
     changelog_fini(&s->history);

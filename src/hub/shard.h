@@ -36,7 +36,9 @@ struct shard {
     atomic_ullong subscriptions, deliveries;
     atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
 
-    uint64_t seq; /* of the last change handled */
+    uint64_t seq;           /* of the last change handled */
+    uint64_t open_tx;       /* the transaction that goes on in the next batch, or 0 */
+    struct list changesets; /* of the transaction that is live */
     struct topics topics;
     struct map channels;
     struct changelog history;

@@ -1,6 +1,7 @@
 #include "hub/slow.h"
 
 #include "base/log.h"
+#include "hub/changeset.h"
 #include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/shard.h"
@@ -26,6 +27,7 @@ static void recover(struct session *s)
     struct reply r = {.type = REPLY_RESYNC, .reason = "slow_consumer", .seq = s->shard->seq};
 
     s->slow = false;
+    changeset_free(s->changeset);
     replay_drop(s);
     snapshot_drop(s);
     for (uint32_t i = 0; i < s->membership_count; i++)

@@ -136,6 +136,73 @@ static void a_large_commit_takes_several_pieces(void **state)
     assert_true(atoi(file(f, "SELECT max(length(data)) FROM rowtap_journal")) < 300000);
 }
 
+/* One change in each transaction. */
+static struct batch *part(const struct table *t, int transactions, bool continued, bool continues)
+{
+    struct batch *b = batch_new(0);
+    for (int i = 0; i < transactions; i++) {
+        struct change *c = batch_add(b, CHANGE_INSERT, t);
+        assert_non_null(c);
+        c->row = batch_row(b, 1);
+        c->external = true;
+        assert_int_equal(batch_end_transaction(b, 0, NULL), 0);
+    }
+    b->continued = continued;
+    b->continues = continues;
+    batch_stamp(b);
+    return b;
+}
+
+/* However it was split into batches, what is read is one transaction. */
+static void a_transaction_in_several_batches(void **state)
+{
+    struct fixture *f = *state;
+    const struct journal_options options = {.enabled = true};
+    static const atomic_bool never;
+    struct table *t = table_new("t", 1);
+    struct sqlconn c;
+    struct journal j;
+    struct buf err = {0};
+    struct piece_reader r;
+    struct batch *b;
+    uint64_t seq = 0, tx = 0;
+    sql_ok(f, "CREATE TABLE t(a)");
+    fixture_close(f);
+    assert_int_equal(remove(f->path), 0);
+    t->columns[0].name = mem_strdup("a");
+    t->key_columns = mem_array(1, sizeof(int));
+    assert_int_equal(sqlconn_open(&c, f->path, false, 1000, &never), SQLITE_OK);
+    assert_int_equal(journal_open(&j, &c, &options, "e1", &err), SQLITE_OK);
+    for (int i = 0; i < 5; i++) {
+        b = part(t, i == 2 ? 3 : 2, i > 0, i < 4);
+        assert_int_equal(sqlconn_run(&c, OWN_BEGIN), SQLITE_OK);
+        assert_int_equal(journal_write(&j, b, seq, tx), SQLITE_OK);
+        assert_int_equal(sqlconn_run(&c, OWN_COMMIT), SQLITE_OK);
+        journal_committed(&j);
+        batch_seal(b, &seq, &tx);
+        assert_int_equal(j.now.last_seq, seq);
+        assert_int_equal(j.now.last_tx, tx);
+        batch_unref(b);
+    }
+    piece_reader_init(&r, 0);
+    assert_int_equal(journal_read(&c, &r, 0, 1 << 20, &b), STATUS_OK);
+    assert_int_equal(b->change_count, 11);
+    assert_int_equal(b->transaction_count, 7);
+    assert_false(b->continues);
+    for (uint32_t i = 0; i < 7; i++)
+        assert_int_equal(b->transactions[i].tx, i + 1);
+    batch_unref(b);
+    /* A page that ends in the middle of one. */
+    assert_int_equal(journal_read(&c, &r, 0, 1, &b), STATUS_OK);
+    assert_int_equal(b->change_count, 2);
+    assert_true(b->continues);
+    batch_unref(b);
+    piece_reader_fini(&r);
+    journal_close(&j);
+    sqlconn_close(&c);
+    table_unref(t);
+}
+
 /* Without comparing the journal with all that was published. */
 static void close_changed(struct fixture *f)
 {
@@ -548,6 +615,7 @@ int main(void)
         TEST(serving_without_it_ends_it),
         TEST(a_newer_format_is_refused),
         TEST(a_large_commit_takes_several_pieces),
+        TEST(a_transaction_in_several_batches),
         TEST(what_is_not_a_history_is_replaced),
         TEST(pages_join_small_pieces),
         TEST(a_piece_may_be_longer_than_a_row),

@@ -95,6 +95,43 @@ static void changes_are_numbered_across_transactions(void **state)
     batch_unref(b);
 }
 
+/* A batch of transactions with so many changes each. */
+static struct batch *part(const int *counts, bool continued, bool continues)
+{
+    struct batch *b = batch_new(0);
+    while (*counts) {
+        for (int i = *counts++; i > 0; i--)
+            assert_int_equal(insert(b, i, "a", 1), 0);
+        assert_int_equal(batch_end_transaction(b, 0, NULL), 0);
+    }
+    b->continued = continued;
+    b->continues = continues;
+    return b;
+}
+
+static void a_transaction_in_several_batches_has_one_number(void **state)
+{
+    (void)state;
+    uint64_t seq = 10, tx = 3;
+    struct batch *b[] = {
+        part((int[]){1, 2, 0}, false, true),
+        part((int[]){4, 0}, true, true),
+        part((int[]){1, 1, 0}, true, true),
+        part((int[]){1, 0}, true, false),
+        part((int[]){1, 0}, false, false),
+    };
+    static const uint64_t first_tx[] = {4, 5, 5, 6, 7}, last_tx[] = {5, 5, 6, 6, 7},
+                          last_seq[] = {13, 17, 19, 20, 21};
+    for (int i = 0; i < 5; i++) {
+        batch_seal(b[i], &seq, &tx);
+        assert_int_equal(b[i]->transactions[0].tx, first_tx[i]);
+        assert_int_equal(b[i]->transactions[b[i]->transaction_count - 1].tx, last_tx[i]);
+        assert_int_equal(tx, last_tx[i]);
+        assert_int_equal(b[i]->last_seq, last_seq[i]);
+        batch_unref(b[i]);
+    }
+}
+
 static void a_new_schema_is_a_transaction_even_without_changes(void **state)
 {
     (void)state;
@@ -300,6 +337,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(changes_are_numbered_across_transactions),
+        TEST(a_transaction_in_several_batches_has_one_number),
         TEST(a_new_schema_is_a_transaction_even_without_changes),
         TEST(an_empty_batch_takes_no_numbers),
         TEST(a_rewind_forgets_exactly_what_came_after),

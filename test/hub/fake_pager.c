@@ -135,12 +135,15 @@ static bool copy_transaction(struct database *db, struct batch *b, const struct 
     const struct transaction *tx, uint64_t after)
 {
     uint32_t before = b->change_count;
+    struct transaction *last =
+        b->transaction_count ? &b->transactions[b->transaction_count - 1] : NULL;
 
+    b->continues = from->continues && tx == &from->transactions[from->transaction_count - 1];
     for (uint32_t i = tx->first; i < tx->first + tx->count; i++) {
         if (from->changes[i].seq <= after)
             continue;
         if (b->change_count == db->page_changes) {
-            b->continues = b->change_count > before;
+            b->continues = true;
             break;
         }
         if (!copy_change(b, &from->changes[i]))
@@ -148,6 +151,10 @@ static bool copy_transaction(struct database *db, struct batch *b, const struct 
     }
     if (b->change_count == before)
         return true;
+    if (last && last->tx == tx->tx) {
+        last->count += b->change_count - before;
+        return true;
+    }
     if (batch_end_transaction(b, tx->origin, NULL) < 0)
         return false;
     b->transactions[b->transaction_count - 1].tx = tx->tx;

@@ -288,8 +288,10 @@ void batch_seal(struct batch *b, uint64_t *seq, uint64_t *tx)
     assert(!b->continued || (*tx > 0 && b->change_count > 0 && b->transactions[0].count > 0));
     assert(!b->continues ||
            (b->change_count > 0 && b->transactions[b->transaction_count - 1].count > 0));
+    assert(!b->gap || (b->change_count == 0 && !b->continues));
     batch_stamp(b);
     b->first_seq = *seq + 1;
+    *seq += b->gap != NULL;
     for (uint32_t i = 0; i < b->change_count; i++)
         b->changes[i].seq = ++*seq;
     *tx -= b->continued;

@@ -16,6 +16,10 @@
  * has changes of it, and the first has its schema. Built by the database thread; immutable and
  * counted by references once sealed, so that every loop may read it without a lock. All rows live
  * in the batch's own memory.
+ *
+ * Where changes could not be captured there is a gap: a batch without changes, perhaps with a
+ * transaction for the schema after it. It takes one seq, so that nobody resumes across it; a
+ * transaction that `continues` into it has no end.
  */
 enum change_kind {
     CHANGE_INSERT,
@@ -56,9 +60,10 @@ struct batch {
     uint64_t first_seq, last_seq; /* after sealing */
     size_t bytes;                 /* memory held */
     size_t max_bytes;
-    bool full;      /* see batch_full */
-    bool continued; /* its first transaction goes on from the last of the batch before */
-    bool continues; /* its last transaction goes on in the next batch */
+    bool full;       /* see batch_full */
+    bool continued;  /* its first transaction goes on from the last of the batch before */
+    bool continues;  /* its last transaction goes on in the next batch */
+    const char *gap; /* why changes are missing here, a static word; NULL: none are */
     struct batch_chunk *chunks;
     const struct table **tables; /* references held for the changes */
     size_t table_count, table_cap;
@@ -115,8 +120,8 @@ void batch_stamp(struct batch *b);
 
 /*
  * Numbers everything: changes from *seq + 1, transactions from *tx + 1 (from *tx, where the batch
- * is `continued`), and moves both counters on. A transaction without a time gets the present one.
- * All transactions are closed; no further change may be added.
+ * is `continued`), and moves both counters on; a gap is *seq + 1. A transaction without a time gets
+ * the present one. All transactions are closed; no further change may be added.
  */
 void batch_seal(struct batch *b, uint64_t *seq, uint64_t *tx);
 

@@ -229,6 +229,7 @@ void show_put_reason(struct buf *out, const json_t *message)
         {"history_lost", "the server does not keep them for so long"},
         {"epoch_changed", "the server's history began anew"},
         {"future", "the server has not come so far yet"},
+        {"capture_gap", "the server could not read what another program wrote"},
         {"schema_changed", "the table was another then"},
         {"rowids_renumbered", "VACUUM gave the rows other rowids"},
         {"snapshot_timeout", "reading the rows took longer than the server's --snapshot-timeout"},

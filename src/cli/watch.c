@@ -220,6 +220,7 @@ static void say_missing(struct watch *w, const json_t *message)
 static int take_resync(struct watch *w, const json_t *message)
 {
     bool channel = json_object_get(message, "channel");
+    int64_t seq = json_integer_value(json_object_get(message, "seq"));
 
     if (w->slow)
         return STATUS_CLOSED;
@@ -228,6 +229,11 @@ static int take_resync(struct watch *w, const json_t *message)
         w->anew = w->copying = true;
         return STATUS_CLOSED;
     }
+    /* What was lost is not asked for again. */
+    if (seq > w->rows.seq)
+        w->rows.seq = seq;
+    if (seq > w->ddl.seq)
+        w->ddl.seq = seq;
     /* All tables' changes and the tables' own are lost together. */
     if (!channel)
         say_missing(w, message);

@@ -69,6 +69,7 @@ static void put_traffic(struct buf *out, const struct hub_stats *s)
         {"queuedBytes", s->queued_bytes},
         {"slowConsumersClosed", s->slow_closed},
         {"slowConsumersResynced", s->slow_resynced},
+        {"captureGaps", s->gaps},
     };
 
     for (size_t i = 0; i < sizeof(counters) / sizeof(*counters); i++) {

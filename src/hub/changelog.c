@@ -63,6 +63,13 @@ void changelog_add(struct changelog *h, struct batch *b)
     h->bytes += b->bytes;
 }
 
+void changelog_forget(struct changelog *h, uint64_t seq)
+{
+    while (h->count)
+        drop_oldest(h);
+    h->after = seq;
+}
+
 const struct batch *changelog_find(const struct changelog *h, uint64_t seq)
 {
     size_t lo = 0, hi = h->count;

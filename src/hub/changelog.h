@@ -25,6 +25,8 @@ void changelog_fini(struct changelog *h);
  * larger than the bound, or one for which there is no memory, leaves the history empty.
  */
 void changelog_add(struct changelog *h, struct batch *b);
+/* Nothing up to that change is kept. */
+void changelog_forget(struct changelog *h, uint64_t seq);
 /* The batch that holds this change, NULL when it is not here. Good until the next changelog_add. */
 const struct batch *changelog_find(const struct changelog *h, uint64_t seq);
 

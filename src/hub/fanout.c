@@ -287,6 +287,10 @@ void fanout_batch(struct shard *s, const struct batch *b)
 {
     struct fanout f = {.shard = s, .changesets = &s->changesets, .live = true};
 
+    if (b->gap) {
+        changeset_drop(&s->changesets);
+        fanout_close(s);
+    }
     for (uint32_t i = 0; i < b->transaction_count; i++)
         deliver_transaction(&f, b, &b->transactions[i]);
     fanout_end(&f);

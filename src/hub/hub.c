@@ -17,6 +17,7 @@ struct hub {
     struct shard **shards;
     int count;
     atomic_uint connections; /* reserved or adopted */
+    atomic_ullong gaps;      /* published */
     struct gate gate;        /* the publisher waits here for slow loops */
     pthread_mutex_t posting; /* nothing may be posted to a loop that was stopped */
     bool stopped;
@@ -180,6 +181,8 @@ static bool has_room(void *ctx)
 
 void hub_publish(struct hub *h, struct batch *b)
 {
+    if (b->gap)
+        atomic_fetch_add_explicit(&h->gaps, 1, memory_order_relaxed);
     gate_wait(&h->gate, has_room, h);
     pthread_mutex_lock(&h->posting);
     for (int i = 0; i < h->count && !h->stopped; i++) {
@@ -293,6 +296,7 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);
         out->deliveries += atomic_load_explicit(&s->deliveries, memory_order_relaxed);
     }
+    out->gaps = atomic_load_explicit(&h->gaps, memory_order_relaxed);
     out->history_bytes = atomic_load_explicit(&h->shards[0]->history_bytes, memory_order_relaxed);
     out->history_after = atomic_load_explicit(&h->shards[0]->history_after, memory_order_relaxed);
     if (measured)

@@ -79,6 +79,7 @@ struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
     uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;
     uint64_t unanswered, queued_bytes;
+    uint64_t gaps; /* in the changes, that clients were told of */
     /* Of the memory's history, which the loops share: every change after history_after is in it. */
     uint64_t history_bytes, history_after;
     double latency_ms; /* mean of the connections' last pings, 0 when there is none */

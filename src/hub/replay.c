@@ -23,7 +23,7 @@ static uint64_t kept_after(const struct shard *s)
     uint64_t after;
 
     if (s->options->db && database_past(s->options->db, &after) && after < s->history.after)
-        return after;
+        return after > s->gap ? after : s->gap;
     return s->history.after;
 }
 
@@ -137,11 +137,16 @@ static void lose(struct follower *w, const char *reason)
     let_go(w);
 }
 
-void replay_drop(struct session *s)
+void replay_drop(struct session *s, uint64_t before)
 {
-    while (!list_empty(&s->replays)) {
-        struct replay *r = list_entry(s->replays.next, struct replay, node);
+    struct list *n, *next;
 
+    for (n = s->replays.next; n != &s->replays; n = next) {
+        struct replay *r = list_entry(n, struct replay, node);
+
+        next = n->next;
+        if (r->seq >= before)
+            continue;
         while (!list_empty(&r->followers))
             let_go(list_entry(r->followers.next, struct follower, node));
         replay_free(r);
@@ -249,7 +254,8 @@ static const struct batch *find_batch(struct replay *r, int *status)
 
     *status = 0;
     if (r->seq < s->history.after)
-        return s->options->db ? page_find(r, status) : (*status = STATUS_NOT_FOUND, NULL);
+        return s->options->db && r->seq >= s->gap ? page_find(r, status)
+                                                  : (*status = STATUS_NOT_FOUND, NULL);
     page_drop(r);
     return changelog_find(&s->history, r->seq + 1);
 }

@@ -71,7 +71,8 @@ const char *replay_position(const struct shard *s, const struct command *cmd, ui
 int replay_start(
     struct session *s, struct subscription *sub, struct membership *membership, uint64_t seq);
 void replay_cancel(struct follower *f); /* NULL is allowed */
-void replay_drop(struct session *s);    /* all of a session, wherever they stand */
+/* All of a session's that stand before that change: what follows them is live. */
+void replay_drop(struct session *s, uint64_t before);
 
 /* Bytes queued for a connection before it has to read; the half of it is little. */
 size_t replay_queue_high(const struct shard *s);

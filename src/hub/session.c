@@ -359,6 +359,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     list_init(&s->replays);
     list_init(&s->drained);
     list_init(&s->snapshots);
+    list_add_tail(&a->shard->sessions, &s->node);
     s->conn = c;
     s->shard = a->shard;
     s->dialect = a->dialect;
@@ -386,6 +387,7 @@ static void on_closed(void *owner, int code)
         session_leave(s, s->membership_count - 1);
     changeset_free(s->changeset);
     list_del(&s->drained);
+    list_del(&s->node);
     shard_leave(s->shard);
     projection_put(s->whole);
     mem_free(s->subs);

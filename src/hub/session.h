@@ -12,6 +12,7 @@
 struct shard;
 
 struct session {
+    struct list node; /* of its shard */
     struct conn *conn;
     struct shard *shard;
     const struct dialect *dialect;

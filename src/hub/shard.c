@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "hub/fanout.h"
+#include "hub/gap.h"
 #include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/slow.h"
@@ -24,7 +25,10 @@ static bool work_waits(const struct shard *s)
 
 static void remember(struct shard *s, struct batch *b)
 {
-    changelog_add(&s->history, b);
+    if (b->gap)
+        gap_pass(s, b);
+    else
+        changelog_add(&s->history, b);
     atomic_store_explicit(&s->history_bytes, s->history.bytes, memory_order_relaxed);
     atomic_store_explicit(&s->history_after, s->history.after, memory_order_relaxed);
 }
@@ -175,6 +179,7 @@ struct shard *shard_new(
     s->seq = options->seq;
     s->again.run = run_again;
     list_init(&s->changesets);
+    list_init(&s->sessions);
     list_init(&s->replays);
     list_init(&s->ahead);
     list_init(&s->waiting);
@@ -204,7 +209,7 @@ void shard_free(struct shard *s)
         if (s->ring[i].batch)
             batch_unref(s->ring[i].batch);
     assert(list_empty(&s->replays) && list_empty(&s->ahead) && list_empty(&s->waiting));
-    assert(list_empty(&s->changesets));
+    assert(list_empty(&s->changesets) && list_empty(&s->sessions));
     assert(list_empty(&s->parked) && list_empty(&s->snapshots) && s->replay_columns.count == 0);
     map_fini(&s->replay_columns);
     changelog_fini(&s->history);

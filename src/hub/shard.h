@@ -37,8 +37,10 @@ struct shard {
     atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
 
     uint64_t seq;           /* of the last change handled */
+    uint64_t gap;           /* the last one: nothing is resumed from before it */
     uint64_t open_tx;       /* the transaction that goes on in the next batch, or 0 */
     struct list changesets; /* of the transaction that is live */
+    struct list sessions;
     struct topics topics;
     struct map channels;
     struct changelog history;

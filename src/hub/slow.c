@@ -28,7 +28,7 @@ static void recover(struct session *s)
 
     s->slow = false;
     changeset_free(s->changeset);
-    replay_drop(s);
+    replay_drop(s, UINT64_MAX);
     snapshot_drop(s);
     for (uint32_t i = 0; i < s->membership_count; i++)
         s->memberships[i]->from = s->shard->seq;

@@ -199,6 +199,28 @@ void snapshot_drop(struct session *s)
     }
 }
 
+bool snapshot_shows_before(const struct snapshot *sn, uint64_t seq)
+{
+    return sn->answered && sn->scan.seq < seq;
+}
+
+bool snapshot_lose(struct session *s, uint64_t seq)
+{
+    struct list *n, *next;
+    bool any = false;
+
+    for (n = s->snapshots.next; n != &s->snapshots; n = next) {
+        struct snapshot *sn = list_entry(n, struct snapshot, node);
+
+        next = n->next;
+        if (!snapshot_shows_before(sn, seq))
+            continue;
+        leave(sn);
+        any = true;
+    }
+    return any;
+}
+
 /* All rows are written. */
 static void arrive(struct snapshot *sn)
 {

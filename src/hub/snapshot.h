@@ -32,6 +32,9 @@ bool snapshot_allowed(struct session *s, const struct command *cmd);
 int snapshot_start(struct subscription *sub, const struct command *cmd, const char *lost);
 void snapshot_cancel(struct snapshot *s); /* its subscription goes; NULL is allowed */
 void snapshot_drop(struct session *s);    /* all of a session: their subscriptions are live */
+/* The same for those that show rows of before that change; whether there were any. */
+bool snapshot_lose(struct session *s, uint64_t seq);
+bool snapshot_shows_before(const struct snapshot *s, uint64_t seq);
 
 void snapshot_run(struct shard *s);       /* one message of the next snapshot; there is one */
 void snapshot_drained(struct session *s); /* the session's connection has room again */

@@ -233,6 +233,7 @@ function lossText(reason) {
     return {
         reconnected: 'The connection was lost and came back',
         slow_consumer: 'This page was too slow for the stream',
+        capture_gap: 'The server could not read what another program wrote',
         rowids_renumbered: 'VACUUM renumbered rowids',
     }[reason] ?? `The stream was interrupted (${reason})`;
 }

@@ -665,6 +665,8 @@ class Client {
         const concerned = named ? [named] : info.channel ? this._onChannel(info.channel) : [...this._subscriptions];
         for (const s of concerned) {
             call(s._options.onResync, {...info, lastSeq: s.seq});
+            /* What was lost is not asked for again. */
+            if (s.id && !s._copying && info.seq > s.seq) s.seq = info.seq;
             if (s._request.snapshot && s.id && !s._inVain) this._begin(s);
             s._inVain = false;
         }

@@ -132,6 +132,25 @@ static void a_transaction_in_several_batches_has_one_number(void **state)
     }
 }
 
+static void a_gap_takes_a_number(void **state)
+{
+    (void)state;
+    uint64_t seq = 4, tx = 1;
+    for (int i = 0; i < 2; i++) {
+        struct batch *b = batch_new(0);
+        struct schema *s = schema_new(0);
+        b->gap = "capture_gap";
+        assert_int_equal(batch_end_transaction(b, 0, i ? s : NULL), 0);
+        batch_seal(b, &seq, &tx);
+        assert_int_equal(b->first_seq, 5 + i);
+        assert_int_equal(b->last_seq, 5 + i);
+        assert_int_equal(seq, 5 + i);
+        assert_int_equal(tx, 1 + i);
+        schema_unref(s);
+        batch_unref(b);
+    }
+}
+
 static void a_new_schema_is_a_transaction_even_without_changes(void **state)
 {
     (void)state;
@@ -338,6 +357,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(changes_are_numbered_across_transactions),
         TEST(a_transaction_in_several_batches_has_one_number),
+        TEST(a_gap_takes_a_number),
         TEST(a_new_schema_is_a_transaction_even_without_changes),
         TEST(an_empty_batch_takes_no_numbers),
         TEST(a_rewind_forgets_exactly_what_came_after),

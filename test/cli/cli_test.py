@@ -490,6 +490,31 @@ def unfinished():
     play.listener.close()
 
 
+@case("watch says where the server could not read what another program wrote")
+def gap():
+    words = "the server could not read what another program wrote (capture_gap)"
+    play = Play()
+    with Directory() as d, Watch(d, "t", "--url", play.url) as watch:
+        play.accept()
+        play.subscribed(5)
+        play.say(type="resync", reason="capture_gap", seq=9)
+        watch.wait(f"changes were lost: {words}\n", watch.err_path)
+        watch.wait(f"! resync: changes are missing here: {words}\n", watch.out_path)
+        play.socket.shutdown(socket.SHUT_RDWR)
+        subscribe = play.accept()
+        equal((subscribe["since"], subscribe["epoch"]), (9, "e"))
+        equal(watch.end(signal.SIGINT), 0)
+    with Directory() as d, Watch(d, "t", "--url", play.url, "--snapshot") as watch:
+        play.accept()
+        play.subscribed(5)
+        play.rows(1)
+        play.say(type="resync", reason="capture_gap", seq=9)
+        watch.wait(f"the rows have to be read anew: {words}", watch.err_path)
+        check("since" not in play.accept(), "what was lost cannot be had again")
+        equal(watch.end(signal.SIGINT), 0)
+    play.listener.close()
+
+
 @case("sql --wait says how many have been sent the changes")
 def wait():
     with Directory() as d, Server(d.file("a.db")) as server:

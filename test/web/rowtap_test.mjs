@@ -527,6 +527,21 @@ describe('reconnecting', () => {
         assert.deepEqual([resyncs, reconnects], [['epoch_changed'], [false, true]]);
     });
 
+    it('does not ask again for what the server could not capture', async () => {
+        const {client, socket} = await started({}, {seq: 10});
+        const resyncs = [];
+        client.subscribe('users', {onChange() {}, onResync: (r) => resyncs.push([r.reason, r.lastSeq, r.seq])});
+        socket.subscribed('s1', 10);
+        socket.change(11);
+        socket.say({type: 'resync', reason: 'capture_gap', seq: 20, data: {reason: 'capture_gap', seq: 20}});
+        assert.deepEqual(resyncs, [['capture_gap', 11, 20]]);
+        socket.drop();
+        const next = await socketNumber(2);
+        next.ack({seq: 25});
+        await settle();
+        assert.equal(next.sent.find((m) => m.type === 'subscribe').since, 20);
+    });
+
     it('does not trust the same number of another epoch', async () => {
         const {client, socket} = await started({}, {seq: 10});
         const resyncs = [];

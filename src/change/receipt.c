@@ -19,6 +19,7 @@ struct receipt {
     pthread_cond_t wake;
     uint32_t loops;       /* that have begun and not ended */
     uint64_t outstanding; /* expected and not settled */
+    bool closed;          /* nobody asks for the connections any more */
     struct map connections;
 };
 
@@ -60,6 +61,18 @@ static void unlock(struct receipt *r)
     pthread_mutex_unlock(&r->lock);
 }
 
+void receipt_close(struct receipt *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    r->closed = true;
+    map_fini(&r->connections);
+    r->connections = (struct map){0};
+    pthread_mutex_unlock(&r->lock);
+    receipt_unref(r);
+}
+
 void receipt_begin(struct receipt *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -84,7 +97,8 @@ static uintptr_t known(const struct receipt *r, uint64_t connection)
 /* Without memory for it the connection counts as one that did not get everything. */
 static void set_known(struct receipt *r, uint64_t connection, uintptr_t v)
 {
-    map_set(&r->connections, &connection, sizeof(connection), (void *)(v + 1));
+    if (!r->closed)
+        map_set(&r->connections, &connection, sizeof(connection), (void *)(v + 1));
 }
 
 void receipt_expect(struct receipt *r, uint64_t connection)

@@ -14,6 +14,11 @@ struct receipt;
 struct receipt *receipt_new(void); /* one reference; NULL: no memory */
 struct receipt *receipt_ref(struct receipt *r);
 void receipt_unref(struct receipt *r); /* NULL is allowed */
+/*
+ * The author's last word, with his reference: what is known of the connections is freed, however
+ * long the history holds the transactions. NULL is allowed.
+ */
+void receipt_close(struct receipt *r);
 
 /* A loop will look for receivers, before the batch is posted to it; and has done so. */
 void receipt_begin(struct receipt *r);

@@ -77,7 +77,7 @@ static void execute(struct request *r, struct sql_request *sql, int64_t wait_ms)
     database_execute(r->http->db, sql);
     if (sql->receipt && !sql->error.code[0])
         await_delivery(r, sql, wait_ms);
-    receipt_unref(sql->receipt);
+    receipt_close(sql->receipt);
     if (!sql->error.code[0]) {
         answer_json(r, 200, &sql->json);
         return;

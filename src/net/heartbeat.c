@@ -71,6 +71,7 @@ void heartbeat_due(struct conn *c)
         ping(c);
     } else if (l->now - c->ping_ms >= 2 * l->half_ms) {
         outq_drop(&c->out, &l->pool);
+        conn_notes_lost(c);
         conn_fail(c, WS_CLOSE_GOING_AWAY, "no answer to a ping");
     }
 }

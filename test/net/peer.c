@@ -57,6 +57,30 @@ static void flood(struct conn *c, int count, size_t size)
     body_unref(b);
 }
 
+struct note {
+    struct conn_note note;
+    struct server *server;
+};
+
+static void note_done(struct conn_note *n, bool sent)
+{
+    struct note *note = list_entry(n, struct note, note);
+
+    atomic_fetch_add(sent ? &note->server->notes_sent : &note->server->notes_lost, 1);
+    mem_free(note);
+}
+
+static void put_note(struct session *session)
+{
+    struct note *n = mem_zalloc(sizeof(*n));
+
+    if (!n)
+        return;
+    n->note.done = note_done;
+    n->server = session->server;
+    conn_note(session->conn, &n->note);
+}
+
 static void expect(struct server *s, int posted)
 {
     if (atomic_load(&s->posted) < posted)
@@ -77,6 +101,12 @@ static int server_message(void *owner, enum ws_opcode opcode, const char *data, 
     } else if (sscanf(text, "drain %d %d", &a, &b) == 2) {
         flood(c, a, (size_t)b);
         conn_want_drained(c, conn_queued(c) / 2);
+    } else if (sscanf(text, "note %d %d", &a, &b) == 2) {
+        flood(c, a, (size_t)b);
+        put_note(session);
+    } else if (sscanf(text, "move %d %d", &a, &b) == 2) {
+        flood(c, a, (size_t)b);
+        conn_move_note(c, conn_last_note(c));
     } else if (sscanf(text, "expect %d", &a) == 1) {
         expect(session->server, a);
     } else if (strcmp(text, "close") == 0) {
@@ -117,8 +147,21 @@ static void server_drained(void *owner)
     atomic_fetch_add(&session->server->drained, 1);
 }
 
+static void server_forgotten(void *owner)
+{
+    struct session *session = owner;
+
+    atomic_fetch_add(&session->server->forgotten, 1);
+}
+
 const struct conn_ops server_ops = {
-    server_open, server_message, server_closed, server_refused, server_drained};
+    .open = server_open,
+    .message = server_message,
+    .closed = server_closed,
+    .refused = server_refused,
+    .drained = server_drained,
+    .forgotten = server_forgotten,
+};
 
 static void slow(void *owner, struct buf *last)
 {

@@ -12,6 +12,8 @@
  * The server echoes text, except
  *     flood N SIZE   N messages "i:bbb…", the b's a shared body of SIZE bytes
  *     drain N SIZE   the same, and counts in `drained` when less than half of it is queued
+ *     note N SIZE    N messages, and a conn_note counted in notes_sent or notes_lost
+ *     move N SIZE    N messages, and the last note moved behind them
  *     close          conn_close with 1008 "policy" after the message "bye"
  *     now            conn_close_now with 1008 "policy" after "bye", with a last message "last"
  *     stop           returns non-zero
@@ -21,6 +23,8 @@ struct server {
     struct loop *loop;
     atomic_int opened, closed, refused, messages;
     atomic_int drained;
+    atomic_int notes_sent, notes_lost;
+    atomic_int forgotten; /* its news, with loop_options.forget */
     atomic_int last_code; /* what `closed` was told */
     atomic_int refuse;    /* 1: open returns NULL; 2: after conn_close_now with 1008 */
     atomic_int posted;    /* by peer_server_post */

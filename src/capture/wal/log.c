@@ -49,6 +49,17 @@ static int make_room(struct wal_log *l, uint32_t count)
     return STATUS_OK;
 }
 
+/*
+ * SQLite leaves out salt and checksum where it will add them at the commit, as a frame before was
+ * rewritten. Rolled back to a savepoint before that frame it forgets some (seen in 3.40.1): they
+ * are committed like the others.
+ */
+static bool is_of(const struct wal_log *l, const uint8_t *head)
+{
+    static const uint8_t none[WAL_FRAME_HEADER - 8];
+    return memcmp(head + 8, l->salt, WAL_SALT) == 0 || memcmp(head + 8, none, sizeof(none)) == 0;
+}
+
 static int read_frame(struct wal_log *l, uint32_t number)
 {
     uint8_t head[WAL_FRAME_HEADER];
@@ -57,9 +68,7 @@ static int read_frame(struct wal_log *l, uint32_t number)
         return status;
     struct wal_frame *f = &l->frames[number - 1];
     *f = (struct wal_frame){.page = get_u32(head), .pages = get_u32(head + 4)};
-    if (!f->page || memcmp(head + 8, l->salt, WAL_SALT) != 0)
-        return STATUS_INVALID;
-    return STATUS_OK;
+    return f->page && is_of(l, head) ? STATUS_OK : STATUS_INVALID;
 }
 
 int wal_log_extend(struct wal_log *l, uint32_t last)

@@ -114,6 +114,24 @@ int wal_image_open(struct wal_image *im, size_t cache_bytes)
     return wal_log_extend(&im->frames, wal_image_last(im, page_size));
 }
 
+bool wal_image_refresh(struct wal_image *im, const char *path)
+{
+    struct wal_image fresh;
+    if (!wal_image_load(&fresh, path))
+        return false;
+    free(im->file);
+    free(im->log);
+    im->file = fresh.file;
+    im->file_size = fresh.file_size;
+    im->log = fresh.log;
+    im->log_size = fresh.log_size;
+    if (im->log_size >= WAL_HEADER && memcmp(im->frames.salt, im->log + 16, WAL_SALT) != 0) {
+        wal_pages_clear(&im->pages);
+        wal_log_restart(&im->frames, im->log + 16);
+    }
+    return wal_log_extend(&im->frames, wal_image_last(im, im->frames.page_size)) == STATUS_OK;
+}
+
 void wal_image_close(struct wal_image *im)
 {
     if (im->open) {

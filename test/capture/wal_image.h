@@ -28,6 +28,11 @@ void wal_image_set(
  * wal_log_extend; STATUS_INVALID when the headers give no page size.
  */
 int wal_image_open(struct wal_image *im, size_t cache_bytes);
+/*
+ * Reads both files again, after more commits, and extends or, in another generation, restarts what
+ * is open. False when that fails.
+ */
+bool wal_image_refresh(struct wal_image *im, const char *path);
 void wal_image_close(struct wal_image *im); /* keeps the bytes */
 void wal_image_free(struct wal_image *im);
 

@@ -111,8 +111,8 @@ static void randomish(sqlite3_context *c, int count, sqlite3_value **args)
 
 static const char *plain_table(struct workload *w)
 {
-    static const char *const names[] = {"loose", "typed", "indexed", "pair", "word"};
-    return names[below(w, 5)];
+    static const char *const names[] = {"loose", "typed", "indexed", "pair", "word", "named"};
+    return names[below(w, 6)];
 }
 
 static const char *blob_column(const char *table)
@@ -134,6 +134,8 @@ static void insert(struct workload *w, const char *table)
     else if (strcmp(table, "pair") == 0)
         run(w, "INSERT OR REPLACE INTO pair(k, n, v) VALUES (coalesce(%s, 'null'), %d, %s)", a,
             (int)below(w, 300), b);
+    else if (strcmp(table, "named") == 0)
+        run(w, "INSERT OR REPLACE INTO named(k, n, v) VALUES (%d, %s, %s)", (int)below(w, 500), a, b);
     else
         run(w, "INSERT OR REPLACE INTO word(k, v) VALUES (coalesce(%s, 7), %s)", a, b);
     sqlite3_free(a);
@@ -168,7 +170,16 @@ static void update(struct workload *w)
 
 static void update_key(struct workload *w)
 {
-    switch (below(w, 4)) {
+    switch (below(w, 7)) {
+    case 4: /* keys that change places */
+        run(w, "UPDATE OR REPLACE named SET k = 500 - k WHERE k %% 5 = %u", below(w, 5));
+        break;
+    case 5:
+        run(w, "UPDATE OR REPLACE named SET k = k + 1 WHERE k %% 3 = %u", below(w, 3));
+        break;
+    case 6:
+        run(w, "DELETE FROM named WHERE k %% 4 = 1; UPDATE named SET k = k + 1 WHERE k %% 4 = 0");
+        break;
     case 0:
         run(w, "UPDATE OR REPLACE typed SET id = id + %d WHERE id %% 7 = %u", (int)below(w, 100),
             below(w, 7));
@@ -316,6 +327,7 @@ void workload_open(struct workload *w, const struct workload_kind *kind, uint64_
                     "CREATE INDEX i1 ON indexed(v);"
                     "CREATE TABLE pair(v, n INT, k TEXT, PRIMARY KEY(k, n DESC)) WITHOUT ROWID;"
                     "CREATE TABLE word(k COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID;"
+                    "CREATE TABLE named(k INT, n, v, PRIMARY KEY(k));"
                     "COMMIT");
 }
 

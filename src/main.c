@@ -11,7 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const verbs[] = {"sql", "watch", "health", "status", "bench", "help", "version"};
+static const char *const verbs[] = {
+    "sql", "watch", "tail", "health", "status", "bench", "help", "version"};
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 

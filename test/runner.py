@@ -49,6 +49,8 @@ BLACK_BOX = [
     ("journal-fault", "asan", ["test/fault/journal_fault_test.py"], 240, False),
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),
     ("cli", "asan", ["test/cli/cli_test.py"], 240, False),
+    ("tail", "asan", ["test/cli/tail_test.py"], 240, True),
+    ("tail", "tsan", ["test/cli/tail_test.py", "--quick"], 300, False),
     ("prompt", "asan", ["test/cli/prompt_test.py"], 120, False),
     ("rowtap.js", "gcc", ["test/web/rowtap_test.mjs"], 120, True),
     ("rowtap.js-server", "gcc", ["test/web/rowtap_server_test.mjs"], 120, False),

@@ -5,6 +5,7 @@
 #include "cli/health.h"
 #include "cli/options.h"
 #include "cli/sql.h"
+#include "cli/tail.h"
 #include "cli/term.h"
 #include "cli/watch.h"
 #include "version.h"
@@ -42,6 +43,8 @@ static const struct verb verbs[] = {
         sql_option_rows, sizeof(struct sql_options), INT_MAX, sql_run},
     {"watch", "[TABLE]", "print changes as they are committed", watch_help, watch_option_rows,
         sizeof(struct watch_options), 1, watch_run},
+    {"tail", "DATABASE [TABLE]...", "print a file's commits, without a server", tail_verb_help,
+        tail_verb_option_rows, sizeof(struct tail_verb_options), INT_MAX, tail_verb_run},
     {"health", "", "is the server well? exit status 0 when it is", health_help, health_option_rows,
         sizeof(struct health_options), 0, health_run},
     {"status", "", "what the server is doing", health_status_help, health_option_rows,
@@ -96,9 +99,9 @@ static int print_overview(void)
         "  serve    DATABASE              serve a file; see rowtap serve --help\n");
     for (size_t i = 0; i < VERB_COUNT; i++)
         buf_printf(&text, "  %-8s %-21s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
-    buf_puts(&text,
-        "\nThe verbs talk to http://127.0.0.1:8080 unless --url or $ROWTAP_URL says otherwise.\n"
-        "rowtap help VERB shows a verb's options and examples.\n");
+    buf_puts(&text, "\nThe verbs but tail talk to http://127.0.0.1:8080 unless --url or "
+                    "$ROWTAP_URL says otherwise.\n"
+                    "rowtap help VERB shows a verb's options and examples.\n");
     return print(&text);
 }
 

@@ -203,9 +203,9 @@ def usage():
 def helps():
     code, out, _ = run("help")
     equal(code, 0)
-    for verb in ("serve", "sql", "watch", "health", "status", "bench"):
+    for verb in ("serve", "sql", "watch", "tail", "health", "status", "bench"):
         check(f"\n  {verb}" in out, "help does not name %s", verb)
-    for verb in ("sql", "watch", "health", "status", "bench", "help", "version"):
+    for verb in ("sql", "watch", "tail", "health", "status", "bench", "help", "version"):
         code, of_help, _ = run("help", verb)
         equal(code, 0)
         check(of_help.startswith(f"usage: rowtap {verb}"))

@@ -21,12 +21,6 @@
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
 #define TRIM_SOON_MS 50 /* when the last one left some to delete */
 
-/* The log's index is looked at now and then in any case, and often where nobody tells of writes. */
-#define LOOK_MS 250
-#define LOOK_OFTEN_MS 10
-#define GLANCE_FIRST_NS 30000
-#define GLANCE_LAST_NS 32000000
-
 struct database {
     struct database_options options;
     char *path;      /* as given */
@@ -48,7 +42,6 @@ struct database {
     struct message follow_message;
     atomic_bool following; /* it is posted */
     struct message start_message;
-    int64_t glance_ns; /* a commit may be under way: look again after so long; 0: no */
     bool has_readers, has_mailbox, has_thread, external;
 };
 
@@ -96,7 +89,7 @@ static void run_start(struct message *m, void *receiver)
 {
     struct database *db = receiver;
     (void)m;
-    follower_start(&db->writer.follower);
+    writer_follow(&db->writer);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -115,23 +108,6 @@ static int64_t trim(struct database *db)
     return db->next_trim_ms - now_ms;
 }
 
-/*
- * A commit is written to the log and only then to its index, at once or after the disk has it; so
- * after news of the log its index is looked at again and again, at growing intervals.
- */
-static void wait_for_news(struct database *db, int64_t wait_ms)
-{
-    int64_t wait_ns = wait_ms < 0 ? -1 : wait_ms * 1000000;
-    if (db->glance_ns)
-        wait_ns = earlier(wait_ns, db->glance_ns);
-    if (mailbox_wait_or(&db->mailbox, db->watch.fd, wait_ns)) {
-        watch_drain(&db->watch);
-        db->glance_ns = GLANCE_FIRST_NS;
-    } else if (db->glance_ns) {
-        db->glance_ns = db->glance_ns < GLANCE_LAST_NS ? db->glance_ns * 2 : 0;
-    }
-}
-
 static void rest(struct database *db)
 {
     int64_t wait_ms = trim(db);
@@ -140,9 +116,9 @@ static void rest(struct database *db)
         return;
     }
     follower_settle(&db->writer.follower);
-    wait_ms = earlier(wait_ms, db->watch.fd < 0 ? LOOK_OFTEN_MS : LOOK_MS);
     wait_ms = earlier(wait_ms, follower_soon(&db->writer.follower));
-    wait_for_news(db, wait_ms);
+    watch_woke(&db->watch,
+        mailbox_wait_or(&db->mailbox, db->watch.fd, watch_timeout(&db->watch, wait_ms)));
 }
 
 static void *run_thread(void *arg)
@@ -197,7 +173,7 @@ static int open_follower(struct database *db, struct buf *err)
     db->external = db->options.external && strcmp(db->journal_mode, "wal") == 0;
     if (!db->external)
         return STATUS_OK;
-    int rc = follower_open(&w->follower, w, db->open_path, &db->interrupted);
+    int rc = writer_open_follower(w, db->open_path, &db->interrupted);
     if (rc != SQLITE_OK) {
         buf_printf(err,
             "cannot follow the log of %s: %s; --no-external serves it without seeing what other "

@@ -5,7 +5,6 @@
 #include "base/status.h"
 #include "capture/decode.h"
 #include "capture/schema_diff.h"
-#include "capture/writer.h"
 #include <string.h>
 
 /* Memory of decoded changes after which they are handed on. */
@@ -20,8 +19,6 @@
 /* A log of so many frames is to be restarted; just below the 1000 at which SQLite's own
  * checkpoints begin, so that other processes need none. */
 #define PARK_FRAMES 800
-/* If need be by keeping others from committing for a moment. */
-#define PARK_LOCKED_FRAMES 1200
 #define IDLE_MS 20
 #define PARK_PAUSE_MS 5
 #define PARK_PAUSE_MAX_MS 1000
@@ -53,11 +50,12 @@ static int own_committed(void *ctx, sqlite3 *db, const char *name, int frames)
     return SQLITE_OK;
 }
 
-int follower_open(
-    struct follower *f, struct writer *w, const char *path, const atomic_bool *closing)
+int follower_open(struct follower *f, const char *path, bool writable, const atomic_bool *closing,
+    const struct follower_ops *ops, void *ctx)
 {
-    *f = (struct follower){.w = w, .park_pause_ms = PARK_PAUSE_MS};
-    return tracker_open(&f->tracker, path, true, closing);
+    *f = (struct follower){
+        .ops = ops, .ctx = ctx, .park_frames = PARK_FRAMES, .park_pause_ms = PARK_PAUSE_MS};
+    return tracker_open(&f->tracker, path, writable, closing);
 }
 
 void follower_close(struct follower *f)
@@ -67,13 +65,19 @@ void follower_close(struct follower *f)
     *f = (struct follower){0};
 }
 
-void follower_start(struct follower *f)
+static void tell_passed(struct follower *f)
+{
+    if (!f->ready && !f->lost)
+        f->ops->passed(f->ctx);
+}
+
+void follower_start(struct follower *f, sqlite3 *own)
 {
     /* In place of SQLite's, which would make checkpoints by itself. */
-    sqlite3_wal_hook(f->w->conn.db, own_committed, f);
+    if (own)
+        sqlite3_wal_hook(own, own_committed, f);
     f->active = true;
-    follower_note_place(f);
-    atomic_store(&f->w->published->following, true);
+    tell_passed(f);
 }
 
 /* Decoding. */
@@ -100,7 +104,7 @@ static int hand_on_part(struct wal_output *out)
 {
     struct follower *f = ((struct target *)(void *)out)->f;
     f->ready = out->batch;
-    int status = writer_hand_on(f->w);
+    int status = f->ops->hand_on(f->ctx);
     if (status == STATUS_OK)
         status = need_ready(f);
     out->batch = f->ready;
@@ -110,7 +114,7 @@ static int hand_on_part(struct wal_output *out)
 static int decode(struct follower *f, uint32_t end)
 {
     struct tracker *t = &f->tracker;
-    int status = tracker_read_trees(t, f->w->known);
+    int status = tracker_read_trees(t, f->ops->known(f->ctx));
     if (status == STATUS_OK)
         status = need_ready(f);
     if (status < 0)
@@ -126,8 +130,8 @@ static int decode(struct follower *f, uint32_t end)
         batch_rewind(f->ready, &mark);
     else if (status < 0)
         f->lost = true;
-    if (status == STATUS_OK && t->trees->schema != f->w->known)
-        writer_set_known(f->w, t->trees->schema);
+    if (status == STATUS_OK && t->trees->schema != f->ops->known(f->ctx))
+        f->ops->set_known(f->ctx, t->trees->schema);
     return status;
 }
 
@@ -161,7 +165,7 @@ static int skip_to_end(struct follower *f)
     if (rc != SQLITE_OK)
         return STATUS_IO;
     struct wal_view view;
-    struct trees known = {.schema = f->w->known};
+    struct trees known = {.schema = f->ops->known(f->ctx)};
     int status = wal_log_extend(&t->log, t->frame);
     if (status == STATUS_OK)
         status = wal_view_init(&view, &t->pages, t->frame);
@@ -172,15 +176,15 @@ static int skip_to_end(struct follower *f)
     if (status < 0)
         return status;
     struct schema_diff diff = {
-        .batch = f->ready, .before = f->w->known, .after = t->trees->schema, .external = true};
+        .batch = f->ready, .before = known.schema, .after = t->trees->schema, .external = true};
     status = schema_diff_announce(&diff);
     if (status == STATUS_OK)
         status = schema_diff_retire(&diff);
     if (status == STATUS_OK)
-        status = batch_end_transaction(
-            f->ready, 0, t->trees->schema->cookie == f->w->known->cookie ? NULL : t->trees->schema);
+        status = batch_end_transaction(f->ready, 0,
+            t->trees->schema->cookie == known.schema->cookie ? NULL : t->trees->schema);
     if (status == STATUS_OK)
-        writer_set_known(f->w, t->trees->schema);
+        f->ops->set_known(f->ctx, t->trees->schema);
     return status;
 }
 
@@ -204,11 +208,11 @@ static void announce_gap(struct follower *f, int status)
             reason(status));
     f->next_gap_ms = now + GAP_PAUSE_MS;
     f->lost = true;
-    if (f->ready && f->ready->change_count > 0 && writer_hand_on(f->w) < 0)
+    if (f->ready && f->ready->change_count > 0 && f->ops->hand_on(f->ctx) < 0)
         return;
     if (skip_to_end(f) < 0)
         return;
-    if (writer_hand_on(f->w) == STATUS_OK && writer_announce_gap(f->w, "capture_gap") == STATUS_OK)
+    if (f->ops->hand_on(f->ctx) == STATUS_OK && f->ops->gap(f->ctx, "capture_gap") == STATUS_OK)
         f->lost = false;
 }
 
@@ -221,22 +225,14 @@ bool follower_run(struct follower *f)
         return false;
     while (status == 1 && clock_mono_ns() < until_ns) {
         status = take_one(f, &frames);
-        if (is_full(f) && writer_hand_on(f->w) < 0)
+        if (is_full(f) && f->ops->hand_on(f->ctx) < 0)
             return false;
     }
     if (status < 0 && status != STATUS_NOMEM)
         announce_gap(f, status);
-    writer_hand_on(f->w);
-    follower_note_place(f);
+    f->ops->hand_on(f->ctx);
+    tell_passed(f);
     return status == 1;
-}
-
-void follower_note_place(struct follower *f)
-{
-    const struct tracker *t = &f->tracker;
-    if (f->active && !f->ready && !f->lost)
-        places_note(
-            &f->w->published->places, t->log.salt, t->frame, atomic_load(&f->w->published->seq));
 }
 
 int follower_soon(const struct follower *f)
@@ -272,7 +268,7 @@ void follower_let_go(struct follower *f)
     f->caught_up = false;
 }
 
-void follower_committed(struct follower *f)
+void follower_committed(struct follower *f, const struct schema *schema)
 {
     uint32_t frames;
     int status = 1;
@@ -282,7 +278,7 @@ void follower_committed(struct follower *f)
     if (status < 0)
         f->lost = true;
     f->own_end = 0;
-    if (f->tracker.trees && f->tracker.trees->schema != f->w->recorder.schema)
+    if (f->tracker.trees && f->tracker.trees->schema != schema)
         tracker_drop_trees(&f->tracker);
 }
 
@@ -297,21 +293,16 @@ void follower_taken(struct follower *f)
 /* With the lock held nothing can come between the last checkpoint and the new pin. */
 static bool park_locked(struct follower *f)
 {
-    struct sqlconn *c = &f->w->conn;
-    int64_t timeout = c->busy_timeout_ms;
     bool parked = false;
-    c->busy_timeout_ms = 0;
-    int rc = sqlconn_run(c, OWN_BEGIN);
-    c->busy_timeout_ms = timeout;
-    if (rc != SQLITE_OK)
+    if (!f->ops->lock || !f->ops->lock(f->ctx))
         return false;
     if (follower_catch_up(f, false) == 0 && f->caught_up) {
         tracker_repin(&f->tracker);
         tracker_checkpoint(&f->tracker);
         parked = tracker_park(&f->tracker);
     }
-    sqlconn_run(c, OWN_ROLLBACK);
-    writer_hand_on(f->w);
+    f->ops->unlock(f->ctx);
+    f->ops->hand_on(f->ctx);
     return parked;
 }
 
@@ -319,14 +310,14 @@ static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
 {
     struct tracker *t = &f->tracker;
     bool others = now->copied > t->copied;
-    bool due = now->frames >= PARK_FRAMES || (others && idle);
+    bool due = now->frames >= f->park_frames || (others && idle);
     if (!due || tracker_parked(t) || now_ms() < f->next_park_ms)
         return;
     tracker_repin(t);
     if (now->copied < now->frames)
         tracker_checkpoint(t);
     bool parked = tracker_park(t);
-    if (!parked && now->frames >= PARK_LOCKED_FRAMES)
+    if (!parked && now->frames >= f->park_frames / 2 * 3)
         parked = park_locked(f);
     /* Somebody reads an older state, or holds the lock: that may take long. */
     f->park_pause_ms = parked ? PARK_PAUSE_MS : f->park_pause_ms * 2;

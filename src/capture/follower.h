@@ -10,11 +10,27 @@
  * on by follower_run, or by the commit of the transaction during which it was found. Database
  * thread only.
  */
-struct writer;
+
+/* Those who use it. */
+struct follower_ops {
+    /* The schema at the place. */
+    struct schema *(*known)(void *ctx);
+    void (*set_known)(void *ctx, struct schema *schema); /* takes its own reference */
+    /* Hands on f->ready, in no transaction: 0, then follower_taken; or a status, to be tried again.
+     */
+    int (*hand_on)(void *ctx);
+    int (*gap)(void *ctx, const char *reason); /* tells that changes are missing here; a status */
+    void (*passed)(void *ctx);                 /* all up to the place has been handed on */
+    /* The write lock, without waiting for it; NULL: cannot be had. */
+    bool (*lock)(void *ctx);
+    void (*unlock)(void *ctx);
+};
 
 struct follower {
     struct tracker tracker;
-    struct writer *w;
+    const struct follower_ops *ops;
+    void *ctx;
+    uint32_t park_frames; /* a log of so many frames is to be restarted */
     bool active;
     bool caught_up;      /* with the lock held: the place is the end of the log */
     bool lost;           /* a gap is to be announced */
@@ -25,12 +41,15 @@ struct follower {
     int64_t next_gap_ms; /* the next attempt to get over it */
 };
 
-/* Opens it, inactive. A result code of SQLite; follower_close in any case. */
-int follower_open(
-    struct follower *f, struct writer *w, const char *path, const atomic_bool *closing);
+/*
+ * Opens it, inactive; `writable` as for tracker_open. A result code of SQLite; follower_close in
+ * any case.
+ */
+int follower_open(struct follower *f, const char *path, bool writable, const atomic_bool *closing,
+    const struct follower_ops *ops, void *ctx);
 void follower_close(struct follower *f);
-/* From now on commits are followed. */
-void follower_start(struct follower *f);
+/* From now on commits are followed. The connection that makes our own, or NULL. */
+void follower_start(struct follower *f, sqlite3 *own);
 
 /*
  * Decodes what there is and hands it on, for some milliseconds at most; in no transaction. Whether
@@ -51,10 +70,10 @@ int follower_soon(const struct follower *f);
 int follower_catch_up(struct follower *f, bool all);
 /* The transaction that caught up is over. */
 void follower_let_go(struct follower *f);
-/* All that precedes our own last commit is decoded; before that is published. */
-void follower_committed(struct follower *f);
-/* All up to the place is published: tells other threads what seq that is. */
-void follower_note_place(struct follower *f);
+/*
+ * All that precedes our own last commit is decoded; before that is handed on. `schema`: after it.
+ */
+void follower_committed(struct follower *f, const struct schema *schema);
 /* What is ready has been handed on. */
 void follower_taken(struct follower *f);
 

@@ -15,5 +15,8 @@ int wal_files_find(struct wal_files *f, struct sqlconn *c)
         return SQLITE_CANTOPEN;
     rc = f->file->pMethods->xShmMap(f->file, 0, SHM_REGION, 0, &mapped);
     f->shm = mapped;
+    /* A file that may only be read has memory that may only be read. */
+    if (rc == SQLITE_READONLY && mapped)
+        rc = SQLITE_OK;
     return rc == SQLITE_OK && !mapped ? SQLITE_CANTOPEN : rc;
 }

@@ -5,6 +5,11 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#define LOOK_NS 250000000
+#define LOOK_BLIND_NS 10000000
+#define AGAIN_FIRST_NS 30000
+#define AGAIN_LAST_NS 32000000
+
 static void add(struct watch *w)
 {
     w->descriptor = inotify_add_watch(w->fd, w->path, IN_MODIFY);
@@ -34,7 +39,7 @@ void watch_fini(struct watch *w)
     w->path = NULL;
 }
 
-void watch_drain(struct watch *w)
+static void drain(struct watch *w)
 {
     union {
         struct inotify_event event;
@@ -50,4 +55,22 @@ void watch_drain(struct watch *w)
         }
     if (gone)
         add(w);
+}
+
+int64_t watch_timeout(const struct watch *w, int64_t wait_ms)
+{
+    int64_t ns = w->fd < 0 ? LOOK_BLIND_NS : LOOK_NS;
+    if (wait_ms >= 0 && wait_ms * 1000000 < ns)
+        ns = wait_ms * 1000000;
+    return w->again_ns && w->again_ns < ns ? w->again_ns : ns;
+}
+
+void watch_woke(struct watch *w, bool readable)
+{
+    if (readable) {
+        drain(w);
+        w->again_ns = AGAIN_FIRST_NS;
+    } else if (w->again_ns) {
+        w->again_ns = w->again_ns < AGAIN_LAST_NS ? w->again_ns * 2 : 0;
+    }
 }

@@ -2,20 +2,27 @@
 #define ROWTAP_CAPTURE_WATCH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /*
- * Tells when somebody writes to a file (inotify). Where the system has none of it, or no more of
- * it, fd is -1 and the caller looks now and then.
+ * Tells when somebody may have committed to a write-ahead log. A commit is written to the log, of
+ * which inotify tells, and only then to its index, at once or after the disk has it; so after news
+ * the index is to be looked at again and again, at growing intervals. It is looked at now and then
+ * in any case, and often where the system has no inotify, or no more of it.
  */
 struct watch {
-    int fd; /* readable when there is news; for poll */
+    int fd; /* for poll; -1: there is none */
     int descriptor;
     char *path;
+    int64_t again_ns; /* until the next look; 0: all is quiet */
 };
 
 /* Copies the path. STATUS_NOMEM; what else fails leaves fd at -1. */
 int watch_init(struct watch *w, const char *path);
 void watch_fini(struct watch *w);
-void watch_drain(struct watch *w); /* fd was readable */
+/* How long to wait, in nanoseconds, where there is other cause to look after wait_ms (-1: none). */
+int64_t watch_timeout(const struct watch *w, int64_t wait_ms);
+/* The wait is over; `readable`: fd is. */
+void watch_woke(struct watch *w, bool readable);
 
 #endif

@@ -170,16 +170,25 @@ static void publish_ready(struct writer *w)
     schema_unref(schema);
 }
 
+/* Tells other threads what seq the state at the follower's place is. */
+static void note_place(struct writer *w)
+{
+    const struct follower *f = &w->follower;
+    if (f->active && !f->ready && !f->lost)
+        places_note(&w->published->places, f->tracker.log.salt, f->tracker.frame,
+            atomic_load(&w->published->seq));
+}
+
 void writer_publish(struct writer *w)
 {
     struct batch *b = w->batch;
     w->batch = w->recorder.batch = NULL;
-    follower_committed(&w->follower);
+    follower_committed(&w->follower, w->recorder.schema);
     publish_ready(w);
     w->base = atomic_load(&w->published->seq);
     set_known(w, w->recorder.schema);
     publish(w, b, w->recorder.schema);
-    follower_note_place(&w->follower);
+    note_place(w);
 }
 
 /* Numbers go on from the published ones, first those of what is ready. */
@@ -226,8 +235,13 @@ int writer_commit(struct writer *w)
     return rc;
 }
 
-int writer_hand_on(struct writer *w)
+/*
+ * What the follower has ready is published, with a journal after it was written to that. A lock of
+ * another process is in the way: later.
+ */
+static int hand_on(void *ctx)
 {
+    struct writer *w = ctx;
     struct batch *ready = w->follower.ready;
     if (!ready)
         return STATUS_OK;
@@ -252,8 +266,9 @@ int writer_hand_on(struct writer *w)
     return STATUS_OK;
 }
 
-int writer_announce_gap(struct writer *w, const char *reason)
+static int announce_gap(void *ctx, const char *reason)
 {
+    struct writer *w = ctx;
     struct batch *b = batch_new(0);
     if (!b)
         return STATUS_NOMEM;
@@ -262,10 +277,59 @@ int writer_announce_gap(struct writer *w, const char *reason)
     return STATUS_OK;
 }
 
-void writer_set_known(struct writer *w, struct schema *schema)
+static struct schema *known(void *ctx)
 {
+    struct writer *w = ctx;
+    return w->known;
+}
+
+/* The schema is another by a commit of another process. */
+static void follow_known(void *ctx, struct schema *schema)
+{
+    struct writer *w = ctx;
     set_known(w, schema);
     recorder_set_schema(&w->recorder, schema_ref(schema));
+}
+
+static void passed(void *ctx)
+{
+    note_place(ctx);
+}
+
+static bool lock(void *ctx)
+{
+    struct writer *w = ctx;
+    int64_t timeout_ms = w->conn.busy_timeout_ms;
+    w->conn.busy_timeout_ms = 0;
+    int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+    w->conn.busy_timeout_ms = timeout_ms;
+    return rc == SQLITE_OK;
+}
+
+static void unlock(void *ctx)
+{
+    struct writer *w = ctx;
+    sqlconn_run(&w->conn, OWN_ROLLBACK);
+}
+
+int writer_open_follower(struct writer *w, const char *path, const atomic_bool *closing)
+{
+    static const struct follower_ops ops = {
+        .known = known,
+        .set_known = follow_known,
+        .hand_on = hand_on,
+        .gap = announce_gap,
+        .passed = passed,
+        .lock = lock,
+        .unlock = unlock,
+    };
+    return follower_open(&w->follower, path, true, closing, &ops, w);
+}
+
+void writer_follow(struct writer *w)
+{
+    follower_start(&w->follower, w->conn.db);
+    atomic_store(&w->published->following, true);
 }
 
 int writer_begin(struct writer *w)

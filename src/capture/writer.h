@@ -98,15 +98,10 @@ int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or 
 int writer_commit(struct writer *w);
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
 
-/* The schema is another by a commit of another process. */
-void writer_set_known(struct writer *w, struct schema *schema);
-/*
- * Hands on what the follower has ready, first writing it to the journal; in no transaction of the
- * write connection. STATUS_IO: the file is locked, later; STATUS_NOMEM.
- */
-int writer_hand_on(struct writer *w);
-/* Tells that changes are missing here. STATUS_NOMEM. */
-int writer_announce_gap(struct writer *w, const char *reason);
+/* Prepares to follow what other processes commit, in WAL mode. A result code of SQLite. */
+int writer_open_follower(struct writer *w, const char *path, const atomic_bool *closing);
+void writer_follow(struct writer *w); /* from now on */
+
 /* Deletes some of the journal's pieces past its bounds, in no transaction. Whether more are left.
  */
 bool writer_trim(struct writer *w);

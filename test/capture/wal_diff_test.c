@@ -43,7 +43,7 @@ struct watcher {
 
 static void read_trees(struct watcher *x, const struct wal_view *v, struct trees **out)
 {
-    assert_int_equal(trees_read(v, x->trees, out), STATUS_OK);
+    assert_int_equal(trees_read(v, x->trees, NULL, out), STATUS_OK);
     assert_int_equal((*out)->schema->cookie, v->cookie);
 }
 

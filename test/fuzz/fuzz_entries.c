@@ -216,7 +216,7 @@ static int read_commit(
     struct wal_output out = {.batch = batch_new(32 << 20), .max = 1 << 12, .full = never_full};
     int status = out.batch ? wal_view_init(&v, &im->pages, to) : STATUS_NOMEM;
     if (status == STATUS_OK && v.cookie != (*trees)->schema->cookie)
-        status = trees_read(&v, *trees, &after);
+        status = trees_read(&v, *trees, NULL, &after);
     uint64_t before = im->reads;
     if (status == STATUS_OK)
         status = wal_diff_begin(d, from, to, *trees, after);
@@ -241,7 +241,7 @@ static void read_commits(struct wal_image *im)
     struct trees *trees = NULL;
     int status = wal_view_init(&v, &im->pages, 0);
     if (status == STATUS_OK)
-        status = trees_read(&v, NULL, &trees);
+        status = trees_read(&v, NULL, NULL, &trees);
     wal_diff_init(&d, &im->pages);
     for (uint32_t from = 0, to; status == STATUS_OK; from = to) {
         to = wal_log_commit(&im->frames, from);

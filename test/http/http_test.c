@@ -23,7 +23,7 @@ static void tells_its_health(void **state)
         "HTTP/1.1 200 OK\nDate: *, * GMT\nContent-Type: application/json\nContent-Length: *\n"
         "X-Content-Type-Options: nosniff\nCache-Control: no-store\nConnection: close\n\n"
         "{\"status\":\"ok\",\"connectedClients\":0,\"uptime\":*,\"version\":\"*\",\"database\":{"
-        "\"path\":\"*test.db\",\"journalMode\":\"wal\",\"externalWrites\":false,\"seq\":*,"
+        "\"path\":\"*test.db\",\"journalMode\":\"wal\",\"externalWrites\":true,\"seq\":*,"
         "\"epoch\":\"*\"},\"history\":{\"bytes\":*,\"firstSeq\":*}}");
     exchange("HEAD /health HTTP/1.1\n" HOST "\n",
         "HTTP/1.1 200 OK\n*\nContent-Type: application/json\nContent-Length: 2*\nConnection: "

@@ -115,10 +115,11 @@ static void rest(struct database *db)
         mailbox_wait(&db->mailbox, (int)wait_ms);
         return;
     }
-    follower_settle(&db->writer.follower);
+    if (db->writer.follower.found)
+        watch_found(&db->watch);
     wait_ms = earlier(wait_ms, follower_soon(&db->writer.follower));
     watch_woke(&db->watch,
-        mailbox_wait_or(&db->mailbox, db->watch.fd, watch_timeout(&db->watch, wait_ms)));
+        mailbox_wait_or(&db->mailbox, watch_fd(&db->watch), watch_timeout(&db->watch, wait_ms)));
 }
 
 static void *run_thread(void *arg)
@@ -129,6 +130,7 @@ static void *run_thread(void *arg)
         if (atomic_load(&db->interrupted))
             group_refuse(&db->group, "QUERY_CANCELLED", "the server shuts down");
         bool more = follower_run(&db->writer.follower);
+        follower_settle(&db->writer.follower);
         if (!group_empty(&db->group))
             group_run(&db->group);
         else if (db->stop)

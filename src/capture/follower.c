@@ -6,6 +6,7 @@
 #include "capture/decode.h"
 #include "capture/schema_diff.h"
 #include <string.h>
+#include <time.h>
 
 /* Memory of decoded changes after which they are handed on. */
 #define READY_BYTES (2u << 20)
@@ -13,15 +14,22 @@
 #define RUN_NS 5000000
 /* Frames that are decoded while others wait for the lock. */
 #define LOCKED_FRAMES 256
-
 /* Frames past the pin after which it is moved, so that checkpoints may copy them. */
 #define LAG_FRAMES 64
-/* A log of so many frames is to be restarted; just below the 1000 at which SQLite's own
- * checkpoints begin, so that other processes need none. */
-#define PARK_FRAMES 800
 #define IDLE_MS 20
-#define PARK_PAUSE_MS 5
+
+/*
+ * A log of so many frames is to be restarted: well below the 1000 at which SQLite's own checkpoints
+ * begin, which then would be made at every commit by those who commit.
+ */
+#define PARK_FRAMES 400
+/* So many that are not copied yet are copied without keeping others waiting. */
+#define MUCH_FRAMES 256
+#define PARK_PAUSE_MS 1
 #define PARK_PAUSE_MAX_MS 1000
+#define LOCK_PAUSE_MAX_MS 8
+#define COPY_TRIES 20
+#define COPY_PAUSE_NS 50000
 
 /* Between attempts to get over a gap; and after so long without one the next is in the log again.
  */
@@ -153,6 +161,7 @@ static int take_one(struct follower *f, uint32_t *frames)
         return 1;
     }
     f->moved_ms = now_ms();
+    f->found = true;
     status = decode(f, end);
     return status < 0 ? status : 1;
 }
@@ -221,6 +230,7 @@ bool follower_run(struct follower *f)
     int64_t until_ns = clock_mono_ns() + RUN_NS;
     uint32_t frames;
     int status = 1;
+    f->found = false;
     if (!f->active)
         return false;
     while (status == 1 && clock_mono_ns() < until_ns) {
@@ -290,39 +300,66 @@ void follower_taken(struct follower *f)
 
 /* Keeping the log small. */
 
+/* Another process may be making a checkpoint itself, which was to end before ours can begin. */
+static bool copy_rest(struct follower *f)
+{
+    const struct timespec pause = {.tv_nsec = COPY_PAUSE_NS};
+    for (int i = 0; i < COPY_TRIES; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        tracker_checkpoint(&f->tracker);
+        if (tracker_park(&f->tracker))
+            return true;
+    }
+    return false;
+}
+
 /* With the lock held nothing can come between the last checkpoint and the new pin. */
-static bool park_locked(struct follower *f)
+static bool park_locked(struct follower *f, bool all, int64_t *pause_max_ms)
 {
     bool parked = false;
-    if (!f->ops->lock || !f->ops->lock(f->ctx))
+    *pause_max_ms = LOCK_PAUSE_MAX_MS;
+    if (!f->ops->lock(f->ctx))
         return false;
-    if (follower_catch_up(f, false) == 0 && f->caught_up) {
+    if (follower_catch_up(f, all) == 0 && f->caught_up) {
         tracker_repin(&f->tracker);
-        tracker_checkpoint(&f->tracker);
-        parked = tracker_park(&f->tracker);
+        parked = copy_rest(f);
+        /* Somebody reads an older state, perhaps for long. */
+        *pause_max_ms = PARK_PAUSE_MAX_MS;
     }
     f->ops->unlock(f->ctx);
     f->ops->hand_on(f->ctx);
     return parked;
 }
 
+/*
+ * A checkpoint without the lock copies most. A writer that commits all the time is kept waiting
+ * only for the little that is left then; and until all is decoded when it is faster than we are,
+ * for the log must end somewhere.
+ */
 static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
 {
     struct tracker *t = &f->tracker;
+    bool large = now->frames >= f->park_frames;
     bool others = now->copied > t->copied;
-    bool due = now->frames >= f->park_frames || (others && idle);
-    if (!due || tracker_parked(t) || now_ms() < f->next_park_ms)
+    int64_t pause_max_ms = PARK_PAUSE_MAX_MS;
+    if (!(large || (others && idle)) || tracker_parked(t) || now_ms() < f->next_park_ms)
         return;
-    tracker_repin(t);
-    if (now->copied < now->frames)
+    bool lockable = large && f->ops->lock && now->frames - now->copied < MUCH_FRAMES;
+    bool overrun = now->frames >= f->park_frames * 2;
+    bool parked;
+    if (lockable && (overrun || now->frames - t->frame < LOCKED_FRAMES)) {
+        parked = park_locked(f, overrun, &pause_max_ms);
+    } else {
+        tracker_repin(t);
         tracker_checkpoint(t);
-    bool parked = tracker_park(t);
-    if (!parked && now->frames >= f->park_frames / 2 * 3)
-        parked = park_locked(f);
-    /* Somebody reads an older state, or holds the lock: that may take long. */
+        parked = tracker_park(t);
+        if (!parked && f->ops->lock)
+            return;
+    }
     f->park_pause_ms = parked ? PARK_PAUSE_MS : f->park_pause_ms * 2;
-    if (f->park_pause_ms > PARK_PAUSE_MAX_MS)
-        f->park_pause_ms = PARK_PAUSE_MAX_MS;
+    if (f->park_pause_ms > pause_max_ms)
+        f->park_pause_ms = pause_max_ms;
     f->next_park_ms = now_ms() + f->park_pause_ms;
 }
 

@@ -32,6 +32,7 @@ struct follower {
     void *ctx;
     uint32_t park_frames; /* a log of so many frames is to be restarted */
     bool active;
+    bool found;          /* the last follower_run found commits of others */
     bool caught_up;      /* with the lock held: the place is the end of the log */
     bool lost;           /* a gap is to be announced */
     struct batch *ready; /* decoded, not yet handed on; NULL: nothing */

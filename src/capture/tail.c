@@ -165,7 +165,7 @@ static int wait_for_news(struct tail *t)
 {
     int64_t ns = watch_timeout(&t->watch, follower_soon(&t->follower));
     struct timespec timeout = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
-    struct pollfd p = {.fd = t->watch.fd, .events = POLLIN};
+    struct pollfd p = {.fd = watch_fd(&t->watch), .events = POLLIN};
     int n = ppoll(&p, 1, &timeout, NULL);
     if (n < 0 && errno != EINTR)
         return STATUS_IO;
@@ -176,9 +176,12 @@ static int wait_for_news(struct tail *t)
 int tail_run(struct tail *t, const atomic_bool *stop, struct buf *err)
 {
     while (!atomic_load(stop)) {
-        if (follower_run(&t->follower))
-            continue;
+        bool more = follower_run(&t->follower);
         follower_settle(&t->follower);
+        if (more)
+            continue;
+        if (t->follower.found)
+            watch_found(&t->watch);
         if (wait_for_news(t) < 0) {
             buf_printf(err, "cannot wait for changes of %s: %s", t->options.path, strerror(errno));
             return STATUS_IO;

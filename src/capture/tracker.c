@@ -194,10 +194,9 @@ int tracker_next(struct tracker *t, uint32_t *end, bool *own)
     if (!tracker_index(t, &now) || memcmp(now.salt, t->log.salt, WAL_SALT) != 0 ||
         now.frames <= t->frame)
         return 0;
-    int status = wal_log_extend(&t->log, now.frames);
+    int status = wal_log_commit(&t->log, t->frame, now.frames, end);
     if (status < 0)
         return status;
-    *end = wal_log_commit(&t->log, t->frame);
     *own = t->own_count > 0 && t->own[0] == *end;
     return *end ? 1 : STATUS_INVALID;
 }

@@ -15,11 +15,17 @@ struct watch {
     int descriptor;
     char *path;
     int64_t again_ns; /* until the next look; 0: all is quiet */
+    int64_t found_ns; /* when the last commit was found, by the steady clock */
+    bool rush;        /* they come one after the other: they are looked for less often */
 };
 
 /* Copies the path. STATUS_NOMEM; what else fails leaves fd at -1. */
 int watch_init(struct watch *w, const char *path);
 void watch_fini(struct watch *w);
+/* A look found commits. */
+void watch_found(struct watch *w);
+/* What to wait for: fd, or -1 while commits rush in. */
+int watch_fd(const struct watch *w);
 /* How long to wait, in nanoseconds, where there is other cause to look after wait_ms (-1: none). */
 int64_t watch_timeout(const struct watch *w, int64_t wait_ms);
 /* The wait is over; `readable`: fd is. */

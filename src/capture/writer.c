@@ -5,6 +5,11 @@
 #include "capture/schema_diff.h"
 #include "capture/schema_read.h"
 #include "capture/unit.h"
+#include <time.h>
+
+/* Attempts to get the lock between two commits of a process that makes one after the other. */
+#define LOCK_TRIES 20
+#define LOCK_PAUSE_NS 20000
 
 /* `turn` odd: a commit is under way. */
 static void set_turn(struct writer *w, bool odd)
@@ -299,9 +304,15 @@ static void passed(void *ctx)
 static bool lock(void *ctx)
 {
     struct writer *w = ctx;
+    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
     int64_t timeout_ms = w->conn.busy_timeout_ms;
+    int rc = SQLITE_BUSY;
     w->conn.busy_timeout_ms = 0;
-    int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+    for (int i = 0; i < LOCK_TRIES && (rc & 0xff) == SQLITE_BUSY; i++) {
+        if (i > 0)
+            nanosleep(&pause, NULL);
+        rc = sqlconn_run(&w->conn, OWN_BEGIN);
+    }
     w->conn.busy_timeout_ms = timeout_ms;
     return rc == SQLITE_OK;
 }

@@ -84,7 +84,7 @@ static void compare_commits(struct workload *w)
     for (int i = 1; i < COMMITS; i++) { /* some steps are several commits, some none */
         uint32_t at = moments[i - 1].frames;
         for (int k = 0; k < 10 && at < moments[i].frames; k++)
-            at = wal_log_commit(&im.frames, at);
+            assert_int_equal(wal_log_commit(&im.frames, at, im.frames.count, &at), STATUS_OK);
         assert_int_equal(at, moments[i].frames);
     }
     assert_true(im.pages.count <= im.pages.max);

@@ -177,8 +177,7 @@ void fuzz_log(const uint8_t *data, size_t size)
                 read_page(&im, &v, page);
             read_page(&im, &v, UINT32_MAX);
         }
-        frame = wal_log_commit(&im.frames, frame);
-        if (!frame)
+        if (wal_log_commit(&im.frames, frame, im.frames.count, &frame) < 0 || !frame)
             break;
     }
     wal_image_free(&im);
@@ -244,8 +243,7 @@ static void read_commits(struct wal_image *im)
         status = trees_read(&v, NULL, NULL, &trees);
     wal_diff_init(&d, &im->pages);
     for (uint32_t from = 0, to; status == STATUS_OK; from = to) {
-        to = wal_log_commit(&im->frames, from);
-        if (!to)
+        if (wal_log_commit(&im->frames, from, im->frames.count, &to) < 0 || !to)
             break;
         status = read_commit(im, &d, from, to, &trees);
         fuzz_accepted += status == STATUS_OK;

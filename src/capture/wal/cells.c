@@ -7,6 +7,20 @@ static bool has(const struct u32map *m, uint32_t page)
     return u32map_get(m, page, NULL);
 }
 
+/* Which steps are to be made in a page: all, or those that lead to others. */
+static void set_bounds(const struct cells *c, struct cells_level *l, uint32_t number)
+{
+    uint32_t range;
+    int count = l->parsed.cell_count;
+    l->at = 0;
+    l->end = l->parsed.leaf ? l->affected ? count : 0 : 2 * count + 1;
+    if (l->parsed.leaf || l->affected || !u32map_get(c->paths, number, &range))
+        return;
+    l->at = 2 * (int)(range >> 16);
+    if (2 * (int)(range & 0xffff) + 1 < l->end)
+        l->end = 2 * (int)(range & 0xffff) + 1;
+}
+
 static int push(struct cells *c, uint32_t number, bool affected)
 {
     struct cells_level *l = &c->stack[c->depth];
@@ -17,10 +31,12 @@ static int push(struct cells *c, uint32_t number, bool affected)
     if (status < 0)
         return status;
     c->depth++;
-    l->at = 0;
     l->affected = affected;
     status = btree_page_parse(&l->parsed, l->page->data, c->view->usable, number);
-    return status == STATUS_OK && l->parsed.table == c->tree->index ? STATUS_INVALID : status;
+    if (status < 0 || l->parsed.table == c->tree->index)
+        return STATUS_INVALID;
+    set_bounds(c, l, number);
+    return STATUS_OK;
 }
 
 static void pop(struct cells *c)
@@ -52,8 +68,8 @@ static int visit_child(struct cells *c, const struct cells_level *l, int i)
 static int step(struct cells *c, struct btree_cell *cell)
 {
     struct cells_level *l = &c->stack[c->depth - 1];
-    int count = l->parsed.cell_count, at = l->at++, status;
-    if (l->parsed.leaf ? !l->affected || at >= count : at > 2 * count) {
+    int at = l->at++, status;
+    if (at >= l->end) {
         pop(c);
         return 0;
     }

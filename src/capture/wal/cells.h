@@ -15,15 +15,22 @@
 struct cells_level {
     struct wal_page *page;
     struct btree_page parsed;
-    int at; /* leaf: the next cell; interior: twice the next child, or that and 1 for a cell */
+    int at;  /* leaf: the next cell; interior: twice the next child, or that and 1 for a cell */
+    int end; /* the place behind the last one */
     bool affected; /* its cells count */
 };
+
+/* The children of such a page that lead there lie between these two, packed into one number. */
+static inline uint32_t cells_range(int first, int last)
+{
+    return (uint32_t)first << 16 | (uint32_t)last;
+}
 
 struct cells {
     const struct wal_view *view;
     const struct tree *tree;
     const struct u32map *changed;  /* pages that count */
-    const struct u32map *paths;    /* interior pages that may lead to them */
+    const struct u32map *paths;    /* interior pages that lead to them -> cells_range */
     const struct u32map *attached; /* before: children in the tree as it is after; NULL: none
                                      is lost; an empty one: all of the tree counts */
     struct cells_level stack[BTREE_DEPTH];

@@ -107,13 +107,24 @@ static int touch(struct wal_pair *p)
     return u32map_put(&p->attached, p->now->root, 1);
 }
 
+static int widen(struct u32map *paths, uint32_t page, int child)
+{
+    uint32_t range;
+    int first = child, last = child;
+    if (u32map_get(paths, page, &range)) {
+        first = (int)(range >> 16) < child ? (int)(range >> 16) : child;
+        last = (int)(range & 0xffff) > child ? (int)(range & 0xffff) : child;
+    }
+    return u32map_put(paths, page, cells_range(first, last));
+}
+
 static int note_path(struct wal_diff *d, bool after, struct wal_pair *p,
     const struct btree_page *page, const struct tree_path *path)
 {
     struct u32map *paths = after ? &p->paths : &p->old_paths;
     int status = touch(p);
     for (int i = 0; status == STATUS_OK && i < path->depth; i++)
-        status = u32map_put(paths, path->pages[i], 1);
+        status = widen(paths, path->pages[i], path->children[i]);
     if (!after || status < 0)
         return status;
     status = u32map_put(&d->claimed, page->number, 1);

@@ -14,7 +14,7 @@
 struct wal_pair {
     const struct tree *old, *now;
     bool touched;
-    struct u32map old_paths, paths; /* interior pages that lead to changed ones */
+    struct u32map old_paths, paths; /* interior pages that lead to changed ones -> cells_range */
     struct u32map attached; /* the root, and the children of changed interior pages, as it is now */
     int *from; /* the old column for each new one, -1: none; NULL: the same definition */
 };

@@ -30,7 +30,7 @@ static int compare(struct seek *s, const struct btree_page *p, int i, int *order
 }
 
 /* The child in which the key is, or may be. An equal key of an index is the cell itself. */
-static int find_child(struct seek *s, const struct btree_page *p, uint32_t *child)
+static int find_child(struct seek *s, const struct btree_page *p, int *index, uint32_t *child)
 {
     int low = 0, high = p->cell_count;
     while (low < high) {
@@ -45,6 +45,7 @@ static int find_child(struct seek *s, const struct btree_page *p, uint32_t *chil
         else
             low = middle + 1;
     }
+    *index = low;
     return btree_page_child(p, low, child);
 }
 
@@ -56,7 +57,7 @@ static int descend(struct seek *s, uint32_t target, struct tree_path *path)
         struct btree_page p;
         if (path->depth == BTREE_DEPTH)
             return STATUS_INVALID;
-        path->pages[path->depth++] = number;
+        path->pages[path->depth] = number;
         int status = wal_view_page(s->view, number, &page);
         if (status < 0)
             return status;
@@ -64,7 +65,8 @@ static int descend(struct seek *s, uint32_t target, struct tree_path *path)
         if (status == STATUS_OK && p.table == s->tree->index)
             status = STATUS_INVALID;
         if (status == STATUS_OK)
-            status = p.leaf ? STATUS_NOT_FOUND : find_child(s, &p, &number);
+            status = p.leaf ? STATUS_NOT_FOUND
+                            : find_child(s, &p, &path->children[path->depth++], &number);
         wal_page_done(page);
         if (status < 0)
             return status;

@@ -3,9 +3,10 @@
 
 #include "capture/wal/cells.h"
 
-/* Pages on the way from a root to a page, without the page itself. */
+/* Pages on the way from a root to a page, without the page itself, and the child taken in each. */
 struct tree_path {
     uint32_t pages[BTREE_DEPTH];
+    int children[BTREE_DEPTH];
     int depth;
 };
 

@@ -97,12 +97,23 @@ uint32_t wal_log_find(const struct wal_log *l, uint32_t page, uint32_t upto)
     return frame;
 }
 
-uint32_t wal_log_commit(const struct wal_log *l, uint32_t frame)
+/*
+ * Not further than needed: wal_log_find is the quicker the fewer frames there are behind the one
+ * that is looked for.
+ */
+int wal_log_commit(struct wal_log *l, uint32_t frame, uint32_t last, uint32_t *end)
 {
-    while (frame < l->count)
-        if (l->frames[frame++].pages)
-            return frame;
-    return 0;
+    *end = 0;
+    while (frame < last) {
+        int status = wal_log_extend(l, ++frame);
+        if (status < 0)
+            return status;
+        if (l->frames[frame - 1].pages) {
+            *end = frame;
+            return STATUS_OK;
+        }
+    }
+    return STATUS_OK;
 }
 
 int wal_log_read(const struct wal_log *l, uint32_t frame, uint32_t offset, void *to, size_t size)

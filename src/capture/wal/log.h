@@ -55,8 +55,11 @@ void wal_log_restart(struct wal_log *l, const uint8_t *salt);
 int wal_log_extend(struct wal_log *l, uint32_t last);
 /* The last frame of a page among the first `upto` (at most l->count); 0: it is in the file. */
 uint32_t wal_log_find(const struct wal_log *l, uint32_t page, uint32_t upto);
-/* The frame that ends the commit which begins after `frame`; 0: none of those known does. */
-uint32_t wal_log_commit(const struct wal_log *l, uint32_t frame);
+/*
+ * Reads on to the end of the commit that begins after `frame`: *end, 0 when it is not among the
+ * first `last`, which are committed. Statuses as above.
+ */
+int wal_log_commit(struct wal_log *l, uint32_t frame, uint32_t last, uint32_t *end);
 /* Reads a part of a frame's page. */
 int wal_log_read(const struct wal_log *l, uint32_t frame, uint32_t offset, void *to, size_t size);
 

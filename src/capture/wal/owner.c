@@ -194,13 +194,17 @@ static int owner_by_memory(struct orphans *o, uint32_t page)
     return STATUS_OK;
 }
 
-/* The page is found to be the table's, and is compared as if it had been written itself. */
+/*
+ * The page is found to be the table's, and is compared as if it had been written itself, which
+ * explains all of its chains at once.
+ */
 static int adopt(struct orphans *o, uint32_t page, uint32_t owner)
 {
     int status = explain(o, page);
-    if (status == STATUS_OK && !u32map_get(&o->d->changed, owner, NULL))
-        status = wal_diff_claim(o->d, owner);
-    return status;
+    if (status < 0 || u32map_get(&o->d->changed, owner, NULL))
+        return status;
+    status = wal_diff_claim(o->d, owner);
+    return status == STATUS_OK ? explain_page(o, owner) : status;
 }
 
 static int adopt_seen(void *ctx, uint32_t page)

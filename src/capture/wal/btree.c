@@ -115,7 +115,7 @@ int btree_payload(
     if (c->size > BTREE_PAYLOAD_MAX)
         return STATUS_TOO_LARGE;
     buf_reset(buf);
-    if (c->size / (v->usable - 4) > v->page_count)
+    if (c->size / (v->usable - 4) > v->most)
         return STATUS_INVALID;
     buf_put(buf, c->local, c->local_size);
     uint32_t next = c->overflow, left = c->size - c->local_size;
@@ -140,6 +140,8 @@ int btree_overflow(const struct wal_view *v, const struct btree_cell *c,
     int (*seen)(void *ctx, uint32_t page), void *ctx)
 {
     uint32_t next = c->overflow, left = c->size - c->local_size;
+    if (c->size / (v->usable - 4) > v->most)
+        return STATUS_INVALID;
     while (left > 0) {
         int status = next == 0 || next > v->page_count ? STATUS_INVALID : seen(ctx, next);
         if (status == 0 && left > v->usable - 4)

@@ -25,7 +25,7 @@ static int push(struct cells *c, uint32_t number, bool affected)
 {
     struct cells_level *l = &c->stack[c->depth];
     /* Each page has one parent, so this is how many there can be. */
-    if (c->depth == BTREE_DEPTH || c->visited++ >= c->view->page_count)
+    if (c->depth == BTREE_DEPTH || c->visited++ >= c->view->most)
         return STATUS_INVALID;
     int status = wal_view_page(c->view, number, &l->page);
     if (status < 0)

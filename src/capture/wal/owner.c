@@ -271,7 +271,7 @@ static int adopt_known(struct orphans *o)
 int wal_diff_adopt(struct wal_diff *d)
 {
     struct orphans o = {.d = d};
-    o.steps = 16 * (uint64_t)d->after.page_count + 100000;
+    o.steps = 16 * (uint64_t)d->after.most + 100000;
     int status = collect(&o);
     for (uint32_t i = 0, count = d->list_count; status == STATUS_OK && i < count && o.left > 0; i++)
         if (d->list[i] <= d->after.page_count)

@@ -138,18 +138,18 @@ int wal_view_head(const struct wal_view *v, uint32_t number, uint32_t *head)
 static int count_pages(struct wal_view *v)
 {
     const struct wal_log *l = v->pages->log;
-    for (uint32_t frame = v->frame; frame > 0; frame--)
-        if (l->frames[frame - 1].pages) {
-            v->page_count = l->frames[frame - 1].pages;
-            return STATUS_OK;
-        }
     int64_t size;
     int status = l->source.file_size(l->source.ctx, &size);
     if (status < 0)
         return status;
-    if (size / l->page_size > UINT32_MAX - 1)
+    uint64_t in_file = (uint64_t)size / l->page_size, there = in_file + v->frame;
+    uint32_t frame = v->frame;
+    while (frame > 0 && !l->frames[frame - 1].pages)
+        frame--;
+    if (!frame && in_file > UINT32_MAX - 1)
         return STATUS_INVALID;
-    v->page_count = (uint32_t)(size / l->page_size);
+    v->page_count = frame ? l->frames[frame - 1].pages : (uint32_t)in_file;
+    v->most = there < v->page_count ? (uint32_t)there : v->page_count;
     return STATUS_OK;
 }
 

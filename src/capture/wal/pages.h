@@ -38,6 +38,7 @@ struct wal_view {
     struct wal_pages *pages;
     uint32_t frame;
     uint32_t page_count; /* 0: an empty database */
+    uint32_t most;       /* pages that are there at all: a bound that no damaged number moves */
     uint32_t usable;     /* bytes of a page, without what is reserved at its end */
     uint8_t encoding;    /* of text: 1 UTF-8, 2 UTF-16le, 3 UTF-16be; 0 while empty */
     bool auto_vacuum;    /* there are pointer-map pages */

@@ -304,12 +304,15 @@ static void a_loop_with_a_huge_size(void **state)
 {
     struct chain c;
     (void)state;
+    int count;
     make_chain(&c);
     set_next(&c, 2, 2);
     c.cell.size = 100 << 20;
     uint64_t before = c.im.reads;
     assert_int_equal(read_chain(&c), STATUS_INVALID);
     assert_true(c.im.reads - before < 10);
+    assert_int_equal(visit_chain(&c, &count), STATUS_INVALID);
+    assert_true(count <= 6);
     c.cell.size = INT32_MAX;
     assert_true(read_chain(&c) == STATUS_TOO_LARGE || read_chain(&c) == STATUS_INVALID);
     wal_image_free(&c.im);

@@ -164,9 +164,50 @@ static void changes_are_those_that_select_shows(void **state)
         follow_kind(&workload_kinds[i], step_count, seed + i);
 }
 
+/* A program writes into a large blob: nothing but overflow pages changes. */
+static void write_blob(struct watcher *x, int offset, int size, char byte)
+{
+    sqlite3_blob *blob;
+    char *bytes = malloc((size_t)size);
+    memset(bytes, byte, (size_t)size);
+    assert_int_equal(sqlite3_blob_open(x->w.db, "main", "loose", "a", 7, 1, &blob), SQLITE_OK);
+    assert_int_equal(sqlite3_blob_write(blob, bytes, size, offset), SQLITE_OK);
+    sqlite3_blob_close(blob);
+    free(bytes);
+    workload_run(&x->w, "SELECT 1"); /* only now SQLite calls the hook */
+}
+
+static void large_blobs_are_written_in_place(void **state)
+{
+    static const struct workload_kind kinds[] = {
+        {512, 0, "UTF-8", 0}, {512, 1, "UTF-8", 0}, {4096, 0, "UTF-8", 0}, {4096, 2, "UTF-8", 0}};
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct watcher x;
+        int size = 1500 * (int)kinds[i].page_size;
+        char sql[200];
+        watcher_open(&x, &kinds[i], 1);
+        snprintf(sql, sizeof(sql),
+            "INSERT INTO loose(rowid, a, b) VALUES (6, zeroblob(9000), 1), (7, zeroblob(%d), 2)", size);
+        workload_run(&x.w, sql);
+        snprintf(x.w.last, sizeof(x.w.last), "a blob written in place");
+        for (int again = 0; again < 3; again++) {
+            write_blob(&x, size - 10, 10, 'a');
+            write_blob(&x, size / 2, 1, 'b');
+            write_blob(&x, 5000, size - 5000, (char)('c' + again)); /* all but its beginning */
+            if (again == 0)
+                checkpoint(&x);
+            workload_run(&x.w, "UPDATE loose SET b = b + 1");
+        }
+        assert_int_equal(x.changes, 2 + 3 * (3 + 2));
+        watcher_close(&x);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(large_blobs_are_written_in_place),
         cmocka_unit_test(changes_are_those_that_select_shows),
     };
     if (argc > 1)

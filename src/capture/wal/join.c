@@ -30,6 +30,7 @@ struct side {
     bool have;
     struct buf buf;
     const uint8_t *payload;
+    uint64_t chained; /* pages of chains gone through in this pass */
 };
 
 struct join {
@@ -54,9 +55,20 @@ static int advance(struct side *s)
     return status < 0 ? status : STATUS_OK;
 }
 
+/* Each page is in one chain and read once or twice: more is a damaged file that would keep us. */
+static int count_chain(struct side *s)
+{
+    if (s->cell.overflow)
+        s->chained += s->cell.size / (s->view->usable - 4) + 1;
+    return s->chained > 4 * (uint64_t)s->view->most + 100 ? STATUS_INVALID : STATUS_OK;
+}
+
 static int load(struct side *s)
 {
-    return s->payload ? STATUS_OK : btree_payload(s->view, &s->cell, &s->buf, &s->payload);
+    if (s->payload)
+        return STATUS_OK;
+    int status = count_chain(s);
+    return status < 0 ? status : btree_payload(s->view, &s->cell, &s->buf, &s->payload);
 }
 
 /* <0: the old cell comes first, and has no counterpart. */
@@ -94,7 +106,9 @@ static int same_bytes(struct join *j)
     if (!a->overflow && !b->overflow)
         return 1;
     if (a->overflow == b->overflow) {
-        int status = btree_overflow(&j->d->after, b, is_changed, &j->d->changed);
+        int status = count_chain(&j->now);
+        if (status == STATUS_OK)
+            status = btree_overflow(&j->d->after, b, is_changed, &j->d->changed);
         if (status <= 0)
             return status < 0 ? status : 1;
     }
@@ -270,6 +284,7 @@ static int run_pass(struct join *j, enum pass pass)
     const struct wal_pair *p = j->pair;
     j->pass = pass;
     j->gone = j->come = 0;
+    j->old.chained = j->now.chained = 0;
     j->old.cells = (struct cells){.view = &j->d->before,
         .tree = j->only_now ? NULL : p->old,
         .changed = &j->d->changed,

@@ -222,7 +222,8 @@ void tracker_pass(struct tracker *t, uint32_t end)
     while (passed < t->own_count && t->own[passed] <= end)
         passed++;
     t->own_count -= passed;
-    memmove(t->own, t->own + passed, t->own_count * sizeof(*t->own));
+    if (passed > 0)
+        memmove(t->own, t->own + passed, t->own_count * sizeof(*t->own));
     change_over(t);
 }
 

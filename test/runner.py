@@ -45,6 +45,7 @@ BLACK_BOX = [
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
     ("sse", "asan", ["test/contract/sse_test.py"], 240, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
+    ("damage", "asan", ["test/fault/damage_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),
     ("journal-fault", "asan", ["test/fault/journal_fault_test.py"], 240, False),
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),

@@ -57,8 +57,7 @@ static void walk_page(struct walk *w, uint32_t number, bool table, int depth)
     uint32_t child;
     assert_true(depth < 20);
     assert_int_equal(wal_view_page(&w->view, number, &page), STATUS_OK);
-    assert_int_equal(
-        btree_page_parse(&p, page->data, w->view.usable, number), STATUS_OK);
+    assert_int_equal(btree_page_parse(&p, page->data, w->view.usable, number), STATUS_OK);
     assert_int_equal(p.table, table);
     for (int i = 0; i < p.cell_count; i++) {
         assert_int_equal(btree_page_cell(&p, i, &c), STATUS_OK);
@@ -146,9 +145,9 @@ static void the_first_page(void **state)
     assert_true(wal_image_load(&im, w.path));
     assert_int_equal(wal_image_open(&im, CACHE), STATUS_OK);
     assert_int_equal(wal_view_init(&walk.view, &im.pages, im.frames.count), STATUS_OK);
-    assert_int_equal(sqlite3_prepare_v2(w.db,
-                         "SELECT type, rowid FROM sqlite_schema ORDER BY rowid", -1, &walk.rows,
-                         NULL),
+    assert_int_equal(
+        sqlite3_prepare_v2(
+            w.db, "SELECT type, rowid FROM sqlite_schema ORDER BY rowid", -1, &walk.rows, NULL),
         SQLITE_OK);
     walk_page(&walk, 1, true, 0);
     assert_int_equal(sqlite3_step(walk.rows), SQLITE_DONE);

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int step_count = 60;
+static int step_count = 100;
 static uint64_t seed = 1;
 
 /* Follows the commits of one connection, as the server follows those of others. */
@@ -188,7 +188,8 @@ static void large_blobs_are_written_in_place(void **state)
         char sql[200];
         watcher_open(&x, &kinds[i], 1);
         snprintf(sql, sizeof(sql),
-            "INSERT INTO loose(rowid, a, b) VALUES (6, zeroblob(9000), 1), (7, zeroblob(%d), 2)", size);
+            "INSERT INTO loose(rowid, a, b) VALUES (6, zeroblob(9000), 1), (7, zeroblob(%d), 2)",
+            size);
         workload_run(&x.w, sql);
         snprintf(x.w.last, sizeof(x.w.last), "a blob written in place");
         for (int again = 0; again < 3; again++) {

@@ -111,8 +111,8 @@ static void damaged_records(void **state)
 static void every_cut_is_seen(void **state)
 {
     (void)state;
-    static const uint8_t whole[] = {8, 15, 18, 1, 7, 0x81, 0x01, 9, 'a', 1, 2, 3, 5, 64, 0, 0, 0, 0,
-        0, 0, 0, 'x', 'x'};
+    static const uint8_t whole[] = {
+        8, 15, 18, 1, 7, 0x81, 0x01, 9, 'a', 1, 2, 3, 5, 64, 0, 0, 0, 0, 0, 0, 0, 'x', 'x'};
     /* 0x81 0x01 is 129: text of 58 bytes, which is not all there */
     for (size_t n = 0; n <= sizeof(whole); n++) {
         const char *words = read_record(whole, n);
@@ -157,7 +157,8 @@ static void numbers_at_their_bounds(void **state)
     (void)state;
     for (int bits = 1; bits < 64; bits++)
         for (int d = -1; d <= 1; d++) {
-            int64_t v = (int64_t)((UINT64_C(1) << bits) + (uint64_t)d), back = (int64_t)(0 - (uint64_t)v);
+            int64_t v = (int64_t)((UINT64_C(1) << bits) + (uint64_t)d),
+                    back = (int64_t)(0 - (uint64_t)v);
             for (int type = 1; type <= 6; type++) {
                 static const int sizes[] = {0, 1, 2, 3, 4, 6, 8};
                 int size = sizes[type];

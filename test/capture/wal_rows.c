@@ -257,8 +257,8 @@ static bool compare(struct replica *p, const struct rows *now)
     return p->count == now->count;
 }
 
-static bool follow(struct replica *p, const struct rows *now, const struct batch *changes,
-    uint64_t needed)
+static bool follow(
+    struct replica *p, const struct rows *now, const struct batch *changes, uint64_t needed)
 {
     uint64_t said = 0;
     for (uint32_t i = 0; i < changes->change_count; i++) {
@@ -282,8 +282,8 @@ bool rows_follow(const struct rows *old, const struct rows *now, const struct tr
     struct replica p = {.wrong = wrong};
     p.rows.memory = batch_new(0);
     void *was = NULL;
-    bool ok = set_up(&p, old, trees, &was) &&
-              follow(&p, now, changes, count_needed(&was, p.count, now));
+    bool ok =
+        set_up(&p, old, trees, &was) && follow(&p, now, changes, count_needed(&was, p.count, now));
     tdestroy(was, free_nothing);
     tdestroy(p.stored, free_nothing);
     tdestroy(p.keyed, free_nothing);

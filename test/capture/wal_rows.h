@@ -20,7 +20,8 @@ struct rows {
     size_t count, cap;
 };
 
-/* Of the tables of the schema that have events. NULL: SQLite could not read it (see its message). */
+/* Of the tables of the schema that have events. NULL: SQLite could not read it (see its message).
+ */
 struct rows *rows_read(sqlite3 *db, const struct schema *schema);
 void rows_free(struct rows *r);
 

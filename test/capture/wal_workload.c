@@ -83,8 +83,8 @@ static char *value(struct workload *w)
     static const char *const fixed[] = {"NULL", "0", "1", "-1", "127", "-128", "32767", "-32768",
         "8388607", "-8388608", "2147483647", "-2147483649", "140737488355327", "-140737488355329",
         "9223372036854775807", "-9223372036854775808", "0.5", "1.0", "-0.0", "9e999", "-9e999",
-        "1e300", "''", "x''", "'a'", "'A'", "'12'", "'1.5'", "char(128512, 228, 97)",
-        "char(55296)", "char(65, 57000, 66)", "char(65534)"};
+        "1e300", "''", "x''", "'a'", "'A'", "'12'", "'1.5'", "char(128512, 228, 97)", "char(55296)",
+        "char(65, 57000, 66)", "char(65534)"};
     uint32_t n = length(w);
     switch (below(w, 4)) {
     case 0:
@@ -126,7 +126,9 @@ static void insert(struct workload *w, const char *table)
     if (strcmp(table, "loose") == 0)
         run(w, "INSERT INTO loose(a, b, c) VALUES (%s, %s, %s)", a, b, c);
     else if (strcmp(table, "typed") == 0)
-        run(w, "INSERT OR REPLACE INTO typed(id, r, t, b, n) VALUES (%s%d, %s, %s, randomish(%d, %u), %s)",
+        run(w,
+            "INSERT OR REPLACE INTO typed(id, r, t, b, n) VALUES (%s%d, %s, %s, randomish(%d, %u), "
+            "%s)",
             below(w, 9) ? "" : "-", (int)below(w, below(w, 3) ? 3000 : 2000000000), a, b,
             (int)below(w, 1000), length(w), c);
     else if (strcmp(table, "indexed") == 0)
@@ -135,7 +137,8 @@ static void insert(struct workload *w, const char *table)
         run(w, "INSERT OR REPLACE INTO pair(k, n, v) VALUES (coalesce(%s, 'null'), %d, %s)", a,
             (int)below(w, 300), b);
     else if (strcmp(table, "named") == 0)
-        run(w, "INSERT OR REPLACE INTO named(k, n, v) VALUES (%d, %s, %s)", (int)below(w, 500), a, b);
+        run(w, "INSERT OR REPLACE INTO named(k, n, v) VALUES (%d, %s, %s)", (int)below(w, 500), a,
+            b);
     else
         run(w, "INSERT OR REPLACE INTO word(k, v) VALUES (coalesce(%s, 7), %s)", a, b);
     sqlite3_free(a);
@@ -155,12 +158,14 @@ static void update(struct workload *w)
     uint32_t modulus = 2 + below(w, 40);
     char *v = value(w);
     if (below(w, 3) == 0) /* the same size: in place, in an overflow page if there is one */
-        run(w, "UPDATE %s SET %s = substr(%s, 1, length(%s) - 1) || '~' "
-               "WHERE typeof(%s) = 'text' AND length(%s) %% %u = 0",
+        run(w,
+            "UPDATE %s SET %s = substr(%s, 1, length(%s) - 1) || '~' "
+            "WHERE typeof(%s) = 'text' AND length(%s) %% %u = 0",
             table, column, column, column, column, column, modulus);
     else if (below(w, 3) == 0)
-        run(w, "UPDATE %s SET %s = CAST(substr(%s, 1, length(%s) - 1) || x'7e' AS BLOB) "
-               "WHERE typeof(%s) = 'blob' AND length(%s) %% %u = 0",
+        run(w,
+            "UPDATE %s SET %s = CAST(substr(%s, 1, length(%s) - 1) || x'7e' AS BLOB) "
+            "WHERE typeof(%s) = 'blob' AND length(%s) %% %u = 0",
             table, column, column, column, column, column, modulus);
     else
         run(w, "UPDATE %s SET %s = %s WHERE length(%s) %% %u = 1", table, column, v, column,
@@ -188,11 +193,14 @@ static void update_key(struct workload *w)
         run(w, "UPDATE OR REPLACE pair SET n = n + 1 WHERE n %% 5 = %u", below(w, 5));
         break;
     case 2:
-        run(w, "UPDATE OR REPLACE word SET k = CASE WHEN upper(k) = k THEN lower(k) ELSE upper(k) END "
-               "WHERE typeof(k) = 'text' AND length(k) < 40");
+        run(w,
+            "UPDATE OR REPLACE word SET k = CASE WHEN upper(k) = k THEN lower(k) ELSE upper(k) END "
+            "WHERE typeof(k) = 'text' AND length(k) < 40");
         break;
     default:
-        run(w, "UPDATE OR REPLACE loose SET rowid = rowid + 1000000 WHERE rowid %% 11 = %u AND rowid < 1000000",
+        run(w,
+            "UPDATE OR REPLACE loose SET rowid = rowid + 1000000 WHERE rowid %% 11 = %u AND rowid "
+            "< 1000000",
             below(w, 11));
     }
 }
@@ -268,8 +276,10 @@ static void define(struct workload *w)
         break;
     case 2:
         snprintf(w->last, sizeof(w->last), "drop and create");
-        run(w, "BEGIN; DROP TABLE IF EXISTS scratch; CREATE TABLE scratch(a, v); "
-               "INSERT INTO scratch SELECT id, b FROM typed LIMIT %u; COMMIT", below(w, 90));
+        run(w,
+            "BEGIN; DROP TABLE IF EXISTS scratch; CREATE TABLE scratch(a, v); "
+            "INSERT INTO scratch SELECT id, b FROM typed LIMIT %u; COMMIT",
+            below(w, 90));
         break;
     case 3:
         snprintf(w->last, sizeof(w->last), "an index");
@@ -277,12 +287,13 @@ static void define(struct workload *w)
         break;
     case 4:
         snprintf(w->last, sizeof(w->last), "drop");
-        run(w, "DROP TABLE IF EXISTS copy%d; DROP TABLE IF EXISTS copy%d", n - 1, n > 2 ? n - 2 : 0);
+        run(w, "DROP TABLE IF EXISTS copy%d; DROP TABLE IF EXISTS copy%d", n - 1,
+            n > 2 ? n - 2 : 0);
         break;
     default:
         snprintf(w->last, sizeof(w->last), "vacuum");
-        workload_run(w, w->kind.auto_vacuum == 2 && below(w, 2) ? "PRAGMA incremental_vacuum(9)"
-                                                                : "VACUUM");
+        workload_run(
+            w, w->kind.auto_vacuum == 2 && below(w, 2) ? "PRAGMA incremental_vacuum(9)" : "VACUUM");
     }
 }
 

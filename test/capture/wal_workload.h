@@ -23,14 +23,14 @@ struct workload {
     struct workload_kind kind;
     sqlite3 *db; /* no automatic checkpoints */
     uint64_t dice;
-    int created; /* names and columns that were made so far */
+    int created;    /* names and columns that were made so far */
     char last[200]; /* the kind of the last step, in words */
 };
 
 /* A fresh directory and file with some tables; `small` keeps rows and transactions short. */
 void workload_open(struct workload *w, const struct workload_kind *kind, uint64_t seed);
-void workload_step(struct workload *w);      /* of any kind, DDL and VACUUM now and then */
-void workload_rows(struct workload *w);      /* of rows only */
+void workload_step(struct workload *w);       /* of any kind, DDL and VACUUM now and then */
+void workload_rows(struct workload *w);       /* of rows only */
 void workload_checkpoint(struct workload *w); /* everything into the file; the log is restarted */
 void workload_run(struct workload *w, const char *sql);
 void workload_close(struct workload *w); /* removes the directory */

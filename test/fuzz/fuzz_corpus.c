@@ -101,7 +101,8 @@ static void add_records(struct fuzz_corpus *c, const struct wal_view *v, uint32_
         return;
     if (btree_page_parse(&p, page->data, v->usable, number) == 0 && p.leaf)
         for (int i = 0; i < p.cell_count && i < 4; i++)
-            if (btree_page_cell(&p, i, &cell) == 0 && btree_payload(v, &cell, &buf, &payload) == 0) {
+            if (btree_page_cell(&p, i, &cell) == 0 &&
+                btree_payload(v, &cell, &buf, &payload) == 0) {
                 uint8_t *bytes = malloc(1 + (size_t)cell.size);
                 bytes[0] = v->encoding;
                 memcpy(bytes + 1, payload, cell.size);

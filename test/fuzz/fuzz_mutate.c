@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * Numbers stand big-endian in 1, 2 or 4 bytes; an image consists of frames and pages, and what their
- * first bytes say is what the rest hangs on.
+ * Numbers stand big-endian in 1, 2 or 4 bytes; an image consists of frames and pages, and what
+ * their first bytes say is what the rest hangs on.
  */
 static const uint32_t interesting[] = {0, 1, 2, 3, 5, 10, 13, 0x7f, 0x80, 0xff, 0x100, 0x1ff, 0x200,
     0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xffffffff, 0x40000000, 0x200000};

@@ -8,21 +8,25 @@ from harness import Client, check, same, shorten  # noqa: E402
 
 
 class Follower:
-    """`own` counts the server's transactions, `foreign` those of others."""
+    """`own` counts the server's transactions, `foreign` those of others.
 
-    def __init__(self):
+    With `batch` the messages about tables and the batches of rows of one transaction have no order among each
+    other: they are put in order by seq when all of it is there."""
+
+    def __init__(self, batch=False):
         self.replica = Replica()
+        self.batch, self.waiting = batch, []
         self.own = self.foreign = self.renumbered = 0
         self.kinds = {"own": 0, "foreign": 0}
         self.sources, self.marked = set(), False   # of the transaction that is being read
         self.failure = None
         self.latest = []
 
-    async def open(self, server, **options):
+    async def open(self, server):
         self.client = await Client.open(server)
         self.client.consume = self.take
         await self.client.join("tables")
-        await self.client.subscribe("*", **options)
+        await self.client.subscribe("*", batch=self.batch)
         return self
 
     def take(self, message):
@@ -31,10 +35,26 @@ class Follower:
         self.latest = self.latest[-7:] + [message]
         try:
             for event in expand(message):
-                self.event(event)
+                if self.batch and "seq" in event:
+                    self.gather(event)
+                else:
+                    self.event(event)
         except (AssertionError, KeyError, TypeError) as error:
             said = "\n".join("    " + shorten(m, 300) for m in self.latest)
             self.failure = f"{type(error).__name__}: {error}\n  the last messages:\n{said}"
+
+    def gather(self, event):
+        if self.waiting and self.waiting[0]["tx"] != event["tx"]:
+            self.release()
+        self.waiting.append(event)
+
+    def release(self):
+        for event in sorted(self.waiting, key=lambda e: e["seq"]):
+            self.event(event)
+        self.waiting = []
+
+    def last(self):
+        return max([self.replica.seq, *(e["seq"] for e in self.waiting)])
 
     def event(self, message):
         if message["type"] == "resync" and (message.get("data") or message).get("reason") == "rowids_renumbered":
@@ -69,7 +89,8 @@ class Follower:
         self.sources, self.marked = set(), False
 
     async def reach(self, seq, timeout=30):
-        await self.client.wait(lambda: self.failure or self.replica.seq >= seq, timeout, f"event {seq} (it is at {self.replica.seq})")
+        await self.client.wait(lambda: self.failure or self.last() >= seq, timeout, f"event {seq} (it is at {self.last()})")
+        self.release()
         check(not self.failure, "%s", self.failure)
         self.end_transaction()
 

@@ -90,7 +90,7 @@ class Jobs(Workload):
             f"INSERT INTO words SELECT 'k' || (n % 1500), n, {some} FROM g WHERE true ON CONFLICT DO UPDATE SET n = excluded.n + 1, pad = words.pad || 'u'",
             f"INSERT {conflict}INTO wide SELECT substr('aBcDeF', n % 6 + 1, 1), 'r' || (n % 5) || substr('   ', 1, n % 3), n % 200, {some}, n FROM g",
             f"INSERT {conflict}INTO long_ SELECT 'k' || (n % 9), n % 5, {self.any_large()} FROM g LIMIT 6",
-            f"INSERT {conflict}INTO reals SELECT n, n * {self.pick(['1', '1.5', '0.1', '-1e15', '9e999'])}, n, -n FROM g",
+            f"INSERT {conflict}INTO reals(id, r, s, n) SELECT n, n * {self.pick(['1', '1.5', '0.1', '-1e15', '9e999'])}, n, -n FROM g",
             f"INSERT {conflict}INTO calc(id, a, z) SELECT n, n * 3, {some} FROM g LIMIT 300"])]
 
     def change_many(self):

@@ -40,9 +40,9 @@ class Scenario:
         self.follower.adopt(self.source)
         self.start = copy.deepcopy(self.follower.replica.tables)
         await self.follower.open(self.server)
-        self.batches = Follower()
+        self.batches = Follower(batch=True)
         self.batches.adopt(self.source)
-        await self.batches.open(self.server, batch=True)
+        await self.batches.open(self.server)
         self.own = Own(self.server)
         self.writers = [] if self.who == "foreign" else [self.own]
         if self.who != "server":
@@ -62,9 +62,10 @@ class Scenario:
         first = [*first, f"PRAGMA foreign_keys = {'ON' if self.dice.random() < 0.8 else 'OFF'}"]
         return [*first, f"PRAGMA recursive_triggers = {self.dice.randint(0, 1)}", *items]
 
-    async def burst(self, most=4):
+    async def burst(self):
         """Some jobs for each writer, all at once; then the replica must be as the source."""
         self.bursts += 1
+        most = self.dice.choice([1, 2, 4])
         busy = [w for w in self.writers if self.dice.random() < 0.7] or [self.dice.choice(self.writers)]
         work = [(w, [self.decorated(w, self.jobs.job()) for _ in range(self.dice.randint(1, most))]) for w in busy]
         self.last = [(w.name, jobs) for w, jobs in work]

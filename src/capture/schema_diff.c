@@ -68,6 +68,25 @@ static const struct table *renamed_from(
     return NULL;
 }
 
+/* No ALTER TABLE changes what rows are known by: if it is another, the table was made anew. */
+static bool same_key(const struct table *old, const struct table *t)
+{
+    if (old->without_rowid != t->without_rowid || old->key_count != t->key_count ||
+        (old->rowid_alias < 0) != (t->rowid_alias < 0))
+        return false;
+    for (int i = 0; i < t->key_count; i++)
+        if (old->columns[old->key_columns[i]].id != t->columns[t->key_columns[i]].id)
+            return false;
+    return true;
+}
+
+static void forget_identity(struct table *t)
+{
+    t->id = 0;
+    for (int i = 0; i < t->column_count; i++)
+        t->columns[i].id = 0;
+}
+
 void schema_diff_identify(const struct schema *previous, struct schema *fresh)
 {
     for (int i = 0; previous && i < fresh->table_count; i++) {
@@ -77,6 +96,8 @@ void schema_diff_identify(const struct schema *previous, struct schema *fresh)
             continue;
         t->id = old->id;
         identify_columns(old, t);
+        if (!same_key(old, t))
+            forget_identity(t);
     }
     for (int i = 0; i < fresh->table_count; i++) {
         struct table *t = fresh->tables[i];

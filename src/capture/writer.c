@@ -167,8 +167,10 @@ static void publish_ready(struct writer *w)
     if (!b)
         return;
     for (uint32_t i = 0; i < b->transaction_count; i++)
-        if (b->transactions[i].schema)
+        if (b->transactions[i].schema) {
+            schema_unref(schema);
             schema = schema_ref(b->transactions[i].schema);
+        }
     b = batch_ref(b);
     follower_taken(&w->follower);
     publish(w, b, schema ? schema : w->published->schema);

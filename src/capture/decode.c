@@ -61,6 +61,8 @@ int decode_commit(struct tracker *t, uint32_t end, struct wal_output *out)
         .schema = trees == t->trees ? NULL : trees->schema,
     };
     status = decode_rows(t, end, trees, &d);
+    if (trees != t->trees)
+        wal_diff_forget(&t->diff);
     if (status == STATUS_OK && trees != t->trees) {
         trees_free(t->trees);
         t->trees = trees;

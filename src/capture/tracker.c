@@ -244,6 +244,7 @@ int tracker_read_trees(struct tracker *t, struct schema *schema)
 
 void tracker_drop_trees(struct tracker *t)
 {
+    wal_diff_forget(&t->diff);
     trees_free(t->trees);
     t->trees = NULL;
 }

@@ -26,6 +26,11 @@ static void drop_pairs(struct wal_diff *d)
     d->old_trees = d->trees = NULL;
 }
 
+void wal_diff_forget(struct wal_diff *d)
+{
+    drop_pairs(d);
+}
+
 void wal_diff_fini(struct wal_diff *d)
 {
     drop_pairs(d);
@@ -84,7 +89,7 @@ static int make_pairs(struct wal_diff *d, const struct trees *old_trees, const s
     return STATUS_OK;
 }
 
-static int reset_pair(struct wal_pair *p)
+static int reset_pair(struct wal_pair *p, const struct trees *old_trees)
 {
     /* A table that is new to us may be stored in pages that were there before. */
     bool moved = !p->old || p->old->root != p->now->root;
@@ -94,6 +99,7 @@ static int reset_pair(struct wal_pair *p)
         u32map_clear(&p->attached);
     }
     p->touched = moved;
+    p->whole = p->old && moved && u32map_get(&old_trees->roots, p->now->root, NULL);
     return moved ? u32map_put(&p->attached, p->now->root, 1) : STATUS_OK;
 }
 
@@ -222,7 +228,7 @@ int wal_diff_begin(struct wal_diff *d, uint32_t from, uint32_t to, const struct 
     u32map_clear(&d->claimed);
     d->list_count = 0;
     for (int i = 0; status == STATUS_OK && i < d->pair_count; i++)
-        status = reset_pair(&d->pairs[i]);
+        status = reset_pair(&d->pairs[i], d->old_trees);
     if (status == STATUS_OK)
         status = wal_view_init(&d->before, d->pages, from);
     if (status == STATUS_OK)

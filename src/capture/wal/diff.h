@@ -14,6 +14,7 @@
 struct wal_pair {
     const struct tree *old, *now;
     bool touched;
+    bool whole; /* the tree was another table's: its pages need not have been written */
     struct u32map old_paths, paths; /* interior pages that lead to changed ones -> cells_range */
     struct u32map attached; /* the root, and the children of changed interior pages, as it is now */
     int *from; /* the old column for each new one, -1: none; NULL: the same definition */
@@ -45,6 +46,8 @@ struct wal_output {
 
 void wal_diff_init(struct wal_diff *d, struct wal_pages *pages);
 void wal_diff_fini(struct wal_diff *d);
+/* Trees that it was called with go; others may come to lie where they were. */
+void wal_diff_forget(struct wal_diff *d);
 /*
  * Looks which pages of which tables the commit between the two frames concerns. The trees are those
  * before and after it (the same where it changed no schema) and must stay until the next call.

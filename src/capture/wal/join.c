@@ -289,12 +289,12 @@ static int run_pass(struct join *j, enum pass pass)
         .tree = j->only_now ? NULL : p->old,
         .changed = &j->d->changed,
         .paths = &p->old_paths,
-        .attached = j->only_old ? &none : &p->attached};
+        .attached = j->only_old || p->whole ? &none : &p->attached};
     j->now.cells = (struct cells){.view = &j->d->after,
         .tree = j->only_old ? NULL : p->now,
         .changed = &j->d->changed,
         .paths = &p->paths,
-        .attached = !p->old || j->only_now ? &none : NULL};
+        .attached = !p->old || j->only_now || p->whole ? &none : NULL};
     int status = advance(&j->old);
     if (status == STATUS_OK)
         status = advance(&j->now);

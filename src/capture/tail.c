@@ -18,6 +18,7 @@ struct tail {
     struct tail_options options;
     struct follower follower;
     struct watch watch;
+    struct sqlconn writer; /* for the write lock; open only where checkpoints are wanted */
     struct schema *schema;
     atomic_bool closing;
     char journal_mode[16];
@@ -69,6 +70,21 @@ static void passed(void *ctx)
     (void)ctx;
 }
 
+/*
+ * Where commits follow one another so closely that the log is never copied in full, they have to
+ * wait for some milliseconds.
+ */
+static bool lock(void *ctx)
+{
+    struct tail *t = ctx;
+    return t->writer.db && sqlconn_run(&t->writer, OWN_BEGIN) == SQLITE_OK;
+}
+
+static void unlock(void *ctx)
+{
+    sqlconn_run(&((struct tail *)ctx)->writer, OWN_ROLLBACK);
+}
+
 static int read_journal_mode(struct tail *t)
 {
     struct sqlconn c;
@@ -93,10 +109,14 @@ static int open_log(struct tail *t)
         .set_known = set_known,
         .hand_on = hand_on,
         .gap = tell_gap,
-        .passed = passed};
+        .passed = passed,
+        .lock = lock,
+        .unlock = unlock};
     struct tracker *tracker = &t->follower.tracker;
     bool writable = t->options.checkpoint && access(t->options.path, W_OK) == 0;
     int rc = follower_open(&t->follower, t->options.path, writable, &t->closing, &ops, t);
+    if (rc == SQLITE_OK && writable)
+        rc = sqlconn_open(&t->writer, t->options.path, false, 0, &t->closing);
     if (rc != SQLITE_OK)
         return rc;
     t->follower.park_frames = LARGE_FRAMES;
@@ -194,6 +214,7 @@ void tail_close(struct tail *t)
 {
     watch_fini(&t->watch);
     follower_close(&t->follower);
+    sqlconn_close(&t->writer);
     schema_unref(t->schema);
     mem_free(t);
 }

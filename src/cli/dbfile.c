@@ -1,8 +1,10 @@
 #include "cli/dbfile.h"
+#include "base/mem.h"
 #include "base/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -39,11 +41,11 @@ static const char *check_header(const unsigned char *header, ssize_t len)
 }
 
 /* A FIFO would wait for its writer: O_NONBLOCK. */
-static const char *check(const char *path)
+static const char *check(struct dbfile *f, const char *path)
 {
     unsigned char header[HEADER_SIZE];
     const char *wrong;
-    struct stat st;
+    struct stat st = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     if (fd < 0)
@@ -52,14 +54,54 @@ static const char *check(const char *path)
     if (!wrong)
         wrong = check_header(header, pread(fd, header, sizeof(header), 0));
     close(fd);
+    f->device = st.st_dev;
+    f->inode = st.st_ino;
     return wrong;
 }
 
-int dbfile_check(const char *path, struct buf *err)
+/* SQLite keeps the log next to the file itself, where the path leads through links. */
+static char *log_path(const char *path)
 {
-    const char *wrong = check(path);
+    char *real = realpath(path, NULL), *log = NULL;
+    struct buf b = {0};
 
+    if (real) {
+        buf_printf(&b, "%s-wal", real);
+        log = buf_take(&b, NULL);
+    }
+    free(real);
+    buf_fini(&b);
+    return log;
+}
+
+int dbfile_init(struct dbfile *f, const char *path, struct buf *err)
+{
+    const char *wrong = check(f, path);
+
+    f->path = path;
+    f->log = wrong ? NULL : log_path(path);
+    if (!wrong && !f->log)
+        wrong = strerror(errno);
     if (wrong)
         buf_printf(err, "cannot follow %s: %s", path, wrong);
     return wrong ? STATUS_IO : 0;
+}
+
+void dbfile_fini(struct dbfile *f)
+{
+    mem_free(f->log);
+}
+
+bool dbfile_same(const struct dbfile *f)
+{
+    struct stat st;
+
+    return stat(f->path, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
+}
+
+int64_t dbfile_log_size(const struct dbfile *f)
+{
+    struct stat st;
+
+    return stat(f->log, &st) == 0 ? st.st_size : 0;
 }

@@ -10,6 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define LOOK_MS 1000
+
 static void *wait_for_it(void *ctx)
 {
     struct ending *e = ctx;
@@ -19,8 +21,11 @@ static void *wait_for_it(void *ctx)
                                                  : STDOUT_FILENO}, /* what poll always reports */
     };
 
-    while (poll(fds, 3, -1) < 0 && errno == EINTR)
-        ;
+    int n;
+
+    do
+        n = poll(fds, 3, LOOK_MS);
+    while ((n < 0 && errno == EINTR) || (n == 0 && !e->look(e->ctx)));
     atomic_store(&e->stop, true);
     return NULL;
 }
@@ -38,10 +43,12 @@ static int start_thread(struct ending *e)
     return rc == 0 ? 0 : STATUS_NOMEM;
 }
 
-int ending_start(struct ending *e)
+int ending_start(struct ending *e, bool (*look)(void *ctx), void *ctx)
 {
     int status;
 
+    e->look = look;
+    e->ctx = ctx;
     atomic_init(&e->stop, false);
     interrupt_catch();
     e->done = eventfd(0, EFD_CLOEXEC);

@@ -69,7 +69,11 @@ int feed_put(struct feed *f, const struct batch *b, struct buf *err)
         for (uint32_t j = 0; status == 0 && j < t->count; j++)
             status = put_change(f, t, &b->changes[t->first + j], err);
     }
-    return status == 0 && f->out.len ? f->flush(&f->out) : status;
+    if (f->out.len) {
+        int flushed = f->flush(&f->out);
+        status = status < 0 ? status : flushed;
+    }
+    return status;
 }
 
 void feed_fini(struct feed *f)

@@ -19,7 +19,8 @@ struct feed {
     int (*flush)(struct buf *out);
 };
 
-/* 0, what flush said, or a failure of the selection with a sentence in err. */
+/* All that comes before a failure is flushed. 0, what flush said, or a failure of the selection
+ * with a sentence in err. */
 int feed_put(struct feed *f, const struct batch *b, struct buf *err);
 void feed_fini(struct feed *f);
 

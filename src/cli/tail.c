@@ -18,7 +18,7 @@ const struct option_row tail_verb_option_rows[] = {
         offsetof(struct tail_verb_options, events)},
     {"format", "pretty|json", "lines to read, or a JSON object a line, as a server sends them",
         OPTION_CHOICE, offsetof(struct tail_verb_options, format)},
-    {"checkpoint", NULL, "copy the log into the database when it has grown large", OPTION_FLAG,
+    {"checkpoint", NULL, "keep the log small: copy it into the file when it has grown large", OPTION_FLAG,
         offsetof(struct tail_verb_options, checkpoint)},
     {NULL},
 };
@@ -30,8 +30,8 @@ const char tail_verb_help[] =
     "\n"
     "The file is only read, and nobody has to wait: the commits are decoded from the write-ahead\n"
     "log. So the file has to be in WAL mode; PRAGMA journal_mode=WAL makes it so once and for\n"
-    "good. While tail runs, the log can grow beyond its usual size where programs do not\n"
-    "checkpoint often; --checkpoint does it for them.\n"
+    "good. But while tail reads the log, nobody can begin it anew, and it grows: --checkpoint\n"
+    "sees to that where much is written for long. Writers need a busy timeout then.\n"
     "\n"
     "--filter takes column = value, also != < <= > >=, in (a,b,c), is null, is not null.\n"
     "\n"
@@ -40,11 +40,16 @@ const char tail_verb_help[] =
     "  rowtap tail shop.db orders items --events insert,delete\n"
     "  rowtap tail shop.db orders --filter 'total >= 100' --format json | jq .data.total\n";
 
+/* A log of so many bytes is worth a word. */
+#define LARGE_LOG (64 << 20)
+
 struct follower {
+    struct dbfile file;
     struct feed feed;
     struct ending ending;
     struct buf err;
     int status; /* why it printed no more */
+    bool checkpoint, replaced, large;
 };
 
 static void on_batch(void *ctx, struct batch *b)
@@ -88,6 +93,20 @@ static void announce(const struct tail *t, const char *path, const struct select
     buf_fini(&line);
 }
 
+/* On the thread that waits for the end. */
+static bool look(void *ctx)
+{
+    struct follower *f = ctx;
+
+    if (!f->large && !f->checkpoint && dbfile_log_size(&f->file) > LARGE_LOG) {
+        f->large = true;
+        term_error("the log has become large, because its end is always in use here and nobody can "
+                   "begin it anew; with --checkpoint tail sees to that");
+    }
+    f->replaced = !dbfile_same(&f->file);
+    return f->replaced;
+}
+
 /* What cannot go on is either said in err or was said by term_flush. */
 static int follow(struct follower *f, struct tail *t, const char *path)
 {
@@ -102,7 +121,7 @@ static int follow(struct follower *f, struct tail *t, const char *path)
     status = selection_check(s, tail_schema(t), path, &f->err);
     if (status < 0)
         return status;
-    status = ending_start(&f->ending);
+    status = ending_start(&f->ending, look, f);
     if (status < 0) {
         buf_puts(&f->err, "out of memory");
         return status;
@@ -110,6 +129,10 @@ static int follow(struct follower *f, struct tail *t, const char *path)
     announce(t, path, s);
     status = tail_run(t, &f->ending.stop, &f->err);
     ending_stop(&f->ending);
+    if (f->replaced && status == 0) {
+        buf_printf(&f->err, "%s was removed, or another file has its place", path);
+        status = STATUS_NOT_FOUND;
+    }
     return f->status < 0 ? f->status : status;
 }
 
@@ -118,13 +141,13 @@ static int run(struct follower *f, const struct tail_options *options)
     struct tail *t;
     int status;
 
-    if (dbfile_check(options->path, &f->err) < 0)
-        return STATUS_IO;
+    status = dbfile_init(&f->file, options->path, &f->err);
+    if (status < 0)
+        return status;
     t = tail_open(options, &f->err);
-    if (!t)
-        return STATUS_IO;
-    status = follow(f, t, options->path);
-    tail_close(t);
+    status = t ? follow(f, t, options->path) : STATUS_IO;
+    if (t)
+        tail_close(t);
     return status;
 }
 
@@ -137,7 +160,8 @@ static int usage(const char *message)
 int tail_verb_run(const void *options, int argc, char **argv)
 {
     const struct tail_verb_options *o = options;
-    struct follower f = {.feed = {.json = o->format == 1, .flush = term_flush}};
+    struct follower f = {
+        .feed = {.json = o->format == 1, .flush = term_flush}, .checkpoint = o->checkpoint};
     struct tail_options engine = {.checkpoint = o->checkpoint, .publish = on_batch, .ctx = &f};
     struct selection *s = &f.feed.selection;
     int status;
@@ -161,6 +185,7 @@ int tail_verb_run(const void *options, int argc, char **argv)
     status = run(&f, &engine);
     if (status < 0 && status != STATUS_CLOSED && f.err.len)
         term_error(buf_text(&f.err) ? buf_text(&f.err) : "out of memory");
+    dbfile_fini(&f.file);
     feed_fini(&f.feed);
     buf_fini(&f.err);
     return status < 0 && status != STATUS_CLOSED;

@@ -18,8 +18,8 @@ const struct option_row tail_verb_option_rows[] = {
         offsetof(struct tail_verb_options, events)},
     {"format", "pretty|json", "lines to read, or a JSON object a line, as a server sends them",
         OPTION_CHOICE, offsetof(struct tail_verb_options, format)},
-    {"checkpoint", NULL, "keep the log small: copy it into the file when it has grown large", OPTION_FLAG,
-        offsetof(struct tail_verb_options, checkpoint)},
+    {"checkpoint", NULL, "keep the log small: copy it into the file when it has grown large",
+        OPTION_FLAG, offsetof(struct tail_verb_options, checkpoint)},
     {NULL},
 };
 

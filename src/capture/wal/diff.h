@@ -50,11 +50,14 @@ void wal_diff_fini(struct wal_diff *d);
 void wal_diff_forget(struct wal_diff *d);
 /*
  * Looks which pages of which tables the commit between the two frames concerns. The trees are those
- * before and after it (the same where it changed no schema) and must stay until the next call.
+ * before and after it (the same where it changed no schema) and must stay until the next call, or
+ * until wal_diff_forget.
  * STATUS_INVALID: what is there makes no sense. STATUS_IO, STATUS_NOMEM, STATUS_TOO_LARGE.
  */
 int wal_diff_begin(struct wal_diff *d, uint32_t from, uint32_t to, const struct trees *old_trees,
     const struct trees *trees);
+/* Before trees are freed: others may come to be where they were. */
+void wal_diff_forget(struct wal_diff *d);
 /* Adds the changes of rows, `external`, to the output. Statuses as above. */
 int wal_diff_rows(struct wal_diff *d, struct wal_output *out);
 

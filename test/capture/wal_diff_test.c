@@ -90,6 +90,7 @@ static void check_commit(struct watcher *x, uint32_t to)
     rows_free(x->rows);
     x->rows = now;
     if (trees != x->trees) {
+        wal_diff_forget(&x->diff);
         trees_free(x->trees);
         x->trees = trees;
     }

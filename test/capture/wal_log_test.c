@@ -11,8 +11,10 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "capture/wal/shm.h"
 #include "wal_image.h"
 #include "wal_workload.h"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -309,6 +311,43 @@ static void pages_that_are_in_no_tree_are_known(void **state)
     wal_image_free(&im);
 }
 
+/* The head of the index in shared memory, as SQLite keeps it, and while it is being written. */
+static void the_index_tells_what_is_committed(void **state)
+{
+    struct workload w;
+    struct wal_image im;
+    struct wal_shm shm;
+    char name[200];
+    uint32_t mapped[WAL_SHM_SIZE / 4];
+    (void)state;
+    workload_open(&w, &workload_kinds[4], 3);
+    workload_rows(&w);
+    assert_true(wal_image_load(&im, w.path));
+    assert_int_equal(wal_image_open(&im, CACHE), STATUS_OK);
+    snprintf(name, sizeof(name), "%s-shm", w.path);
+    FILE *f = fopen(name, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(mapped, 1, WAL_SHM_SIZE, f), WAL_SHM_SIZE);
+    fclose(f);
+    assert_true(wal_shm_read(mapped, &shm));
+    assert_int_equal(shm.frames, im.frames.count);
+    assert_int_equal(shm.page_size, 65536);
+    assert_int_equal(shm.pages, im.frames.frames[shm.frames - 1].pages);
+    assert_memory_equal(shm.salt, im.frames.salt, WAL_SALT);
+    assert_int_equal(shm.copied, 0);
+    for (size_t i = 0; i < 24; i++) {
+        mapped[i] ^= 0x100; /* one copy differs */
+        assert_false(wal_shm_read(mapped, &shm));
+        mapped[i % 12] ^= i < 12 ? 0 : 0x100; /* both do, and the checksum does not fit */
+        assert_false(wal_shm_read(mapped, &shm));
+        mapped[i % 12] ^= i < 12 ? 0 : 0x100;
+        mapped[i] ^= 0x100;
+    }
+    assert_true(wal_shm_read(mapped, &shm));
+    wal_image_free(&im);
+    workload_close(&w);
+}
+
 static void memory_may_run_out(void **state)
 {
     struct wal_image im;
@@ -350,6 +389,7 @@ int main(void)
         cmocka_unit_test(a_bad_first_page_is_refused),
         cmocka_unit_test(an_empty_database_has_no_pages),
         cmocka_unit_test(pages_that_are_in_no_tree_are_known),
+        cmocka_unit_test(the_index_tells_what_is_committed),
         cmocka_unit_test(memory_may_run_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

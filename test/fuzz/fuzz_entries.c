@@ -227,6 +227,7 @@ static int read_commit(
         batch_unref(out.batch);
     }
     if (after && after != *trees) {
+        wal_diff_forget(d);
         trees_free(*trees);
         *trees = after;
     }

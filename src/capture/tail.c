@@ -138,6 +138,12 @@ static void explain(const struct tail *t, int rc, struct buf *err)
             "locking_mode=EXCLUSIVE, or "
             "recovery is under way); try again when it is done",
             path);
+    else if ((rc & 0xff) == SQLITE_READONLY || (rc & 0xff) == SQLITE_CANTOPEN)
+        buf_printf(err,
+            "cannot follow %s: this user may not make, or not read, the -wal and -shm files next "
+            "to "
+            "it; while its program has it open they are there",
+            path);
     else if (rc == SQLITE_OK)
         buf_printf(err,
             "cannot follow %s: its journal mode is %s, and only a write-ahead log can be followed; "

@@ -161,13 +161,17 @@ def no_permission():
             os.setuid(65534)
     with Directory() as d, Database(d.file("a.db")) as db:
         db.connection.close()
-        os.chmod(d.file("."), 0o755)
-        os.chmod(db.path, 0)
         try:
-            code, out, err = run("tail", db.path, prepare=become_nobody)
+            os.chmod(d.file("."), 0o555)
+            for mode, message in ((0, "Permission denied"), (0o444, "this user may not make, or not read, the -wal")):
+                os.chmod(db.path, mode)
+                code, out, err = run("tail", db.path, prepare=become_nobody)
+                check((code, out) == (1, "") and f"rowtap: cannot follow {db.path}: {message}" in err, "%r", err)
+            equal(os.listdir(d.file(".")), ["a.db"], "the folder")
         except PermissionError:
             raise Skip("the program is where only this user may run it")
-        equal((code, out, err), (1, "", f"rowtap: cannot follow {db.path}: Permission denied\n"))
+        finally:
+            os.chmod(d.file("."), 0o755)
 
 
 @case("tables that are not there, and filters that do not fit, are told")

@@ -425,7 +425,7 @@ def exclusive():
         connection.close()
 
 
-@case("a large transaction comes whole, in order, in little memory")
+@case("a large transaction comes whole and in order")
 def large(args):
     rows = 20000 if args.quick else 100000
     with Directory() as d, Database(d.file("a.db")) as db, Tail(db.path, "--format", "json") as tail:

@@ -17,7 +17,10 @@ static int flushes, flush_status;
 
 static int flush(struct buf *out)
 {
-    assert_int_equal(buf_error(out), 0);
+    if (buf_error(out)) {
+        buf_reset(out);
+        return STATUS_NOMEM;
+    }
     buf_put(&printed, out->data, out->len);
     buf_reset(out);
     flushes++;
@@ -337,6 +340,44 @@ static void much_is_flushed_in_pieces_until_nobody_reads(void **state)
     end(f);
 }
 
+static void sweep(bool json)
+{
+    bool hit = true;
+    long n;
+
+    for (n = 0; hit; n++) {
+        struct fixture *f = begin(json);
+        char *names[] = {(char[]){"users"}};
+        int status;
+
+        assert_true(n < 1000);
+        assert_non_null(buf_reserve(&printed, 4096));
+        f->feed.selection.tables = names;
+        f->feed.selection.table_count = 1;
+        f->filters = (struct option_list){2, {"age >= 18", "name = ADA"}};
+        change(f, CHANGE_INSERT, f->users, NULL, user(f, 1, "Ada", 36));
+        change(f, CHANGE_UPDATE, f->users, user(f, 1, "Ada", 36), user(f, 1, "Ada", 37));
+        batch_end_transaction(f->b, 0, NULL);
+        batch_seal(f->b, &f->seq, &f->tx);
+        mem_fail_after(n);
+        status = selection_check(&f->feed.selection, f->schema, "a.db", &f->err);
+        if (status == 0)
+            status = feed_put(&f->feed, f->b, &f->err);
+        hit = mem_fail_hit();
+        mem_fail_after(-1);
+        assert_true(status == (hit ? STATUS_NOMEM : 0));
+        end(f);
+    }
+    assert_true(n > 5);
+}
+
+static void no_memory_is_a_failure_that_leaks_nothing(void **state)
+{
+    (void)state;
+    sweep(false);
+    sweep(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -350,6 +391,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_followed),
         cmocka_unit_test(a_gap_is_a_line),
         cmocka_unit_test(much_is_flushed_in_pieces_until_nobody_reads),
+        cmocka_unit_test(no_memory_is_a_failure_that_leaks_nothing),
     };
     int failed;
 

@@ -19,3 +19,12 @@ CREATE TABLE rowtap_journal(
     total INTEGER NOT NULL,        -- bytes of data ever written, up to and with this row
     data BLOB NOT NULL             -- the changes: see src/change/piece_format.h
 );
+
+-- One row: up to where in the write-ahead log the commits of other processes are in the journal.
+CREATE TABLE rowtap_journal_place(
+    salt BLOB NOT NULL,        -- of the log's generation, 8 bytes
+    frame INTEGER NOT NULL,    -- all commits up to this frame are
+    done INTEGER NOT NULL,     -- and so many changes of the one behind it
+    writes INTEGER NOT NULL,   -- grows with each commit of the server that writes this row
+    time_ms INTEGER NOT NULL   -- after an orderly end the file's time of modification; otherwise 0
+);

@@ -168,22 +168,12 @@ static int open_readers(struct database *db, struct buf *err)
     return STATUS_IO;
 }
 
-static int open_follower(struct database *db, struct buf *err)
+static int start_watch(struct database *db)
 {
-    struct writer *w = &db->writer;
-    w->known = schema_ref(w->recorder.schema);
-    db->external = db->options.external && strcmp(db->journal_mode, "wal") == 0;
+    db->external = db->writer.follower.ops != NULL;
     if (!db->external)
         return STATUS_OK;
-    int rc = writer_open_follower(w, db->open_path, &db->interrupted);
-    if (rc != SQLITE_OK) {
-        buf_printf(err,
-            "cannot follow the log of %s: %s; --no-external serves it without seeing what other "
-            "processes write",
-            db->path, sqlite3_errstr(rc));
-        return STATUS_IO;
-    }
-    const char *file = sqlite3_db_filename(w->conn.db, "main");
+    const char *file = sqlite3_db_filename(db->writer.conn.db, "main");
     return watch_init(&db->watch, sqlite3_filename_wal(file));
 }
 
@@ -251,7 +241,7 @@ static int start(struct database *db, const char *path, struct buf *err)
         if (db->options.journal)
             strcpy(db->epoch, db->writer.journal.epoch);
         db->published.schema = schema_ref(db->writer.recorder.schema);
-        status = open_follower(db, err);
+        status = start_watch(db);
     }
     if (status == STATUS_OK) {
         status = open_readers(db, err);

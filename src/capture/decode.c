@@ -26,6 +26,17 @@ static int hand_on(struct wal_output *out)
     return status;
 }
 
+/* These are the first changes of a transaction, and too few to be told in two parts. */
+static void skip_announced(struct decoding *d, uint32_t first)
+{
+    struct batch *b = d->out.batch;
+    uint32_t count = b->change_count - first;
+    if (d->out.skip == 0)
+        return;
+    b->change_count = first;
+    d->out.skip = d->out.skip > count ? d->out.skip - count : 0;
+}
+
 static int decode_rows(
     struct tracker *t, uint32_t end, const struct trees *trees, struct decoding *d)
 {
@@ -35,7 +46,10 @@ static int decode_rows(
         .after = trees->schema,
         .external = true,
     };
+    uint32_t first = d->out.batch->change_count;
     int status = schema_diff_announce(&diff);
+    if (status == STATUS_OK)
+        skip_announced(d, first);
     if (status == STATUS_OK)
         status = wal_diff_begin(&t->diff, t->frame, end, t->trees, trees);
     if (status == STATUS_OK)
@@ -56,7 +70,7 @@ int decode_commit(struct tracker *t, uint32_t end, struct wal_output *out)
     if (status < 0)
         return status;
     struct decoding d = {
-        .out = {.batch = out->batch, .max = out->max, .full = hand_on},
+        .out = {.batch = out->batch, .max = out->max, .skip = out->skip, .full = hand_on},
         .to = out,
         .schema = trees == t->trees ? NULL : trees->schema,
     };

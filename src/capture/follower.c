@@ -45,7 +45,7 @@ static int own_committed(void *ctx, sqlite3 *db, const char *name, int frames)
 {
     struct follower *f = ctx;
     (void)db;
-    if (!f->active || strcmp(name, "main") != 0)
+    if (strcmp(name, "main") != 0)
         return SQLITE_OK;
     f->own_end = (uint32_t)frames;
     f->moved_ms = now_ms();
@@ -79,11 +79,14 @@ static void tell_passed(struct follower *f)
         f->ops->passed(f->ctx);
 }
 
-void follower_start(struct follower *f, sqlite3 *own)
+void follower_attach(struct follower *f, sqlite3 *own)
 {
     /* In place of SQLite's, which would make checkpoints by itself. */
-    if (own)
-        sqlite3_wal_hook(own, own_committed, f);
+    sqlite3_wal_hook(own, own_committed, f);
+}
+
+void follower_start(struct follower *f)
+{
     f->active = true;
     tell_passed(f);
 }
@@ -112,7 +115,14 @@ static int hand_on_part(struct wal_output *out)
 {
     struct follower *f = ((struct target *)(void *)out)->f;
     f->ready = out->batch;
-    int status = f->ops->hand_on(f->ctx);
+    uint32_t count = f->ready->transactions[f->ready->transaction_count - 1].count;
+    f->part += count;
+    int status;
+    do
+        status = f->ops->hand_on(f->ctx);
+    while (status == STATUS_IO && !atomic_load(f->tracker.pins[0].conn.closing));
+    if (status < 0)
+        f->part -= count;
     if (status == STATUS_OK)
         status = need_ready(f);
     out->batch = f->ready;
@@ -128,12 +138,20 @@ static int decode(struct follower *f, uint32_t end)
     if (status < 0)
         return status;
     struct target target = {
-        .out = {.batch = f->ready, .max = f->caught_up ? 0 : READY_BYTES, .full = hand_on_part},
+        .out = {.batch = f->ready,
+            .max = f->caught_up ? 0 : READY_BYTES,
+            .skip = f->skip,
+            .full = hand_on_part},
         .f = f,
     };
+    f->part = f->skip;
+    f->ready->continued |= f->skip > 0;
     struct batch_mark mark = batch_mark(f->ready);
     const struct batch *first = f->ready;
     status = decode_commit(t, end, &target.out);
+    f->part = 0;
+    if (status == STATUS_OK)
+        f->skip = 0;
     if (status < 0 && f->ready == first)
         batch_rewind(f->ready, &mark);
     else if (status < 0)

@@ -37,6 +37,8 @@ struct follower {
     bool lost;           /* a gap is to be announced */
     struct batch *ready; /* decoded, not yet handed on; NULL: nothing */
     uint32_t own_end;    /* where our last commit ended */
+    uint64_t part;       /* changes handed on of the commit that is being decoded */
+    uint64_t skip;       /* changes of the next commit that were handed on in an earlier life */
     int64_t moved_ms;    /* when the last commit was seen, by the steady clock */
     int64_t next_park_ms, park_pause_ms;
     int64_t next_gap_ms; /* the next attempt to get over it */
@@ -49,8 +51,10 @@ struct follower {
 int follower_open(struct follower *f, const char *path, bool writable, const atomic_bool *closing,
     const struct follower_ops *ops, void *ctx);
 void follower_close(struct follower *f);
-/* From now on commits are followed. The connection that makes our own, or NULL. */
-void follower_start(struct follower *f, sqlite3 *own);
+/* Learns of our own commits from the connection that makes them. */
+void follower_attach(struct follower *f, sqlite3 *own);
+/* From now on commits are followed. */
+void follower_start(struct follower *f);
 
 /*
  * Decodes what there is and hands it on, for some milliseconds at most; in no transaction. Whether

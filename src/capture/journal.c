@@ -117,10 +117,10 @@ static int read_info(struct journal *j, struct info *info)
     *info = (struct info){0};
     int rc = sqlconn_prepare(j->conn, &s,
         "SELECT count(*) FROM main.sqlite_master WHERE type='table' AND name IN "
-        "('rowtap_journal','rowtap_journal_info')");
+        "('rowtap_journal','rowtap_journal_info','rowtap_journal_place')");
     if (rc == SQLITE_OK) {
         rc = step(j, s);
-        tables = rc == SQLITE_ROW && sqlite3_column_int(s, 0) == 2;
+        tables = rc == SQLITE_ROW && sqlite3_column_int(s, 0) == 3;
         sqlite3_finalize(s);
     }
     if (rc != SQLITE_ROW || !tables)
@@ -143,11 +143,13 @@ static int read_info(struct journal *j, struct info *info)
 static int begin_history(struct journal *j, const char *epoch)
 {
     int rc = runf(j,
-        "DROP TABLE IF EXISTS main.rowtap_journal; DROP TABLE IF EXISTS main.rowtap_journal_info");
+        "DROP TABLE IF EXISTS main.rowtap_journal; DROP TABLE IF EXISTS main.rowtap_journal_info; "
+        "DROP TABLE IF EXISTS main.rowtap_journal_place");
     if (rc == SQLITE_OK)
         rc = run(j, (const char *)journal_sql, sizeof(journal_sql));
     snprintf(j->epoch, sizeof(j->epoch), "%s", epoch);
     j->run = 1;
+    j->place = (struct journal_place){.there = false};
     if (rc == SQLITE_OK)
         rc = runf(j, "INSERT INTO main.rowtap_journal_info VALUES(%d,%Q,1,0)", FORMAT, j->epoch);
     return rc;
@@ -164,7 +166,22 @@ static int prepare(struct journal *j)
         rc = sqlconn_prepare(j->conn, &j->oldest,
             "SELECT last_seq,first_seq,time_ms,total FROM main.rowtap_journal ORDER BY last_seq "
             "LIMIT 1");
+    if (rc == SQLITE_OK)
+        rc = sqlconn_prepare(j->conn, &j->move,
+            "UPDATE main.rowtap_journal_place SET salt=?1,frame=?2,done=?3,writes=writes+1,"
+            "time_ms=?4");
     return rc;
+}
+
+static int begin_place(struct journal *j)
+{
+    uint64_t writes = j->place.writes;
+    int rc = SQLITE_OK;
+    if (!j->place.there)
+        rc = runf(j, "INSERT INTO main.rowtap_journal_place VALUES(x'0000000000000000',0,0,0,0)");
+    j->place = j->options.place;
+    j->place.writes = writes;
+    return rc == SQLITE_OK ? journal_write_place(j) : rc;
 }
 
 static int open_history(
@@ -178,18 +195,20 @@ static int open_history(
             (long long)info->format, FORMAT);
         return SQLITE_ERROR;
     }
-    if (info->there && !info->ended) {
+    if (info->there && !info->ended && !j->options.anew) {
         rc = runf(j, "UPDATE main.rowtap_journal_info SET run=%lld", (long long)j->run);
     } else {
         if (info->there)
-            log_info("the journal missed changes while the file was served without it: a new one "
-                     "begins");
+            log_info("the journal missed changes while the file was %s: a new one begins",
+                j->options.anew ? "changed by others and not served" : "served without it");
         rc = begin_history(j, epoch);
     }
     if (rc == SQLITE_OK)
         rc = prepare(j);
     if (rc == SQLITE_OK)
         rc = counts_init(&j->counts, j->conn->db);
+    if (rc == SQLITE_OK)
+        rc = begin_place(j);
     if (rc == SQLITE_OK)
         rc = find_newest(j);
     return rc == SQLITE_OK ? find_oldest(j) : rc;
@@ -211,6 +230,8 @@ int journal_open(struct journal *j, struct sqlconn *c, const struct journal_opti
     struct info info;
     *j = (struct journal){.conn = c, .options = *options};
     int rc = read_info(j, &info);
+    if (rc == SQLITE_OK && info.there)
+        rc = journal_read_place(c, &j->place);
     if (rc != SQLITE_OK || (!options->enabled && !info.there))
         return rc;
     rc = sqlconn_run(c, OWN_BEGIN);
@@ -230,6 +251,7 @@ void journal_close(struct journal *j)
     sqlite3_finalize(j->insert);
     sqlite3_finalize(j->remove);
     sqlite3_finalize(j->oldest);
+    sqlite3_finalize(j->move);
     buf_fini(&j->piece);
     *j = (struct journal){0};
 }
@@ -301,6 +323,59 @@ static int trim(struct journal *j, int count)
     return rc;
 }
 
+int journal_read_place(struct sqlconn *c, struct journal_place *place)
+{
+    sqlite3_stmt *s;
+    *place = (struct journal_place){.there = false};
+    int rc = sqlconn_prepare(
+        c, &s, "SELECT salt,frame,done,writes,time_ms FROM main.rowtap_journal_place LIMIT 1");
+    /* The table is not there. */
+    if (rc == SQLITE_ERROR)
+        return SQLITE_OK;
+    if (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        place->there = sqlite3_column_bytes(s, 0) == (int)sizeof(place->salt);
+        if (place->there)
+            memcpy(place->salt, sqlite3_column_blob(s, 0), sizeof(place->salt));
+        place->frame = (uint32_t)column(s, 1);
+        place->done = column(s, 2);
+        place->writes = column(s, 3);
+        place->time_ms = sqlite3_column_int64(s, 4);
+        rc = SQLITE_DONE;
+    }
+    sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int journal_write_place(struct journal *j)
+{
+    const struct journal_place *place = &j->place;
+    sqlite3 *db = j->conn->db;
+    int64_t rowid = sqlite3_last_insert_rowid(db), changes = counts_changes(&j->counts);
+    sqlite3_bind_blob(j->move, 1, place->salt, sizeof(place->salt), SQLITE_STATIC);
+    sqlite3_bind_int64(j->move, 2, place->frame);
+    sqlite3_bind_int64(j->move, 3, (int64_t)place->done);
+    sqlite3_bind_int64(j->move, 4, place->time_ms);
+    int rc = step_to_end(j, j->move);
+    sqlite3_bind_null(j->move, 1);
+    j->place.writes++;
+    j->place.there = true;
+    sqlite3_set_last_insert_rowid(db, rowid);
+    if (j->counts.db)
+        counts_restore(&j->counts, changes);
+    return rc;
+}
+
+int journal_write_gap(struct journal *j, uint64_t seq, uint64_t tx)
+{
+    int rc = runf(j, "DELETE FROM main.rowtap_journal");
+    buf_reset(&j->piece);
+    j->now.oldest_seq = 0;
+    /* No change lies between the two, so nothing can be read from it. */
+    if (rc == SQLITE_OK)
+        rc = insert(j, seq + 1, tx, seq, tx, clock_wall_ms());
+    return rc;
+}
+
 int journal_write(struct journal *j, const struct batch *b, uint64_t seq, uint64_t tx)
 {
     sqlite3 *db = j->conn->db;
@@ -352,6 +427,8 @@ int journal_trim(struct journal *j)
     do
         rc = trim(j, TRIM_IDLE);
     while (rc == SQLITE_OK && journal_overdue(j) && clock_mono_ns() < end_ns);
+    if (rc == SQLITE_OK)
+        rc = journal_write_place(j);
     if (rc == SQLITE_OK)
         rc = sqlconn_run(j->conn, OWN_COMMIT);
     if (rc == SQLITE_OK) {

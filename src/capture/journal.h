@@ -11,10 +11,27 @@
  * the commit's own transaction, so that what is in the file and what is in the journal can never
  * differ. Result codes are SQLite's.
  */
+/*
+ * Where in the log the journal stands with the commits of other processes (sql/journal.sql); so
+ * that after a restart those can be told that were made meanwhile.
+ */
+#define JOURNAL_NO_PLACE UINT32_MAX /* as frame: it was not kept */
+
+struct journal_place {
+    uint8_t salt[8];
+    uint32_t frame;
+    uint64_t done;
+    uint64_t writes;
+    int64_t time_ms;
+    bool there;
+};
+
 struct journal_options {
     bool enabled;
     int64_t max_age_ms; /* older pieces are deleted; 0: no bound */
     uint64_t max_changes, max_bytes;
+    struct journal_place place; /* as it is now */
+    bool anew; /* begin a new history, for changes are missing in the one that is there */
 };
 
 /* The journal's ends. */
@@ -38,7 +55,8 @@ struct journal {
     struct journal_span committed; /* without */
     uint64_t run;
     char epoch[JOURNAL_EPOCH_MAX + 1];
-    sqlite3_stmt *insert, *remove, *oldest;
+    struct journal_place place; /* of the last commit, or with it */
+    sqlite3_stmt *insert, *remove, *oldest, *move;
     struct counts counts;
     struct buf piece;
 };
@@ -51,6 +69,16 @@ struct journal {
 int journal_open(struct journal *j, struct sqlconn *c, const struct journal_options *options,
     const char *epoch, struct buf *err);
 void journal_close(struct journal *j);
+
+/* What the file says, before journal_open. A result code. */
+int journal_read_place(struct sqlconn *c, struct journal_place *place);
+/* Writes j->place, in the open transaction, and counts `writes`. */
+int journal_write_place(struct journal *j);
+/*
+ * Instead of changes: `seq` is a gap, and nothing before it is kept any longer. In the open
+ * transaction.
+ */
+int journal_write_gap(struct journal *j, uint64_t seq, uint64_t tx);
 
 /*
  * Writes the batch's changes, which will be numbered as batch_seal does, and deletes of the

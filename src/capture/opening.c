@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "capture/offline.h"
 #include <errno.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -122,10 +123,55 @@ static int try_write(struct writer *w)
     return rc;
 }
 
+/* Before anything is written: what others did since the journal's last commit. */
+static int find_missed(struct writer *w, bool *lost)
+{
+    struct journal_place place;
+    int rc = journal_read_place(&w->conn, &place);
+    if (rc != SQLITE_OK)
+        return rc;
+    int status = offline_find(
+        &w->follower.tracker, &place, sqlite3_db_filename(w->conn.db, "main"), &w->follower.skip);
+    *lost = status == STATUS_CONFLICT;
+    return status == STATUS_OK || *lost ? SQLITE_OK
+           : status == STATUS_NOMEM     ? SQLITE_NOMEM
+                                        : SQLITE_IOERR;
+}
+
+static int open_follower(struct writer *w, const struct database_options *options, const char *path,
+    const atomic_bool *closing, bool *lost, struct buf *err)
+{
+    int rc = writer_open_follower(w, path, closing);
+    if (rc == SQLITE_OK && options->journal)
+        rc = find_missed(w, lost);
+    if (rc != SQLITE_OK)
+        buf_printf(err,
+            "cannot follow the log of %s: %s; --no-external serves it without seeing what other "
+            "processes write",
+            options->path, sqlite3_errstr(rc));
+    return rc;
+}
+
+/* Changes that were missed are told from the schema on that was there before them. */
+static int read_schema(struct writer *w)
+{
+    struct tracker *t = &w->follower.tracker;
+    if (w->follower.ops && t->holds_copying) {
+        int status = tracker_read_trees(t, NULL);
+        if (status < 0)
+            return status == STATUS_NOMEM ? SQLITE_NOMEM : SQLITE_CORRUPT;
+        recorder_set_schema(&w->recorder, schema_ref(t->trees->schema));
+    }
+    w->known = schema_ref(w->recorder.schema);
+    return SQLITE_OK;
+}
+
 static int open_journal(struct writer *w, const struct database_options *options,
-    struct published *published, const char *epoch, struct buf *err)
+    struct published *published, const char *epoch, bool lost, struct buf *err)
 {
     const struct journal_options journal = {
+        .place = writer_place(w),
+        .anew = lost,
         .enabled = options->journal,
         .max_age_ms = options->journal_age_ms,
         .max_changes = options->journal_changes,
@@ -153,15 +199,20 @@ int opening_run(struct writer *w, const struct database_options *options,
         status = check_parent(options->path, err);
     if (status < 0)
         return status;
+    bool lost = false;
     int rc = writer_open(w, options, published, path, closing);
     if (rc == SQLITE_OK)
         rc = set_journal_mode(w, options->keep_journal_mode, journal_mode);
+    if (rc == SQLITE_OK && options->external && strcmp(journal_mode, "wal") == 0)
+        rc = open_follower(w, options, path, closing, &lost, err);
     if (rc == SQLITE_OK)
-        rc = open_journal(w, options, published, epoch, err);
+        rc = open_journal(w, options, published, epoch, lost, err);
     if (rc != SQLITE_OK && err->len > 0)
         return STATUS_IO;
     if (rc == SQLITE_OK)
         rc = try_write(w);
+    if (rc == SQLITE_OK)
+        rc = read_schema(w);
     if (rc != SQLITE_OK)
         return explain(w, options->path, rc, err);
     if (!options->keep_journal_mode && strcmp(journal_mode, "wal") != 0) {

@@ -168,7 +168,7 @@ struct tail *tail_open(const struct tail_options *options, struct buf *err)
     if (wal)
         rc = open_log(t);
     if (wal && rc == SQLITE_OK) {
-        follower_start(&t->follower, NULL);
+        follower_start(&t->follower);
         return t;
     }
     explain(t, rc, err);

@@ -116,6 +116,8 @@ static void change_over(struct tracker *t)
 
 void tracker_repin(struct tracker *t)
 {
+    if (t->holds_copying)
+        return;
     if (!other(t)->begun && begin_pin(t, other(t)) != SQLITE_OK)
         return;
     change_over(t);
@@ -136,7 +138,7 @@ bool tracker_parked(const struct tracker *t)
 void tracker_checkpoint(struct tracker *t)
 {
     int frames = 0, copied = 0;
-    if (!t->can_checkpoint || other(t)->begun)
+    if (!t->can_checkpoint || other(t)->begun || t->holds_copying)
         return;
     sqlite3_wal_checkpoint_v2(
         other(t)->conn.db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
@@ -215,10 +217,37 @@ int tracker_note_own(struct tracker *t, uint32_t end)
     return STATUS_OK;
 }
 
+/* The lock of those who make checkpoints, https://www.sqlite.org/walformat.html section 2.3. */
+#define CHECKPOINT_LOCK 1
+
+bool tracker_hold(struct tracker *t)
+{
+    sqlite3_file *f = t->files.file;
+    t->holds_copying = f->pMethods->xShmLock(f, CHECKPOINT_LOCK, 1,
+                           SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE) == SQLITE_OK;
+    return t->holds_copying;
+}
+
+void tracker_release(struct tracker *t)
+{
+    sqlite3_file *f = t->files.file;
+    if (t->holds_copying)
+        f->pMethods->xShmLock(f, CHECKPOINT_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+    t->holds_copying = false;
+}
+
+void tracker_go_back(struct tracker *t, uint32_t frame)
+{
+    tracker_drop_trees(t);
+    t->frame = frame;
+}
+
 void tracker_pass(struct tracker *t, uint32_t end)
 {
     uint32_t passed = 0;
     t->frame = end;
+    if (t->holds_copying && t->frame >= pin(t)->upto)
+        tracker_release(t);
     while (passed < t->own_count && t->own[passed] <= end)
         passed++;
     t->own_count -= passed;
@@ -275,6 +304,7 @@ static int begin_at_end(struct tracker *t)
 
 int tracker_jump(struct tracker *t)
 {
+    tracker_release(t);
     tracker_drop_trees(t);
     return begin_at_end(t);
 }
@@ -314,6 +344,7 @@ int tracker_open(struct tracker *t, const char *path, bool writable, const atomi
 
 void tracker_close(struct tracker *t)
 {
+    tracker_release(t);
     tracker_drop_trees(t);
     if (t->has_log) {
         wal_diff_fini(&t->diff);

@@ -43,8 +43,9 @@ struct tracker {
     uint32_t frame;      /* the place: what this frame of the log's generation ends is known */
     uint32_t *own;       /* ends of commits of this process past the place, in order */
     uint32_t own_count, own_cap;
-    uint32_t copied; /* by our own checkpoints of this generation */
-    bool has_log, has_diff;
+    uint32_t copied;    /* by our own checkpoints of this generation */
+    bool holds_copying; /* nobody may make checkpoints: the place is before the pin */
+    bool has_log;
 };
 
 /*
@@ -77,6 +78,15 @@ int tracker_read_trees(struct tracker *t, struct schema *schema);
 void tracker_drop_trees(struct tracker *t);
 /* Takes the present end as the place, whatever lies between. A result code of SQLite. */
 int tracker_jump(struct tracker *t);
+
+/*
+ * Goes back to a place before the pin: what is needed from there on is in the log and the file
+ * still, and stays there until the pin is reached, because checkpoints are kept from being made.
+ * First tracker_hold, then a look whether that is so, then tracker_go_back; or tracker_release.
+ */
+bool tracker_hold(struct tracker *t); /* false: somebody makes a checkpoint */
+void tracker_release(struct tracker *t);
+void tracker_go_back(struct tracker *t, uint32_t frame);
 
 /* This process committed, and its frames end there. STATUS_NOMEM. */
 int tracker_note_own(struct tracker *t, uint32_t end);

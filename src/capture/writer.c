@@ -1,22 +1,15 @@
-#include "capture/writer.h"
+#include "capture/writer_parts.h"
 
+#include "base/clock.h"
+#include "base/mem.h"
 #include "base/status.h"
+#include "capture/offline.h"
 #include "capture/rows_after.h"
 #include "capture/schema_diff.h"
 #include "capture/schema_read.h"
 #include "capture/unit.h"
+#include <string.h>
 #include <time.h>
-
-/* Attempts to get the lock between two commits of a process that makes one after the other. */
-#define LOCK_TRIES 20
-#define LOCK_PAUSE_NS 20000
-
-/* `turn` odd: a commit is under way. */
-static void set_turn(struct writer *w, bool odd)
-{
-    if ((atomic_load(&w->published->turn) & 1) != odd)
-        atomic_fetch_add(&w->published->turn, 1);
-}
 
 /*
  * An autocommit unit is closed here, while SQLite can still be told to roll it back: so it is where
@@ -31,7 +24,7 @@ static int on_commit(void *ctx)
     w->vetoed = w->committed && w->journal.options.enabled && w->batch->change_count > 0;
     if (w->vetoed)
         w->committed = false;
-    set_turn(w, w->committed);
+    writer_set_turn(w, w->committed);
     return !w->committed;
 }
 
@@ -39,27 +32,8 @@ static void on_rollback(void *ctx)
 {
     struct writer *w = ctx;
     w->committed = false;
-    set_turn(w, false);
+    writer_set_turn(w, false);
     follower_let_go(&w->follower);
-}
-
-static void set_published_schema(struct writer *w, struct schema *schema)
-{
-    struct published *p = w->published;
-    if (p->schema == schema)
-        return;
-    struct schema *old = p->schema;
-    pthread_mutex_lock(&p->lock);
-    p->schema = schema_ref(schema);
-    pthread_mutex_unlock(&p->lock);
-    schema_unref(old);
-}
-
-static void set_known(struct writer *w, struct schema *schema)
-{
-    struct schema *old = w->known;
-    w->known = schema_ref(schema);
-    schema_unref(old);
 }
 
 int writer_open(struct writer *w, const struct database_options *options,
@@ -69,6 +43,9 @@ int writer_open(struct writer *w, const struct database_options *options,
     int rc = sqlconn_open(&w->conn, path, false, options->busy_timeout_ms, closing);
     if (rc != SQLITE_OK)
         return rc;
+    /* The pages that a checkpoint would overwrite may still be needed. */
+    if (options->external)
+        sqlite3_wal_autocheckpoint(w->conn.db, 0);
     recorder_init(&w->recorder, &w->conn);
     sqlite3_commit_hook(w->conn.db, on_commit, w);
     sqlite3_rollback_hook(w->conn.db, on_rollback, w);
@@ -77,12 +54,19 @@ int writer_open(struct writer *w, const struct database_options *options,
 
 void writer_close(struct writer *w)
 {
+    int64_t time_ms = clock_wall_ms();
+    char *path = NULL;
+    if (writer_leave_place(w, time_ms))
+        path = mem_strdup(sqlite3_db_filename(w->conn.db, "main"));
     batch_unref(w->batch);
     follower_close(&w->follower);
     recorder_fini(&w->recorder);
     schema_unref(w->known);
     journal_close(&w->journal);
     sqlconn_close(&w->conn);
+    if (path)
+        offline_seal(path, time_ms);
+    mem_free(path);
 }
 
 int writer_new_batch(struct writer *w)
@@ -143,208 +127,6 @@ int writer_refresh_schema(struct writer *w)
     return rc;
 }
 
-/* Takes over the reference. */
-static void publish(struct writer *w, struct batch *b, struct schema *schema)
-{
-    struct published *p = w->published;
-    uint64_t seq = atomic_load(&p->seq);
-    batch_seal(b, &seq, &w->tx);
-    set_published_schema(w, schema);
-    atomic_store(&p->seq, seq);
-    atomic_fetch_add(&p->commits, b->transaction_count);
-    atomic_fetch_add(&p->changes, b->change_count);
-    set_turn(w, false);
-    if ((b->transaction_count > 0 || b->gap) && w->options->publish)
-        w->options->publish(w->options->publish_ctx, b);
-    batch_unref(b);
-}
-
-/* What came before our own commit. */
-static void publish_ready(struct writer *w)
-{
-    struct batch *b = w->follower.ready;
-    struct schema *schema = NULL;
-    if (!b)
-        return;
-    for (uint32_t i = 0; i < b->transaction_count; i++)
-        if (b->transactions[i].schema) {
-            schema_unref(schema);
-            schema = schema_ref(b->transactions[i].schema);
-        }
-    b = batch_ref(b);
-    follower_taken(&w->follower);
-    publish(w, b, schema ? schema : w->published->schema);
-    schema_unref(schema);
-}
-
-/* Tells other threads what seq the state at the follower's place is. */
-static void note_place(struct writer *w)
-{
-    const struct follower *f = &w->follower;
-    if (f->active && !f->ready && !f->lost)
-        places_note(&w->published->places, f->tracker.log.salt, f->tracker.frame,
-            atomic_load(&w->published->seq));
-}
-
-void writer_publish(struct writer *w)
-{
-    struct batch *b = w->batch;
-    w->batch = w->recorder.batch = NULL;
-    follower_committed(&w->follower, w->recorder.schema);
-    publish_ready(w);
-    w->base = atomic_load(&w->published->seq);
-    set_known(w, w->recorder.schema);
-    publish(w, b, w->recorder.schema);
-    note_place(w);
-}
-
-/* Numbers go on from the published ones, first those of what is ready. */
-static int write_journal(struct writer *w)
-{
-    uint64_t seq = atomic_load(&w->published->seq), tx = w->tx;
-    struct batch *ready = w->follower.ready;
-    int rc = SQLITE_OK;
-    if (ready) {
-        batch_stamp(ready);
-        rc = journal_write(&w->journal, ready, seq, tx);
-        seq += ready->change_count;
-        tx += ready->transaction_count - ready->continued;
-    }
-    if (rc == SQLITE_OK && w->batch) {
-        batch_stamp(w->batch);
-        rc = journal_write(&w->journal, w->batch, seq, tx);
-    }
-    return rc;
-}
-
-static int commit(struct writer *w)
-{
-    int rc = write_journal(w);
-    if (rc == SQLITE_OK) {
-        set_turn(w, true);
-        rc = sqlconn_run(&w->conn, OWN_COMMIT);
-    }
-    if (rc == SQLITE_OK) {
-        journal_committed(&w->journal);
-        atomic_store(&w->published->past, w->journal.committed.after);
-        return rc;
-    }
-    set_turn(w, false);
-    journal_rolled_back(&w->journal);
-    return rc;
-}
-
-int writer_commit(struct writer *w)
-{
-    int rc = commit(w);
-    if (rc == SQLITE_OK)
-        writer_publish(w);
-    return rc;
-}
-
-/*
- * What the follower has ready is published, with a journal after it was written to that. A lock of
- * another process is in the way: later.
- */
-static int hand_on(void *ctx)
-{
-    struct writer *w = ctx;
-    struct batch *ready = w->follower.ready;
-    if (!ready)
-        return STATUS_OK;
-    if (ready->transaction_count == 0) {
-        follower_taken(&w->follower);
-        return STATUS_OK;
-    }
-    if (w->journal.options.enabled) {
-        struct batch *own = w->batch;
-        w->batch = NULL;
-        int rc = sqlconn_run(&w->conn, OWN_BEGIN);
-        if (rc == SQLITE_OK)
-            rc = commit(w);
-        w->batch = own;
-        if (rc != SQLITE_OK) {
-            if (!sqlite3_get_autocommit(w->conn.db))
-                sqlconn_run(&w->conn, OWN_ROLLBACK);
-            return (rc & 0xff) == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_IO;
-        }
-    }
-    publish_ready(w);
-    return STATUS_OK;
-}
-
-static int announce_gap(void *ctx, const char *reason)
-{
-    struct writer *w = ctx;
-    struct batch *b = batch_new(0);
-    if (!b)
-        return STATUS_NOMEM;
-    b->gap = reason;
-    publish(w, b, w->published->schema);
-    return STATUS_OK;
-}
-
-static struct schema *known(void *ctx)
-{
-    struct writer *w = ctx;
-    return w->known;
-}
-
-/* The schema is another by a commit of another process. */
-static void follow_known(void *ctx, struct schema *schema)
-{
-    struct writer *w = ctx;
-    set_known(w, schema);
-    recorder_set_schema(&w->recorder, schema_ref(schema));
-}
-
-static void passed(void *ctx)
-{
-    note_place(ctx);
-}
-
-static bool lock(void *ctx)
-{
-    struct writer *w = ctx;
-    const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-    int64_t timeout_ms = w->conn.busy_timeout_ms;
-    int rc = SQLITE_BUSY;
-    w->conn.busy_timeout_ms = 0;
-    for (int i = 0; i < LOCK_TRIES && (rc & 0xff) == SQLITE_BUSY; i++) {
-        if (i > 0)
-            nanosleep(&pause, NULL);
-        rc = sqlconn_run(&w->conn, OWN_BEGIN);
-    }
-    w->conn.busy_timeout_ms = timeout_ms;
-    return rc == SQLITE_OK;
-}
-
-static void unlock(void *ctx)
-{
-    struct writer *w = ctx;
-    sqlconn_run(&w->conn, OWN_ROLLBACK);
-}
-
-int writer_open_follower(struct writer *w, const char *path, const atomic_bool *closing)
-{
-    static const struct follower_ops ops = {
-        .known = known,
-        .set_known = follow_known,
-        .hand_on = hand_on,
-        .gap = announce_gap,
-        .passed = passed,
-        .lock = lock,
-        .unlock = unlock,
-    };
-    return follower_open(&w->follower, path, true, closing, &ops, w);
-}
-
-void writer_follow(struct writer *w)
-{
-    follower_start(&w->follower, w->conn.db);
-    atomic_store(&w->published->following, true);
-}
-
 int writer_begin(struct writer *w)
 {
     for (int i = 0;; i++) {
@@ -381,7 +163,12 @@ int writer_follow_schema(struct writer *w)
 
 bool writer_trim(struct writer *w)
 {
-    if (!journal_overdue(&w->journal) || journal_trim(&w->journal) != SQLITE_OK)
+    if (!journal_overdue(&w->journal) || w->follower.ready)
+        return false;
+    struct journal_place place = writer_place(w);
+    place.writes = w->journal.place.writes;
+    w->journal.place = place;
+    if (journal_trim(&w->journal) != SQLITE_OK)
         return false;
     atomic_store(&w->published->past, w->journal.committed.after);
     return journal_overdue(&w->journal);

@@ -98,6 +98,8 @@ int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or 
 int writer_commit(struct writer *w);
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
 
+/* Where the journal stands in the log, for journal_write_place; JOURNAL_NO_PLACE: not known. */
+struct journal_place writer_place(const struct writer *w);
 /* Prepares to follow what other processes commit, in WAL mode. A result code of SQLite. */
 int writer_open_follower(struct writer *w, const char *path, const atomic_bool *closing);
 void writer_follow(struct writer *w); /* from now on */

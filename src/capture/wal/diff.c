@@ -44,11 +44,6 @@ void wal_diff_fini(struct wal_diff *d)
 
 /* Pairs. */
 
-void wal_diff_forget(struct wal_diff *d)
-{
-    drop_pairs(d);
-}
-
 static int map_columns(struct wal_pair *p)
 {
     const struct table *old = p->old->table, *now = p->now->table;

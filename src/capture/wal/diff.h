@@ -40,7 +40,8 @@ struct wal_diff {
 /* Where changes go: in the order of the tables, and in each so that a replica can follow. */
 struct wal_output {
     struct batch *batch;
-    size_t max; /* after so many bytes `full` is called, which may put another batch there */
+    size_t max;    /* after so many bytes `full` is called, which may put another batch there */
+    uint64_t skip; /* so many changes are left out first */
     int (*full)(struct wal_output *out); /* 0 or a status that ends it */
 };
 
@@ -56,8 +57,6 @@ void wal_diff_forget(struct wal_diff *d);
  */
 int wal_diff_begin(struct wal_diff *d, uint32_t from, uint32_t to, const struct trees *old_trees,
     const struct trees *trees);
-/* Before trees are freed: others may come to be where they were. */
-void wal_diff_forget(struct wal_diff *d);
 /* Adds the changes of rows, `external`, to the output. Statuses as above. */
 int wal_diff_rows(struct wal_diff *d, struct wal_output *out);
 

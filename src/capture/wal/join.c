@@ -154,6 +154,10 @@ static int read_old(struct join *j, struct value **row)
 static int add(struct join *j, enum change_kind kind, struct value *old, struct value *row)
 {
     const struct tree *t = j->pair->now;
+    if (j->out->skip > 0) {
+        j->out->skip--;
+        return STATUS_OK;
+    }
     struct change *c = batch_add(j->out->batch, kind, t->table);
     if (!c)
         return STATUS_NOMEM;

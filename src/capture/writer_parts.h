@@ -1,0 +1,29 @@
+#ifndef ROWTAP_CAPTURE_WRITER_PARTS_H
+#define ROWTAP_CAPTURE_WRITER_PARTS_H
+
+#include "capture/writer.h"
+
+/* What the parts of the writer need of one another: its commits, and those of others. */
+
+void writer_set_turn(struct writer *w, bool odd); /* odd: a commit is under way */
+void writer_set_known(struct writer *w, struct schema *schema);
+
+/* Writes what is ready and our own batch to the journal, in the open transaction. A result code. */
+int writer_write_journal(struct writer *w);
+/* And where that stands in the log; time_ms as in struct journal_place. */
+int writer_write_place(struct writer *w, int64_t time_ms);
+/* That, then COMMIT. On failure the transaction may still be open. */
+int writer_commit_parts(struct writer *w);
+/* Numbers a batch and hands it on, with the schema after it; takes over the reference. */
+void writer_publish_batch(struct writer *w, struct batch *b, struct schema *schema);
+void writer_publish_ready(struct writer *w); /* what the follower has */
+/* Tells other threads what seq the state at the follower's place is. */
+void writer_note_place(struct writer *w);
+
+/*
+ * All that others committed is in the journal, and the file is as it is to be left: then the next
+ * start can tell whether somebody changed it.
+ */
+bool writer_leave_place(struct writer *w, int64_t time_ms);
+
+#endif

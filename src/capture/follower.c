@@ -363,6 +363,8 @@ static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
     int64_t pause_max_ms = PARK_PAUSE_MAX_MS;
     if (!(large || (others && idle)) || tracker_parked(t) || now_ms() < f->next_park_ms)
         return;
+    if (f->ops->may_restart && !f->ops->may_restart(f->ctx))
+        return;
     bool lockable = large && f->ops->lock && now->frames - now->copied < MUCH_FRAMES;
     bool overrun = now->frames >= f->park_frames * 2;
     bool parked;
@@ -375,6 +377,8 @@ static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
         if (!parked && f->ops->lock)
             return;
     }
+    if (parked && f->ops->parked)
+        f->ops->parked(f->ctx);
     f->park_pause_ms = parked ? PARK_PAUSE_MS : f->park_pause_ms * 2;
     if (f->park_pause_ms > pause_max_ms)
         f->park_pause_ms = pause_max_ms;

@@ -21,6 +21,9 @@ struct follower_ops {
     int (*hand_on)(void *ctx);
     int (*gap)(void *ctx, const char *reason); /* tells that changes are missing here; a status */
     void (*passed)(void *ctx);                 /* all up to the place has been handed on */
+    /* The log may be restarted: all that is to be remembered of it is. NULL: always. */
+    bool (*may_restart)(void *ctx);
+    void (*parked)(void *ctx); /* the next commit restarts it; NULL: that is nothing to you */
     /* The write lock, without waiting for it; NULL: cannot be had. */
     bool (*lock)(void *ctx);
     void (*unlock)(void *ctx);

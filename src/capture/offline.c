@@ -145,6 +145,8 @@ static int go_back(struct tracker *t, uint32_t from, uint32_t last)
     int status = tracker_index(t, &now) ? STATUS_OK : STATUS_CONFLICT;
     if (status == STATUS_OK && now.copied_most > from)
         status = was_copied(t, from, last, &copied);
+    if (copied)
+        log_debug("copied past the place: perhaps %u of %u frames", now.copied_most, last);
     if (status == STATUS_OK && copied)
         status = STATUS_CONFLICT;
     if (status == STATUS_OK)
@@ -152,6 +154,28 @@ static int go_back(struct tracker *t, uint32_t from, uint32_t last)
     else
         tracker_release(t);
     return status;
+}
+
+/*
+ * The log was restarted after the commit that wrote the place, and what is left of its last
+ * generation shows that no other commit followed that one.
+ */
+static bool ended_with_own(struct tracker *t, const struct journal_place *place)
+{
+    uint8_t salt[WAL_SALT];
+    uint32_t n, pages, commits = 0;
+    for (n = 1; n <= place->frame + 1; n++)
+        if (wal_log_peek(&t->log, n, salt, &pages) < 0 || memcmp(salt, t->log.salt, WAL_SALT) != 0)
+            break;
+    if (n > place->frame + 1)
+        return false;
+    /* Frames may have been left without a salt (log.c). */
+    for (n = place->frame + 1; wal_log_peek(&t->log, n, salt, &pages) == STATUS_OK; n++) {
+        if (memcmp(salt, place->salt, WAL_SALT) != 0 && memcmp(salt, no_salt, WAL_SALT) != 0)
+            break;
+        commits += pages != 0;
+    }
+    return commits == 1;
 }
 
 /* Where the journal stands, in the log as it is now. */
@@ -171,11 +195,12 @@ static int find_place(
     if (is_sealed(place, path))
         return STATUS_OK;
     /* Our own commit began this log, and it was the last that we know of. */
-    bool began = follows(t->log.salt, place->salt) ||
-                 (memcmp(place->salt, no_salt, WAL_SALT) == 0 && place->frame == 0);
-    if (!began || last == 0)
+    bool began = memcmp(place->salt, no_salt, WAL_SALT) == 0 && place->frame == 0;
+    if (!began && !follows(t->log.salt, place->salt))
         return STATUS_CONFLICT;
     status = pass_own(t, from, last, place);
+    if (status == 0 && !began && ended_with_own(t, place))
+        return STATUS_OK;
     return status < 0 ? status : *from > 0 ? STATUS_OK : STATUS_CONFLICT;
 }
 
@@ -187,6 +212,10 @@ int offline_find(
     if (!place->there || place->frame == JOURNAL_NO_PLACE)
         return STATUS_CONFLICT;
     int status = find_place(t, place, path, &from);
+    log_debug("place: frame %u of %02x%02x%02x%02x, log: %u frames of %02x%02x%02x%02x; from %u, "
+              "status %d",
+        place->frame, place->salt[0], place->salt[1], place->salt[2], place->salt[3], last,
+        t->log.salt[0], t->log.salt[1], t->log.salt[2], t->log.salt[3], from, status);
     if (status < 0)
         return status == STATUS_INVALID ? STATUS_CONFLICT : status;
     if (from == place->frame && memcmp(place->salt, t->log.salt, WAL_SALT) == 0)

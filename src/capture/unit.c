@@ -170,8 +170,14 @@ void unit_rollback(struct writer *w)
 bool unit_end_autocommit(struct writer *w)
 {
     bool committed = w->committed;
-    if (committed)
+    if (committed) {
+        /*
+         * A statement that failed, and yet committed what it did before (RAISE(FAIL)), leaves the
+         * WAL hook to the next one; and the follower must hear that this commit was our own.
+         */
+        sqlconn_run(&w->conn, OWN_SCHEMA_VERSION);
         writer_publish(w);
+    }
     leave(w);
     return committed;
 }

@@ -120,8 +120,7 @@ int writer_write_journal(struct writer *w)
         batch_stamp(w->batch);
         rc = journal_write(&w->journal, w->batch, seq, tx);
     }
-    bool any = ready || (w->batch && w->batch->change_count > 0);
-    if (rc == SQLITE_OK && any && w->journal.options.enabled && w->follower.ops)
+    if (rc == SQLITE_OK && w->journal.options.enabled && w->follower.ops)
         rc = writer_write_place(w, 0);
     return rc;
 }

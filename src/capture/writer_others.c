@@ -2,11 +2,14 @@
 
 #include "base/status.h"
 #include "capture/offline.h"
+#include <string.h>
 #include <time.h>
 
 /* Attempts to get the lock between two commits of a process that makes one after the other. */
 #define LOCK_TRIES 20
 #define LOCK_PAUSE_NS 20000
+/* Frames of a small commit. */
+#define SMALL_FRAMES 32
 
 /*
  * All that others committed is in the journal, and the file is as it is to be left: then the next
@@ -133,6 +136,46 @@ static bool lock(void *ctx)
     return rc == SQLITE_OK;
 }
 
+/* The journal's place alone. */
+static void commit_place(struct writer *w)
+{
+    if (!lock(w))
+        return;
+    int rc = writer_write_place(w, 0);
+    if (rc == SQLITE_OK)
+        rc = sqlconn_run(&w->conn, OWN_COMMIT);
+    if (rc != SQLITE_OK && !sqlite3_get_autocommit(w->conn.db))
+        sqlconn_run(&w->conn, OWN_ROLLBACK);
+}
+
+/*
+ * After a restart of the log, and of the server, the journal's place must still tell that nothing
+ * but one small commit of our own lay between it and the end of the log before. In no transaction.
+ */
+static bool may_restart(void *ctx)
+{
+    struct writer *w = ctx;
+    const struct tracker *t = &w->follower.tracker;
+    const struct journal_place *place = &w->journal.place;
+    if (!w->journal.options.enabled ||
+        (memcmp(place->salt, t->log.salt, sizeof(place->salt)) == 0 &&
+            t->frame - place->frame <= SMALL_FRAMES))
+        return true;
+    commit_place(w);
+    return false;
+}
+
+/*
+ * Our own small commit comes first in the next generation: what a large transaction leaves of it
+ * when it is killed would hide how the one before ended.
+ */
+static void parked(void *ctx)
+{
+    struct writer *w = ctx;
+    if (w->journal.options.enabled)
+        commit_place(w);
+}
+
 static void unlock(void *ctx)
 {
     struct writer *w = ctx;
@@ -147,6 +190,8 @@ int writer_open_follower(struct writer *w, const char *path, const atomic_bool *
         .hand_on = hand_on,
         .gap = announce_gap,
         .passed = passed,
+        .may_restart = may_restart,
+        .parked = parked,
         .lock = lock,
         .unlock = unlock,
     };

@@ -116,6 +116,17 @@ int wal_log_commit(struct wal_log *l, uint32_t frame, uint32_t last, uint32_t *e
     return STATUS_OK;
 }
 
+int wal_log_peek(const struct wal_log *l, uint32_t frame, uint8_t *salt, uint32_t *pages)
+{
+    uint8_t head[WAL_FRAME_HEADER];
+    int status = l->source.read_log(l->source.ctx, head, sizeof(head), frame_offset(l, frame));
+    if (status < 0)
+        return status;
+    memcpy(salt, head + 8, WAL_SALT);
+    *pages = get_u32(head + 4);
+    return STATUS_OK;
+}
+
 int wal_log_read(const struct wal_log *l, uint32_t frame, uint32_t offset, void *to, size_t size)
 {
     return l->source.read_log(

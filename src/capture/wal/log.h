@@ -60,6 +60,11 @@ uint32_t wal_log_find(const struct wal_log *l, uint32_t page, uint32_t upto);
  * first `last`, which are committed. Statuses as above.
  */
 int wal_log_commit(struct wal_log *l, uint32_t frame, uint32_t last, uint32_t *end);
+/*
+ * Reads the head of a frame whatever generation it is of, which tells what an earlier one left
+ * behind the present end. STATUS_INVALID: there is none.
+ */
+int wal_log_peek(const struct wal_log *l, uint32_t frame, uint8_t *salt, uint32_t *pages);
 /* Reads a part of a frame's page. */
 int wal_log_read(const struct wal_log *l, uint32_t frame, uint32_t offset, void *to, size_t size);
 

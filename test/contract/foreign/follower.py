@@ -16,7 +16,7 @@ class Follower:
     def __init__(self, batch=False):
         self.replica = Replica()
         self.batch, self.waiting = batch, []
-        self.own = self.foreign = self.renumbered = 0
+        self.own = self.foreign = 0
         self.kinds = {"own": 0, "foreign": 0}
         self.sources, self.marked = set(), False   # of the transaction that is being read
         self.failure = None
@@ -57,9 +57,6 @@ class Follower:
         return max([self.replica.seq, *(e["seq"] for e in self.waiting)])
 
     def event(self, message):
-        if message["type"] == "resync" and (message.get("data") or message).get("reason") == "rowids_renumbered":
-            self.renumbered += 1
-            return
         check("seq" in message and "tx" in message, "unexpected message %s", shorten(message))
         if message["tx"] != self.replica.tx:
             self.end_transaction()

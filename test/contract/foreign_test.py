@@ -5,7 +5,6 @@ replica that was fed by nothing but events equals the source; every event is che
 
 On demand: --seed N, --steps N jobs in each file, --minutes M (each time with the next seed), --writers WHO.
 """
-import hashlib
 import os
 import sys
 import time
@@ -13,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 from contract.foreign.file import Format  # noqa: E402
 from contract.foreign.scenario import Scenario  # noqa: E402
+from contract.foreign.untouched import untouched  # noqa: E402
 from contract.foreign.writers import Node  # noqa: E402
 from harness import Directory, Skip, case, main, note  # noqa: E402
 
@@ -62,6 +62,15 @@ for i, one in enumerate(FORMATS):
 @case("replica equals source: nobody but others write, with --journal")
 async def journal(args):
     await replica(args, Format(4096, 2, cache=2), seed_of(args, 100), "foreign" if args.writers == "mixed" else args.writers, "--journal", jobs=steps(args) // 2)
+
+
+@case("the file is the same byte for byte with and without rowtap watching")
+async def bytes_alike(args):
+    for number, form in enumerate(FORMATS[:1 if args.quick else 3]):
+        seed = seed_of(args, number)
+        note(f"seed {seed}; {form}")
+        with Directory() as directory:
+            await untouched(directory, form, seed, steps(args) // 2, kill=number == 1)
 
 
 @case("better-sqlite3 is one of the writers")

@@ -91,7 +91,8 @@ def altered(rows, changes):
     renamed = {r["from"]: r["to"] for r in changes.get("renamed") or []}
     names = {c["name"] for c in columns}
     key_names = {c["name"] for c in columns if c["primaryKey"]}
-    defaults = {c["name"]: default_value(c) for c in columns if not c["generated"]}
+    # only a table that others made anew under its name can have another stored generated column
+    defaults = {c["name"]: None if c["generated"] else default_value(c) for c in columns if c["generated"] != "virtual"}
     result = {}
     for key, row in rows.items():
         row = {renamed.get(n, n): v for n, v in row.items()}

@@ -237,7 +237,7 @@ class Jobs(Workload):
         if small:
             return small
         make = self.random.choices([self.plain, self.bulk, self.change_many, self.delete_many, self.overflow, self.keys, self.schema, self.upkeep, self.nested],
-                                   [30, 14, 14, 7, 16, 8, 8, 4, 4])[0]
+                                   [28, 14, 14, 7, 16, 8, 8, 9, 4])[0]
         return make()
 
     def abandoned(self):

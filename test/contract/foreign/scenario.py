@@ -60,6 +60,8 @@ class Scenario:
             return items
         first = self.form.prologue() if writer.name == "shells" else []
         first = [*first, f"PRAGMA foreign_keys = {'ON' if self.dice.random() < 0.8 else 'OFF'}"]
+        if self.dice.random() < 0.1:
+            first.append(f"PRAGMA wal_autocheckpoint = {self.dice.choice([1, 20, 200, 1000])}")
         return [*first, f"PRAGMA recursive_triggers = {self.dice.randint(0, 1)}", *items]
 
     async def burst(self):

@@ -127,34 +127,48 @@ class Jobs(Workload):
 
     # -- jobs about large rows
 
-    def one_blob(self):
-        found = self.db.execute("SELECT id, length(b) FROM blobs WHERE typeof(b) = 'blob'").fetchall()
-        return self.pick(found) if found else (1, 0)
+    def long_blobs(self):
+        """(id, length) of those that have an overflow chain."""
+        return self.db.execute(f"SELECT id, length(b) FROM blobs WHERE typeof(b) = 'blob' AND length(b) > {2 * self.page_size}").fetchall()
+
+    def in_place(self, row, size):
+        """Changes bytes, so that the rest of the row stays as and where it is; also two places at once, or in two rows."""
+        def patch(table, column, key, size):
+            at, part = self.between(1, max(1, size - 40)), self.between(1, 40)
+            bytes_ = self.random.randbytes(part).hex()
+            return (f"UPDATE {table} SET {column} = CAST(substr({column}, 1, {at - 1}) || x'{bytes_}' || substr({column}, {at + part}) AS BLOB) "
+                    f"WHERE {key} AND typeof({column}) = 'blob' AND length({column}) > {at + part}")
+        written = {"blob": ["blobs", "b", row, self.between(0, size), self.random.randbytes(self.between(1, 40)).hex()]}
+        one = patch("blobs", "b", f"id = {row}", size)
+        return self.pick([
+            lambda: [one], lambda: [one], lambda: [written], lambda: [written, dict(written)], lambda: self.transaction([one, written]),
+            lambda: self.transaction([one, f"UPDATE blobs SET r = coalesce(r, 0) + 1 WHERE id = {row}"]),
+            lambda: self.transaction([one, f"UPDATE blobs SET id = -id WHERE id = {row}"]), lambda: self.transaction([one, f"DELETE FROM blobs WHERE id = {row}"]),
+            lambda: self.transaction([patch("blobs", "b", "id % 2", size), patch("long_", "v", "n % 2", 5 * self.page_size)]),
+            lambda: [patch("long_", "v", f"n = {self.between(0, 4)}", 4 * self.page_size)],
+            lambda: [patch("calc", "z", "id % 5 = 1", 3 * self.page_size)],
+            lambda: [f"UPDATE blobs SET b = zeroblob(length(b)) WHERE id = {row}"]])()
 
     def overflow(self):
-        row, size = self.one_blob()
-        at, part = self.between(1, max(1, size)), self.between(1, 40)
-        bytes_ = self.random.randbytes(part).hex()
-        patch = f"UPDATE blobs SET b = CAST(substr(b, 1, {at - 1}) || x'{bytes_}' || substr(b, {at + part}) AS BLOB) WHERE id = {row}"
+        found = self.long_blobs()
+        if found and self.chance(0.6):
+            return self.in_place(*self.pick(found))
+        if len(found) < 4 and self.chance(0.6):
+            most = min(40, 4 + 400_000 // self.page_size)
+            sizes = [self.between(2, most) * self.page_size + self.between(0, 99) for _ in range(3)]
+            return [f"INSERT INTO blobs(b, t, r) VALUES ({self.blob(size)}, {self.text(self.size())}, 1)" for size in sizes] + [
+                f"INSERT OR REPLACE INTO long_ VALUES ('long', {self.between(0, 4)}, {self.blob(sizes[0])})"]
+        row, size = self.pick(found) if found else (self.between(1, 9), 0)
         with_huge = self.chance(0.06)
         large = self.blob(self.huge()) if with_huge else self.blob(self.size())
-        kind = self.between(0, 11)
-        if kind <= 2 and size:
-            return [{"blob": ["blobs", "b", row, self.between(0, size), bytes_]} for _ in range(self.between(1, 3))]
-        if kind == 3:
-            return self.transaction([patch, f"UPDATE blobs SET r = coalesce(r, 0) + 1 WHERE id = {row}",
-                                     {"blob": ["blobs", "b", row, self.between(0, size), bytes_]}])
-        if kind <= 5:
-            return [patch]
         return [self.pick([
             f"INSERT OR REPLACE INTO blobs VALUES ({self.between(1, 25)}, {large}, {self.text(self.size())}, {self.small()})",
             f"INSERT INTO blobs(b, t) VALUES ({large}, {self.text(self.size())})", f"UPDATE blobs SET t = {self.text(self.size())} WHERE id = {row}",
             f"UPDATE blobs SET r = {self.small()} WHERE id = {row}", f"UPDATE blobs SET id = id + 40 WHERE id = {row}", f"DELETE FROM blobs WHERE id = {row}",
-            f"UPDATE blobs SET b = zeroblob(length(b)) WHERE id = {row}", f"UPDATE blobs SET b = t, t = NULL WHERE id % 3 = {row % 3}",
+            f"UPDATE blobs SET b = t, t = NULL WHERE id % 3 = {row % 3}",
             f"INSERT OR REPLACE INTO bigkey VALUES ({self.blob(self.size())}, {self.any_large()})",
             f"INSERT OR REPLACE INTO bigkey VALUES (CAST('prefix' || substr(hex(zeroblob({self.page_size})), 1, {self.page_size}) || {self.between(0, 20)} AS BLOB), {self.small()})",
-            f"UPDATE bigkey SET v = {self.any_large()} WHERE length(k) % 3 = 1", f"UPDATE long_ SET v = {self.any_large()} WHERE n = {self.between(0, 4)}",
-            f"UPDATE long_ SET v = CAST(substr(v, 1, length(v) - 4) || 'tail' AS BLOB) WHERE typeof(v) = 'blob' AND length(v) > 4 AND n = {self.between(0, 4)}"])]
+            f"UPDATE bigkey SET v = {self.any_large()} WHERE length(k) % 3 = 1", f"UPDATE long_ SET v = {self.any_large()} WHERE n = {self.between(0, 4)}"])]
 
     # -- jobs about keys
 

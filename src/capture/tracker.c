@@ -105,10 +105,14 @@ static struct tracker_pin *other(struct tracker *t)
     return &t->pins[1 - t->held];
 }
 
-/* The second pin counts as soon as nothing before it is needed. */
+/*
+ * The second pin counts as soon as nothing before it is needed. It may have begun in the next
+ * generation already, while the first one is parked in this.
+ */
 static void change_over(struct tracker *t)
 {
-    if (!other(t)->begun || t->frame < other(t)->upto)
+    const struct tracker_pin *next = other(t);
+    if (!next->begun || memcmp(next->salt, t->log.salt, WAL_SALT) != 0 || t->frame < next->upto)
         return;
     end_pin(pin(t));
     t->held = 1 - t->held;

@@ -44,25 +44,49 @@ static void write_all(struct buf *out, const struct batch *b)
     }
 }
 
-static void on_publish(void *ctx, struct batch *b)
+void write_batch(struct buf *out, const struct batch *b)
 {
-    struct fixture *f = ctx;
-    pthread_mutex_lock(&f->lock);
+    if (b->gap)
+        buf_printf(out, "gap %s\n", b->gap);
+    for (uint32_t i = 0; i < b->transaction_count; i++) {
+        const struct transaction *t = &b->transactions[i];
+        for (uint32_t k = t->first; k < t->first + t->count; k++)
+            write_change(out, &b->changes[k]);
+        if (b->continues && i + 1 == b->transaction_count)
+            buf_puts(out, "to be continued\n");
+        else if (t->count > 0)
+            buf_puts(out, "commit\n");
+    }
+}
+
+static void check_numbers(struct fixture *f, const struct batch *b)
+{
+    if (b->continued != f->continues && !b->gap)
+        abort();
+    f->continues = b->continues;
+    f->gaps += b->gap != NULL;
+    if (b->gap && (b->change_count > 0 || b->last_seq != ++f->seq))
+        abort();
     for (uint32_t i = 0; i < b->transaction_count; i++) {
         const struct transaction *t = &b->transactions[i];
         if (f->tx == 0)
             f->tx = t->tx - 1;
-        if (t->tx != ++f->tx || (t->count == 0 && !t->schema))
+        f->tx += i > 0 || !b->continued;
+        if (t->tx != f->tx || (t->count == 0 && !t->schema))
             abort();
-        for (uint32_t k = t->first; k < t->first + t->count; k++) {
+        for (uint32_t k = t->first; k < t->first + t->count; k++)
             if (b->changes[k].seq != ++f->seq)
                 abort();
-            if (!f->quiet)
-                write_change(&f->log, &b->changes[k]);
-        }
-        if (!f->quiet && t->count > 0)
-            buf_puts(&f->log, "commit\n");
     }
+}
+
+static void on_publish(void *ctx, struct batch *b)
+{
+    struct fixture *f = ctx;
+    pthread_mutex_lock(&f->lock);
+    check_numbers(f, b);
+    if (!f->quiet)
+        write_batch(&f->log, b);
     if (f->options.journal)
         write_all(&f->all, b);
     pthread_mutex_unlock(&f->lock);
@@ -94,10 +118,12 @@ void fixture_open(struct fixture *f)
 {
     struct buf err = {0};
     f->tx = 0;
+    f->continues = false;
     f->db = database_open(&f->options, &err);
     if (!f->db)
         fail_msg("%s", buf_text(&err));
     f->seq = database_seq(f->db);
+    database_follow(f->db);
     buf_fini(&err);
 }
 
@@ -231,6 +257,20 @@ void expect_events(struct fixture *f, const char *expected)
     assert_string_equal(buf_text(&f->log), expected);
     buf_reset(&f->log);
     pthread_mutex_unlock(&f->lock);
+}
+
+/* Commits of others come when they come. */
+void await_events(struct fixture *f, const char *expected)
+{
+    size_t len = 0, wanted = strlen(expected);
+    for (int i = 0; i < 10000 && len < wanted; i++) {
+        if (i > 0)
+            usleep(2000);
+        pthread_mutex_lock(&f->lock);
+        len = f->log.len;
+        pthread_mutex_unlock(&f->lock);
+    }
+    expect_events(f, expected);
 }
 
 void forget_events(struct fixture *f)

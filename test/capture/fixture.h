@@ -19,6 +19,8 @@
  *   DELETE t {"id":1} {"id":1,"v":"b"}
  *   table:altered t {"columns":…}      (created and dropped without the JSON)
  *   commit                             (the end of a transaction)
+ *   to be continued                    (of a batch; the transaction goes on in the next)
+ *   gap capture_gap
  *
  * With ROWTAP_TEST_JOURNAL in the environment the file has a journal, and fixture_close compares it
  * with everything that was ever published.
@@ -30,6 +32,8 @@ struct fixture {
     pthread_mutex_t lock; /* guards log */
     struct buf log;
     uint64_t seq, tx; /* of the last change seen */
+    bool continues;   /* the last batch seen */
+    unsigned gaps;    /* that were seen */
     struct buf all;   /* with a journal: every change, in words */
     bool quiet;       /* writes nothing down */
     void (*on_batch)(struct fixture *f, struct batch *b); /* may be NULL; database thread */
@@ -37,7 +41,7 @@ struct fixture {
 };
 
 void fixture_init(struct fixture *f); /* makes the directory and sets default options */
-void fixture_open(struct fixture *f);
+void fixture_open(struct fixture *f); /* and follows, with options.external */
 void fixture_close(struct fixture *f);
 void fixture_fini(struct fixture *f); /* closes and removes the directory */
 
@@ -58,7 +62,10 @@ const char *transaction_error(struct fixture *f, const char *const *sql);
 
 /* What was written down since the last call must be this. */
 void expect_events(struct fixture *f, const char *expected);
+void await_events(struct fixture *f, const char *expected); /* the same, within some seconds */
 void forget_events(struct fixture *f);
+/* The changes of a batch, in words. */
+void write_batch(struct buf *out, const struct batch *b);
 /* A query must give this "rows" array. */
 void expect_rows(struct fixture *f, const char *sql, const char *rows);
 void expect_starts(const char *text, const char *start);

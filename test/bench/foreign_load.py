@@ -16,6 +16,7 @@ PATIENCE = 300  # seconds that a process may need for its work
 
 
 def build(directory):
+    Helper.directory = directory
     for name in ("foreign_writer", "listener"):
         source, program = os.path.join(HERE, name + ".c"), os.path.join(directory, name)
         if os.path.exists(program) and os.path.getmtime(program) > os.path.getmtime(source):
@@ -28,7 +29,6 @@ def build(directory):
 class Helper:
     """A process that says "ready" when it is, and then answers in lines of JSON."""
     directory = None  # where build() put the programs
-    limit = PATIENCE
 
     def __init__(self, program, *arguments, env=None):
         self.name = program

@@ -100,7 +100,7 @@ class Writer(Helper):
         self.say("go")
 
     def end(self, limit=PATIENCE):
-        """Waits until it has done its work: {"commits", "busy", "begin", "end"}."""
+        """Waits until it has done its work: {"commits", "busy", "begin", "end", "cpu"}."""
         result = self.answer(limit)
         if not self.process.stdin.closed:
             self.stop()

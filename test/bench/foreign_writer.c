@@ -25,6 +25,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -51,6 +52,15 @@ static int64_t now(void)
 
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static int64_t processor_time(void)
+{
+    struct rusage used;
+
+    getrusage(RUSAGE_SELF, &used);
+    return (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * INT64_C(1000000000) +
+           (used.ru_utime.tv_usec + used.ru_stime.tv_usec) * INT64_C(1000);
 }
 
 static void sleep_until(int64_t when)
@@ -167,13 +177,14 @@ static void write_rows(void)
         "The quick brown fox jumps over the lazy dog and is seen by the feed";
     char sql[256];
     sqlite3_stmt *insert;
-    int64_t count = 0, busy = 0, begun, deadline, next, end;
+    int64_t count = 0, busy = 0, begun, deadline, next, end, cpu;
 
     snprintf(sql, sizeof sql, "INSERT INTO \"%s\"(at, text) VALUES(?1, ?2)", opt.table);
     if (sqlite3_prepare_v2(db, sql, -1, &insert, NULL) != SQLITE_OK)
         die(sql);
     sqlite3_bind_text(insert, 2, text, -1, SQLITE_STATIC);
     wait_for_go();
+    cpu = processor_time();
     begun = next = now();
     deadline = begun + (int64_t)(opt.seconds * 1e9);
     while ((opt.commits == 0 || count < opt.commits) && now() < deadline) {
@@ -189,11 +200,12 @@ static void write_rows(void)
         count++;
     }
     end = now();
+    cpu = processor_time() - cpu;
     sqlite3_finalize(insert);
     if (opt.log)
         save_log();
-    printf("{\"commits\":%lld,\"busy\":%lld,\"begin\":%lld,\"end\":%lld}\n", (long long)count,
-        (long long)busy, (long long)begun, (long long)end);
+    printf("{\"commits\":%lld,\"busy\":%lld,\"begin\":%lld,\"end\":%lld,\"cpu\":%lld}\n",
+        (long long)count, (long long)busy, (long long)begun, (long long)end, (long long)cpu);
 }
 
 static void run_statement(void)

@@ -130,7 +130,7 @@ static void *run_thread(void *arg)
         if (atomic_load(&db->interrupted))
             group_refuse(&db->group, "QUERY_CANCELLED", "the server shuts down");
         bool more = follower_run(&db->writer.follower);
-        follower_settle(&db->writer.follower);
+        more |= follower_settle(&db->writer.follower);
         if (!group_empty(&db->group))
             group_run(&db->group);
         else if (db->stop)

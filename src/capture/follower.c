@@ -11,7 +11,7 @@
 /* Memory of decoded changes after which they are handed on. */
 #define READY_BYTES (2u << 20)
 /* A run takes about so long, apart from one commit that takes longer. */
-#define RUN_NS 5000000
+#define RUN_NS 1000000
 /* Frames that are decoded while others wait for the lock. */
 #define LOCKED_FRAMES 256
 /* Frames past the pin after which it is moved, so that checkpoints may copy them. */
@@ -22,7 +22,7 @@
  * A log of so many frames is to be restarted: well below the 1000 at which SQLite's own checkpoints
  * begin, which then would be made at every commit by those who commit.
  */
-#define PARK_FRAMES 400
+#define PARK_FRAMES 450
 /* So many that are not copied yet are copied without keeping others waiting. */
 #define MUCH_FRAMES 256
 #define PARK_PAUSE_MS 1
@@ -355,27 +355,30 @@ static bool park_locked(struct follower *f, bool all, int64_t *pause_max_ms)
  * only for the little that is left then; and until all is decoded when it is faster than we are,
  * for the log must end somewhere.
  */
-static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
+static bool try_park(struct follower *f, const struct wal_shm *now, bool idle)
 {
     struct tracker *t = &f->tracker;
     bool large = now->frames >= f->park_frames;
     bool others = now->copied > t->copied;
     int64_t pause_max_ms = PARK_PAUSE_MAX_MS;
     if (!(large || (others && idle)) || tracker_parked(t) || now_ms() < f->next_park_ms)
-        return;
-    if (f->ops->may_restart && !f->ops->may_restart(f->ctx))
-        return;
+        return false;
+    if (f->ops->may_restart && !f->ops->may_restart(f->ctx)) {
+        f->next_park_ms = now_ms() + PARK_PAUSE_MS;
+        return false;
+    }
     bool lockable = large && f->ops->lock && now->frames - now->copied < MUCH_FRAMES;
     bool overrun = now->frames >= f->park_frames * 2;
     bool parked;
     if (lockable && (overrun || now->frames - t->frame < LOCKED_FRAMES)) {
         parked = park_locked(f, overrun, &pause_max_ms);
     } else {
-        tracker_repin(t);
+        if (tracker_lag(t) >= LAG_FRAMES || idle)
+            tracker_repin(t);
         tracker_checkpoint(t);
         parked = tracker_park(t);
-        if (!parked && f->ops->lock)
-            return;
+        if (!parked && f->ops->lock && now->frames - t->frame < LOCKED_FRAMES)
+            return large;
     }
     if (parked && f->ops->parked)
         f->ops->parked(f->ctx);
@@ -383,18 +386,20 @@ static void try_park(struct follower *f, const struct wal_shm *now, bool idle)
     if (f->park_pause_ms > pause_max_ms)
         f->park_pause_ms = pause_max_ms;
     f->next_park_ms = now_ms() + f->park_pause_ms;
+    return false;
 }
 
-void follower_settle(struct follower *f)
+bool follower_settle(struct follower *f)
 {
     struct tracker *t = &f->tracker;
     struct wal_shm now;
     if (!f->active || f->lost)
-        return;
+        return false;
     bool idle = now_ms() - f->moved_ms >= IDLE_MS;
     uint32_t lag = tracker_lag(t);
     if (lag >= LAG_FRAMES || (lag > 0 && idle))
         tracker_repin(t);
     if (tracker_index(t, &now) && memcmp(now.salt, t->log.salt, WAL_SALT) == 0)
-        try_park(f, &now, idle);
+        return try_park(f, &now, idle);
+    return false;
 }

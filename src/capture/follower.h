@@ -64,8 +64,11 @@ void follower_start(struct follower *f);
  * there may be more to do at once.
  */
 bool follower_run(struct follower *f);
-/* Keeps the log small. In no transaction, after follower_run. */
-void follower_settle(struct follower *f);
+/*
+ * Keeps the log small. In no transaction, after follower_run. Whether both should be called again
+ * at once.
+ */
+bool follower_settle(struct follower *f);
 
 /* Something is to be settled soon: look in again after so many milliseconds; -1: nothing is. */
 int follower_soon(const struct follower *f);

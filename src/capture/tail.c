@@ -203,7 +203,7 @@ int tail_run(struct tail *t, const atomic_bool *stop, struct buf *err)
 {
     while (!atomic_load(stop)) {
         bool more = follower_run(&t->follower);
-        follower_settle(&t->follower);
+        more |= follower_settle(&t->follower);
         if (more)
             continue;
         if (t->follower.found)

@@ -12,11 +12,13 @@
 #define AGAIN_LAST_NS 32000000
 
 /*
- * Being woken for each commit costs the writer and us more than the commit itself. Where they
- * follow one another so closely the next look is that much later, and finds several.
+ * Being told of each write costs the writer a microsecond or two, and us more than the commit
+ * itself. Where commits follow one another so closely nothing is told: the next look comes after a
+ * while and finds several, until none is found for some time.
  */
 #define RUSH_NS 400000
 #define RUSH_WAIT_NS 250000
+#define RUSH_END_NS 3000000
 
 static void add(struct watch *w)
 {
@@ -58,7 +60,7 @@ static void drain(struct watch *w)
     while ((n = read(w->fd, u.bytes, sizeof(u.bytes))) > 0)
         for (ssize_t at = 0; at < n;) {
             const struct inotify_event *e = (const void *)(u.bytes + at);
-            gone |= (e->mask & IN_IGNORED) != 0;
+            gone |= (e->mask & IN_IGNORED) && e->wd == w->descriptor;
             at += (ssize_t)(sizeof(*e) + e->len);
         }
     if (gone)
@@ -68,8 +70,20 @@ static void drain(struct watch *w)
 void watch_found(struct watch *w)
 {
     int64_t now = clock_mono_ns();
-    w->rush = now - w->found_ns < RUSH_NS;
+    if (!w->rush && w->fd >= 0 && now - w->found_ns < RUSH_NS) {
+        w->rush = true;
+        inotify_rm_watch(w->fd, w->descriptor);
+        w->descriptor = -1;
+    }
     w->found_ns = now;
+}
+
+static void end_rush(struct watch *w)
+{
+    w->rush = false;
+    add(w);
+    /* What was written just before is not told. */
+    w->again_ns = AGAIN_FIRST_NS;
 }
 
 int watch_fd(const struct watch *w)
@@ -82,15 +96,14 @@ int64_t watch_timeout(const struct watch *w, int64_t wait_ms)
     int64_t ns = w->rush ? RUSH_WAIT_NS : w->fd < 0 ? LOOK_BLIND_NS : LOOK_NS;
     if (wait_ms >= 0 && wait_ms * 1000000 < ns)
         ns = wait_ms * 1000000;
-    return w->again_ns && w->again_ns < ns ? w->again_ns : ns;
+    return !w->rush && w->again_ns && w->again_ns < ns ? w->again_ns : ns;
 }
 
 void watch_woke(struct watch *w, bool readable)
 {
     if (w->rush) {
-        /* What was written meanwhile has not been told yet. */
-        w->rush = false;
-        w->again_ns = AGAIN_FIRST_NS;
+        if (clock_mono_ns() - w->found_ns > RUSH_END_NS)
+            end_rush(w);
     } else if (readable) {
         drain(w);
         w->again_ns = AGAIN_FIRST_NS;

@@ -16,7 +16,7 @@ struct watch {
     char *path;
     int64_t again_ns; /* until the next look; 0: all is quiet */
     int64_t found_ns; /* when the last commit was found, by the steady clock */
-    bool rush;        /* they come one after the other: they are looked for less often */
+    bool rush;        /* they come one after the other: nothing is told */
 };
 
 /* Copies the path. STATUS_NOMEM; what else fails leaves fd at -1. */

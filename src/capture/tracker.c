@@ -73,6 +73,7 @@ static bool stands_clear(struct tracker_pin *p, const struct wal_shm *a, const s
 {
     if (memcmp(a->salt, b->salt, WAL_SALT) != 0)
         return false;
+    p->least = a->frames;
     p->upto = b->frames;
     memcpy(p->salt, b->salt, WAL_SALT);
     p->parked = a->frames == b->frames && a->copied == a->frames;
@@ -129,8 +130,8 @@ void tracker_repin(struct tracker *t)
 
 uint32_t tracker_lag(const struct tracker *t)
 {
-    uint32_t upto = t->pins[t->held].upto;
-    return t->frame > upto ? t->frame - upto : 0;
+    uint32_t least = t->pins[t->held].least;
+    return t->frame > least ? t->frame - least : 0;
 }
 
 bool tracker_parked(const struct tracker *t)
@@ -185,7 +186,7 @@ int tracker_look(struct tracker *t)
         if (!tracker_parked(t))
             return STATUS_CONFLICT;
         begin_generation(t, now.salt, 0);
-        pin(t)->upto = 0;
+        pin(t)->least = pin(t)->upto = 0;
         end_pin(other(t));
     }
     if (now.frames < t->frame)

@@ -27,7 +27,7 @@ struct tracker_pin {
     struct sqlconn conn;
     bool begun;
     bool parked;            /* it reads from the file alone */
-    uint32_t upto;          /* where it stands, or before that */
+    uint32_t least, upto;   /* it stands at one of these frames, or between them */
     uint8_t salt[WAL_SALT]; /* of the log then */
 };
 
@@ -100,7 +100,7 @@ void tracker_checkpoint(struct tracker *t);
 /* Parks the pin, if all is known and copied. Whether it is parked at the place now. */
 bool tracker_park(struct tracker *t);
 bool tracker_parked(const struct tracker *t);
-/* Frames between the pin and the place. */
+/* Frames between the pin and the place, at most. */
 uint32_t tracker_lag(const struct tracker *t);
 
 #endif

@@ -195,16 +195,20 @@ static int owner_by_memory(struct orphans *o, uint32_t page)
 }
 
 /*
- * The page is found to be the table's, and is compared as if it had been written itself, which
- * explains all of its chains at once.
+ * The page is compared as if it had been written itself, and one look at it explains all pages of
+ * its chains. One that is remembered may have been freed since, and still hold the cell as it was:
+ * it is in no tree then, and the owner is another one.
  */
 static int adopt(struct orphans *o, uint32_t page, uint32_t owner)
 {
-    int status = explain(o, page);
-    if (status < 0 || u32map_get(&o->d->changed, owner, NULL))
+    int status = STATUS_OK;
+    if (!u32map_get(&o->d->changed, owner, NULL))
+        status = wal_diff_claim(o->d, owner);
+    bool claimed = u32map_get(&o->d->claimed, owner, NULL);
+    if (status < 0 || (!claimed && !o->d->after.auto_vacuum))
         return status;
-    status = wal_diff_claim(o->d, owner);
-    return status == STATUS_OK ? explain_page(o, owner) : status;
+    status = explain(o, page);
+    return status == STATUS_OK && claimed ? explain_page(o, owner) : status;
 }
 
 static int adopt_seen(void *ctx, uint32_t page)

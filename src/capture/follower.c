@@ -291,6 +291,16 @@ int follower_catch_up(struct follower *f, bool all)
     return status == STATUS_TOO_LARGE;
 }
 
+bool follower_is_behind(const struct follower *f)
+{
+    struct wal_shm now;
+    const struct tracker *t = &f->tracker;
+    if (!f->active)
+        return false;
+    return !tracker_index(t, &now) || now.frames != t->frame ||
+           memcmp(now.salt, t->log.salt, WAL_SALT) != 0;
+}
+
 void follower_let_go(struct follower *f)
 {
     f->caught_up = false;
@@ -360,8 +370,11 @@ static bool try_park(struct follower *f, const struct wal_shm *now, bool idle)
     struct tracker *t = &f->tracker;
     bool large = now->frames >= f->park_frames;
     bool others = now->copied > t->copied;
+    /* One of those who copied all may be waiting for us, with the lock held. */
+    bool done = now->frames == t->frame && now->copied == now->frames;
     int64_t pause_max_ms = PARK_PAUSE_MAX_MS;
-    if (!(large || (others && idle)) || tracker_parked(t) || now_ms() < f->next_park_ms)
+    if (tracker_parked(t) || !(done || large || (others && idle)) ||
+        (!done && now_ms() < f->next_park_ms))
         return false;
     if (f->ops->may_restart && !f->ops->may_restart(f->ctx)) {
         f->next_park_ms = now_ms() + PARK_PAUSE_MS;
@@ -370,7 +383,9 @@ static bool try_park(struct follower *f, const struct wal_shm *now, bool idle)
     bool lockable = large && f->ops->lock && now->frames - now->copied < MUCH_FRAMES;
     bool overrun = now->frames >= f->park_frames * 2;
     bool parked;
-    if (lockable && (overrun || now->frames - t->frame < LOCKED_FRAMES)) {
+    if (done) {
+        parked = tracker_park(t);
+    } else if (lockable && (overrun || now->frames - t->frame < LOCKED_FRAMES)) {
         parked = park_locked(f, overrun, &pause_max_ms);
     } else {
         if (tracker_lag(t) >= LAG_FRAMES || idle)

@@ -79,6 +79,8 @@ int follower_soon(const struct follower *f);
  * or STATUS_NOMEM.
  */
 int follower_catch_up(struct follower *f, bool all);
+/* Whether there are commits of others that were not seen so far. */
+bool follower_is_behind(const struct follower *f);
 /* The transaction that caught up is over. */
 void follower_let_go(struct follower *f);
 /*

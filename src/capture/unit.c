@@ -175,7 +175,8 @@ bool unit_end_autocommit(struct writer *w)
          * A statement that failed, and yet committed what it did before (RAISE(FAIL)), leaves the
          * WAL hook to the next one; and the follower must hear that this commit was our own.
          */
-        sqlconn_run(&w->conn, OWN_SCHEMA_VERSION);
+        if (sqlconn_run(&w->conn, OWN_SCHEMA_VERSION) != SQLITE_OK)
+            w->follower.lost = w->follower.active;
         writer_publish(w);
     }
     leave(w);

@@ -13,7 +13,8 @@
 
 /*
  * An autocommit unit is closed here, while SQLite can still be told to roll it back: so it is where
- * there is a journal, which must not be written from this hook.
+ * there is a journal, which must not be written from this hook; and where others have committed
+ * since it began, perhaps another schema.
  */
 static int on_commit(void *ctx)
 {
@@ -21,7 +22,8 @@ static int on_commit(void *ctx)
     if (!w->open || !w->autocommit)
         return 0;
     w->committed = unit_close(w) == SQLITE_OK;
-    w->vetoed = w->committed && w->journal.options.enabled && w->batch->change_count > 0;
+    w->vetoed = w->committed && w->batch->change_count > 0 &&
+                (w->journal.options.enabled || follower_is_behind(&w->follower));
     if (w->vetoed)
         w->committed = false;
     writer_set_turn(w, w->committed);
@@ -127,10 +129,28 @@ int writer_refresh_schema(struct writer *w)
     return rc;
 }
 
+/* Follows the log while it waits. */
+static int begin_patiently(struct writer *w)
+{
+    int64_t timeout = w->conn.busy_timeout_ms, began = clock_mono_ns(), waited = 0;
+    if (!w->follower.active)
+        return sqlconn_run(&w->conn, OWN_BEGIN);
+    while (true) {
+        int64_t left = timeout - waited;
+        int rc = writer_begin_within(w, left < WRITER_PATIENCE_MS ? left : WRITER_PATIENCE_MS);
+        waited = (clock_mono_ns() - began) / 1000000;
+        if ((rc & 0xff) != SQLITE_BUSY || waited >= timeout || atomic_load(w->conn.closing))
+            return rc;
+        while (follower_run(&w->follower))
+            ;
+        follower_settle(&w->follower);
+    }
+}
+
 int writer_begin(struct writer *w)
 {
     for (int i = 0;; i++) {
-        int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+        int rc = begin_patiently(w);
         int late = rc == SQLITE_OK ? follower_catch_up(&w->follower, i == 2) : 0;
         if (rc == SQLITE_OK && late == 0)
             rc = writer_check_schema(w);

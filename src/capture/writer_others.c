@@ -35,6 +35,21 @@ bool writer_leave_place(struct writer *w, int64_t time_ms)
     return rc == SQLITE_OK && !w->follower.lost && tracker_look(&w->follower.tracker) == 0;
 }
 
+int writer_begin_within(struct writer *w, int64_t timeout_ms)
+{
+    int64_t timeout = w->conn.busy_timeout_ms;
+    w->conn.busy_timeout_ms = timeout_ms;
+    int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+    w->conn.busy_timeout_ms = timeout;
+    return rc;
+}
+
+/* In the middle of a transaction we cannot move on: whoever waits for us has to give up first. */
+static int begin_to_hand_on(struct writer *w)
+{
+    return writer_begin_within(w, w->follower.ready->continues ? INT32_MAX : WRITER_PATIENCE_MS);
+}
+
 /*
  * What the follower has ready is published, with a journal after it was written to that. A lock of
  * another process is in the way: later.
@@ -52,7 +67,7 @@ static int hand_on(void *ctx)
     if (w->journal.options.enabled) {
         struct batch *own = w->batch;
         w->batch = NULL;
-        int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+        int rc = begin_to_hand_on(w);
         if (rc == SQLITE_OK)
             rc = writer_commit_parts(w);
         w->batch = own;
@@ -68,7 +83,7 @@ static int hand_on(void *ctx)
 
 static int write_gap(struct writer *w)
 {
-    int rc = sqlconn_run(&w->conn, OWN_BEGIN);
+    int rc = writer_begin_within(w, WRITER_PATIENCE_MS);
     if (rc == SQLITE_OK)
         rc = journal_write_gap(&w->journal, atomic_load(&w->published->seq) + 1, w->tx);
     if (rc == SQLITE_OK)
@@ -124,15 +139,12 @@ static bool lock(void *ctx)
 {
     struct writer *w = ctx;
     const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
-    int64_t timeout_ms = w->conn.busy_timeout_ms;
     int rc = SQLITE_BUSY;
-    w->conn.busy_timeout_ms = 0;
     for (int i = 0; i < LOCK_TRIES && (rc & 0xff) == SQLITE_BUSY; i++) {
         if (i > 0)
             nanosleep(&pause, NULL);
-        rc = sqlconn_run(&w->conn, OWN_BEGIN);
+        rc = writer_begin_within(w, 0);
     }
-    w->conn.busy_timeout_ms = timeout_ms;
     return rc == SQLITE_OK;
 }
 

@@ -5,6 +5,14 @@
 
 /* What the parts of the writer need of one another: its commits, and those of others. */
 
+/*
+ * Who holds the write lock may be waiting for us to move on in the log (a checkpoint that is to
+ * copy all of it): then we wait so long and move on.
+ */
+#define WRITER_PATIENCE_MS 20
+/* Begins a transaction that may write; waits so long for the lock. A result code. */
+int writer_begin_within(struct writer *w, int64_t timeout_ms);
+
 void writer_set_turn(struct writer *w, bool odd); /* odd: a commit is under way */
 void writer_set_known(struct writer *w, struct schema *schema);
 

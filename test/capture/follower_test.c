@@ -1,0 +1,691 @@
+#include "other.h"
+
+#include "base/clock.h"
+#include "fixture.h"
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/*
+ * Commits of another process between those of the database's own connection: all in the order of
+ * the log, with all that one of them means for the other.
+ */
+struct mixed {
+    struct fixture f; /* first: the helpers take it as it is */
+    struct other o;
+};
+
+static int set_up(void **state)
+{
+    struct mixed *m = calloc(1, sizeof(*m));
+    fixture_init(&m->f);
+    m->f.options.external = true;
+    m->f.options.busy_timeout_ms = 10000;
+    fixture_open(&m->f);
+    sql_ok(&m->f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    other_start(&m->o, m->f.path);
+    forget_events(&m->f);
+    *state = m;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct mixed *m = *state;
+    other_end(&m->o);
+    fixture_fini(&m->f);
+    free(m);
+    return 0;
+}
+
+#define ROW(id, v) "{\"id\":" #id ",\"v\":" v "}"
+#define OWN(id, v) "INSERT t {\"id\":" #id "} " ROW(id, v) "\ncommit\n"
+#define OTHERS(id, v) "INSERT t {\"id\":" #id "} " ROW(id, v) " external\ncommit\n"
+
+static void in_turn(void **state)
+{
+    struct mixed *m = *state;
+    sql_ok(&m->f, "INSERT INTO t VALUES(1,'own')");
+    other_ok(&m->o, "INSERT INTO t VALUES(2,'other')");
+    other_ok(&m->o, "UPDATE t SET v='other' WHERE id=1");
+    sql_ok(&m->f, "DELETE FROM t WHERE id=2");
+    expect_events(&m->f, OWN(1, "\"own\"") OTHERS(2, "\"other\"") "UPDATE t {\"id\":1} " ROW(
+                             1, "\"own\"") " -> " ROW(1,
+                             "\"other\"") " external\ncommit\n"
+                                          "DELETE t {\"id\":2} " ROW(2, "\"other\"") "\ncommit\n");
+    other_ok(&m->o, "BEGIN; REPLACE INTO t VALUES(1,'a'),(3,'b'); COMMIT");
+    await_events(&m->f,
+        "UPDATE t {\"id\":1} " ROW(1, "\"other\"") " -> " ROW(
+            1, "\"a\"") " external\nINSERT t {\"id\":3} " ROW(3, "\"b\"") " external\ncommit\n");
+    assert_int_equal(m->f.gaps, 0);
+}
+
+/* SQLite keeps what was done before an error, or even what a trigger did, and commits it. */
+static void own_failing_statements(void **state)
+{
+    struct mixed *m = *state;
+    sql_ok(&m->f, "CREATE TABLE p(id); CREATE TRIGGER tr BEFORE INSERT ON t WHEN new.id<0 BEGIN "
+                  "INSERT INTO p VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END;"
+                  "INSERT INTO p VALUES(5); CREATE TRIGGER te BEFORE INSERT ON t WHEN new.id>900 "
+                  "BEGIN UPDATE p SET id=5; SELECT RAISE(FAIL,'large'); END");
+    forget_events(&m->f);
+    for (int i = 0; i < 3; i++) {
+        expect_starts(sql_error(&m->f, "INSERT OR FAIL INTO t VALUES(1,'a'),(2,'a'),(1,'b')"),
+            "SQL_ERROR: UNIQUE");
+        expect_starts(sql_error(&m->f, "INSERT INTO t VALUES(-5,'a')"), "SQL_ERROR: negative");
+        /* Commits what is no change. */
+        expect_starts(sql_error(&m->f, "INSERT INTO t VALUES(999,'a')"), "SQL_ERROR: large");
+        other_ok(&m->o, "INSERT INTO t VALUES(3,'b')");
+        sql_ok(&m->f, "DELETE FROM t WHERE 0; UPDATE t SET v='a' WHERE id=1; VACUUM");
+        other_ok(&m->o, "DELETE FROM p WHERE rowid>1; DELETE FROM t");
+        sql_ok(&m->f, "PRAGMA optimize; INSERT INTO t VALUES(9,'e'); DELETE FROM t");
+        expect_events(&m->f,
+            "INSERT t {\"id\":1} " ROW(1, "\"a\"") "\nINSERT t {\"id\":2} " ROW(
+                2, "\"a\"") "\ncommit\nINSERT p {\"rowid\":2} {\"id\":5}\ncommit\n" OTHERS(3,
+                "\"b\"") "DELETE p {\"rowid\":2} {\"id\":5} external\ncommit\n"
+                         "DELETE t {\"id\":1} " ROW(
+                             1, "\"a\"") " external\n"
+                                         "DELETE t {\"id\":2} " ROW(
+                                             2, "\"a\"") " external\n"
+                                                         "DELETE t {\"id\":3} " ROW(3,
+                                                             "\"b\"") " external\ncommit\n" OWN(9,
+                                                             "\"e\"") "DELETE t {\"id\":9} " ROW(9,
+                                                             "\"e\"") "\ncommit\n");
+    }
+    assert_int_equal(m->f.gaps, 0);
+}
+
+/* A commit without changes of rows is none, and what is rolled back never was. */
+static void nothing_to_tell(void **state)
+{
+    struct mixed *m = *state;
+    other_ok(&m->o, "INSERT INTO t VALUES(1,'a')");
+    other_ok(&m->o, "UPDATE t SET v='a'");
+    other_ok(&m->o, "BEGIN; UPDATE t SET v='b'; DELETE FROM t; ROLLBACK");
+    other_ok(&m->o, "BEGIN; UPDATE t SET v='b'; UPDATE t SET v='a'; COMMIT");
+    other_ok(&m->o, "PRAGMA user_version=7");
+    other_ok(&m->o, "CREATE INDEX ti ON t(v)");
+    other_ok(&m->o, "ANALYZE");
+    other_ok(&m->o, "VACUUM");
+    other_ok(&m->o, "PRAGMA wal_checkpoint(TRUNCATE)");
+    sql_error(&m->f, "INSERT INTO t VALUES(1,'c')");
+    sql_ok(&m->f, "INSERT INTO t VALUES(2,'own')");
+    expect_events(&m->f, OTHERS(1, "\"a\"") OWN(2, "\"own\""));
+}
+
+/* Between opening the file and being told to follow, too. */
+static void from_the_start(void **state)
+{
+    struct mixed *m = *state;
+    struct buf err = {0};
+    fixture_close(&m->f);
+    m->f.tx = 0;
+    m->f.db = database_open(&m->f.options, &err);
+    assert_non_null(m->f.db);
+    m->f.seq = database_seq(m->f.db);
+    other_ok(&m->o, "INSERT INTO t VALUES(1,'a')");
+    usleep(20000);
+    expect_events(&m->f, "");
+    database_follow(m->f.db);
+    await_events(&m->f, OTHERS(1, "\"a\""));
+    buf_fini(&err);
+}
+
+/* The schema. */
+
+static void own_rows_in_others_tables(void **state)
+{
+    struct mixed *m = *state;
+    other_ok(&m->o, "ALTER TABLE t ADD COLUMN w DEFAULT 'd'");
+    sql_ok(&m->f, "INSERT INTO t(id,w) VALUES(1,'x')");
+    other_ok(&m->o, "CREATE TABLE n(a,b,PRIMARY KEY(b)) WITHOUT ROWID");
+    sql_ok(&m->f, "INSERT INTO n VALUES(1,2)");
+    other_ok(&m->o, "ALTER TABLE n RENAME TO nn");
+    sql_ok(&m->f, "UPDATE nn SET a=3");
+    expect_starts(sql_error(&m->f, "INSERT INTO n VALUES(2,3)"), "SQL_ERROR: no such table: n");
+    other_ok(&m->o, "DROP TABLE nn");
+    expect_starts(sql_error(&m->f, "DELETE FROM nn"), "SQL_ERROR: no such table: nn");
+    sql_ok(&m->f, "DELETE FROM t");
+    char *log = strdup(buf_text(&m->f.log));
+    forget_events(&m->f);
+    static const char *const steps[] = {"table:altered t {", "} external\ncommit\n",
+        "INSERT t {\"id\":1} {\"id\":1,\"v\":null,\"w\":\"x\"}\ncommit\n",
+        "table:created n external\ncommit\n", "INSERT n {\"b\":2} {\"a\":1,\"b\":2}\ncommit\n",
+        "table:altered nn {", "} external\ncommit\n",
+        "UPDATE nn {\"b\":2} {\"a\":1,\"b\":2} -> {\"a\":3,\"b\":2}\ncommit\n",
+        "table:dropped nn external\ncommit\n",
+        "DELETE t {\"id\":1} {\"id\":1,\"v\":null,\"w\":\"x\"}\ncommit\n"};
+    const char *at = log;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(*steps); i++) {
+        const char *found = strstr(at, steps[i]);
+        if (!found)
+            fail_msg("no \"%s\" in \"%s\"; all: %s", steps[i], at, log);
+        at = found + strlen(steps[i]);
+    }
+    assert_string_equal(at, "");
+    free(log);
+}
+
+static void others_rows_in_own_tables(void **state)
+{
+    struct mixed *m = *state;
+    sql_ok(&m->f, "CREATE TABLE n(a); ALTER TABLE n ADD COLUMN b DEFAULT 5");
+    forget_events(&m->f);
+    other_ok(&m->o, "INSERT INTO n(a) VALUES(1)");
+    sql_ok(&m->f, "CREATE TABLE n2(x INTEGER PRIMARY KEY)");
+    other_ok(&m->o, "INSERT INTO n2 SELECT a FROM n");
+    sql_ok(&m->f, "DROP TABLE n");
+    expect_starts(other_try(&m->o, "INSERT INTO n VALUES(1,1)"), "error: no such table");
+    other_ok(&m->o, "UPDATE n2 SET x=7");
+    sql_ok(&m->f, "DROP TABLE n2; CREATE TABLE n2(y)");
+    other_ok(&m->o, "INSERT INTO n2 VALUES(8)");
+    await_events(&m->f,
+        "INSERT n {\"rowid\":1} {\"a\":1,\"b\":5} external\ncommit\ntable:created n2\ncommit\n"
+        "INSERT n2 {\"x\":1} {\"x\":1} external\ncommit\n"
+        "table:dropped n\ncommit\n"
+        "DELETE n2 {\"x\":1} {\"x\":1} external\nINSERT n2 {\"x\":7} {\"x\":7} external\ncommit\n"
+        "table:dropped n2\ncommit\ntable:created n2\ncommit\n"
+        "INSERT n2 {\"rowid\":1} {\"y\":8} external\ncommit\n");
+}
+
+/*
+ * Another process commits exactly when something of others has been published: between the moments
+ * at which what is to be done has been looked at.
+ */
+static struct other *intruder;
+static const char *const *intrusions;
+
+static void intrude(struct fixture *f, struct batch *b)
+{
+    (void)f;
+    bool external = b->change_count > 0 && b->changes[0].external;
+    if (external && *intrusions)
+        other_ok(intruder, "%s", *intrusions++);
+}
+
+static void intrude_with(struct mixed *m, const char *const *sql)
+{
+    intruder = &m->o;
+    intrusions = sql + 1;
+    m->f.on_batch = intrude;
+    other_ok(&m->o, "%s", sql[0]);
+}
+
+/* Each of the rows 1 to 6 and the own statement's effect are told, whatever the order. */
+static void between_the_parts_of_a_statement(void **state)
+{
+    static const char *const own[] = {"VACUUM", "INSERT OR FAIL INTO t VALUES(100,'own')",
+        "INSERT INTO t VALUES(100,'own')", "BEGIN; INSERT INTO t VALUES(100,'own'); COMMIT",
+        "INSERT INTO t VALUES(-5,'own')", "PRAGMA optimize", "PRAGMA incremental_vacuum"};
+    static const char *const sql[] = {"INSERT INTO t VALUES(1,1)", "INSERT INTO t VALUES(2,1)",
+        "INSERT INTO t VALUES(3,1)", "INSERT INTO t VALUES(4,1)", "INSERT INTO t VALUES(5,1)",
+        "INSERT INTO t VALUES(6,1)", NULL};
+    struct mixed *m = *state;
+    sql_ok(&m->f, "CREATE TABLE p(id); CREATE TRIGGER tr BEFORE INSERT ON t WHEN new.id<0 BEGIN "
+                  "INSERT INTO p VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END");
+    for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
+        forget_events(&m->f);
+        intrude_with(m, sql);
+        struct sql_request r = {0};
+        sql_request_add(&r, own[i], strlen(own[i]));
+        database_execute(m->f.db, &r);
+        sql_request_fini(&r);
+        for (int k = 0; k < 5000 && *intrusions; k++)
+            usleep(1000);
+        m->f.on_batch = NULL;
+        uint64_t seq = m->f.seq;
+        sql_ok(&m->f, "DELETE FROM t; DELETE FROM p");
+        assert_true(m->f.seq >= seq);
+        const char *log = buf_text(&m->f.log);
+        for (int k = 1; k <= 6; k++) {
+            char row[64];
+            snprintf(row, sizeof(row), "INSERT t {\"id\":%d} {\"id\":%d,\"v\":1} external", k, k);
+            const char *found = strstr(log, row);
+            if (!found || strstr(found + 1, row))
+                fail_msg("%s: no \"%s\", or twice, in %s", own[i], row, log);
+        }
+        bool row = strstr(own[i], "100"), trigger = strstr(own[i], "-5");
+        assert_int_equal(
+            row, strstr(log, "INSERT t {\"id\":100} {\"id\":100,\"v\":\"own\"}\n") != NULL);
+        assert_int_equal(trigger, strstr(log, "INSERT p {\"rowid\":1} {\"id\":5}\n") != NULL);
+        assert_null(strstr(log, "INSERT p {\"rowid\":1} {\"id\":5} external"));
+        assert_null(strstr(log, "{\"id\":100,\"v\":\"own\"} external"));
+        assert_int_equal(m->f.gaps, 0);
+    }
+}
+
+/* The same with changes of the schema; the own row may come before or after each. */
+static void the_schema_between_the_parts(void **state)
+{
+    static const char *const own[] = {"VACUUM", "INSERT INTO t(id,v) VALUES(100,'own')",
+        "INSERT OR FAIL INTO t(id,v) VALUES(100,'own')", "INSERT INTO t(id,v) VALUES(-5,'own')",
+        "BEGIN; INSERT INTO t(id,v) VALUES(100,'own'); SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; "
+        "COMMIT",
+        "CREATE TABLE mine(x)"};
+    struct mixed *m = *state;
+    sql_ok(&m->f, "CREATE TABLE p(id); CREATE TRIGGER tr BEFORE INSERT ON t WHEN new.id<0 BEGIN "
+                  "INSERT INTO p(id) VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END");
+    for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
+        char text[6][160], said[512];
+        const char *sql[7] = {0};
+        forget_events(&m->f);
+        for (int k = 0; k < 6; k++) {
+            snprintf(text[k], sizeof(text[k]),
+                "BEGIN; ALTER TABLE t ADD COLUMN c%d_%d DEFAULT 'd'; ALTER TABLE p ADD COLUMN "
+                "c%d_%d DEFAULT 'd'; INSERT INTO t(id) VALUES(%d); COMMIT",
+                (int)i, k, (int)i, k, k + 1);
+            sql[k] = text[k];
+        }
+        intrude_with(m, sql);
+        struct sql_request r = {0};
+        sql_request_add(&r, own[i], strlen(own[i]));
+        database_execute(m->f.db, &r);
+        snprintf(said, sizeof(said), "%s", r.error.message);
+        sql_request_fini(&r);
+        for (int k = 0; k < 5000 && *intrusions; k++)
+            usleep(1000);
+        m->f.on_batch = NULL;
+        sql_ok(&m->f, "UPDATE t SET v='last'; DELETE FROM t; DELETE FROM p");
+        const char *log = buf_text(&m->f.log);
+        int altered = 0, rows = 0, last = 0;
+        for (const char *at = log; (at = strstr(at, "table:altered t ")); at++)
+            altered++;
+        for (const char *at = log; (at = strstr(at, "INSERT t {\"id\":")); at++)
+            rows++;
+        for (const char *at = log; (at = strstr(at, "\"v\":\"last\"")); at++)
+            last++;
+        bool refused = strstr(said, "try again");
+        bool row = strstr(own[i], "100") && !refused, trigger = strstr(own[i], "-5") && !refused;
+        if (altered != 6 || rows != 6 + row || last != 2 * rows)
+            fail_msg("%s: %d altered, %d rows, %d updated: %s", own[i], altered, rows, last, log);
+        bool told = strstr(log, "INSERT p {\"rowid\":1} {\"id\":5") != NULL;
+        if (trigger != told || strstr(log, "\"own\"} external") || m->f.gaps > 0)
+            fail_msg("%s: %s: %s", own[i], said, log);
+        assert_int_equal(m->f.gaps, 0);
+    }
+}
+
+/*
+ * What a statement is to keep of itself is known only when SQLite commits it by itself: no
+ * transaction keeps others out before it begins.
+ */
+static void names_between_the_parts(void **state)
+{
+    struct mixed *m = *state;
+    char name[16] = "c0";
+    int last = 0;
+    sql_ok(&m->f, "CREATE TABLE p(c0); CREATE TRIGGER tr BEFORE INSERT ON t WHEN new.id<0 BEGIN "
+                  "INSERT INTO p VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END");
+    for (int count = 1; count <= 7; count++) {
+        char text[7][64];
+        const char *sql[8] = {0};
+        int rows = 0;
+        forget_events(&m->f);
+        for (int k = 0; k < count; k++, last++) {
+            snprintf(text[k], sizeof(text[k]), "ALTER TABLE p RENAME c%d TO c%d", last, last + 1);
+            sql[k] = text[k];
+        }
+        intrude_with(m, sql);
+        expect_starts(sql_error(&m->f, "INSERT INTO t VALUES(-5,'own')"), "SQL_ERROR: negative");
+        for (int k = 0; k < 5000 && *intrusions; k++)
+            usleep(1000);
+        m->f.on_batch = NULL;
+        sql_ok(&m->f, "DELETE FROM p");
+        /* The row has the name that was told last. */
+        char *log = strdup(buf_text(&m->f.log)), *rest, *line;
+        for (line = strtok_r(log, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+            char column[32];
+            sscanf(line, "table:altered p {\"columns\":[{\"name\":\"%15[^\"]", name);
+            if (sscanf(line, "%*[A-Z] p {\"rowid\":1} {\"%31[^\"]", column) != 1)
+                continue;
+            if (strcmp(column, name) != 0)
+                fail_msg("after %d names: %s instead of %s: %s", count, column, name,
+                    buf_text(&m->f.log));
+            rows++;
+        }
+        free(log);
+        if (rows != 2)
+            fail_msg("%d rows: %s", rows, buf_text(&m->f.log));
+    }
+}
+
+/* Many at once. */
+
+struct counting {
+    int64_t n;
+    uint64_t own, others;
+    int wrong;
+};
+
+/* Every transaction is: counter n -> n + 1, then a row that says who. */
+static void count_on(struct fixture *f, struct batch *b)
+{
+    struct counting *c = f->ctx;
+    for (uint32_t i = 0; i < b->transaction_count; i++) {
+        const struct transaction *t = &b->transactions[i];
+        const struct change *up = &b->changes[t->first], *row = up + 1;
+        if (t->count != 2 || up->kind != CHANGE_UPDATE || row->kind != CHANGE_INSERT ||
+            up->old[1].i != c->n || up->row[1].i != c->n + 1 || row->row[0].i != c->n + 1 ||
+            up->external != row->external || row->row[1].i != !up->external) {
+            if (c->wrong++ == 0)
+                fprintf(stderr, "# tx %llu, %u changes: %lld after %lld\n",
+                    (unsigned long long)t->tx, t->count, (long long)up->row[1].i, (long long)c->n);
+        }
+        c->n = up->row[1].i;
+        c->own += !up->external;
+        c->others += up->external;
+    }
+}
+
+#define COUNT(own)                                                                                 \
+    "UPDATE c SET n=n+1; INSERT INTO who SELECT n," #own ",randomblob(abs(random())%900) FROM c"
+
+struct worker {
+    struct mixed *m;
+    pthread_t thread;
+    int number;
+    atomic_bool *end;
+    int done, failed;
+};
+
+static void *count_ourselves(void *arg)
+{
+    struct worker *w = arg;
+    static const char *const scripts[] = {"BEGIN;" COUNT(1) "; COMMIT",
+        "BEGIN;" COUNT(1) "; SAVEPOINT s; UPDATE c SET n=0; ROLLBACK TO s; COMMIT",
+        "BEGIN;" COUNT(1) "; ROLLBACK", "BEGIN; UPDATE c SET n=n+7; INSERT INTO nowhere VALUES(1)"};
+    for (int i = 0; !atomic_load(w->end); i++) {
+        struct sql_request r = {0};
+        const char *sql = scripts[(i + w->number) % 4];
+        sql_request_add(&r, sql, strlen(sql));
+        database_execute(w->m->f.db, &r);
+        w->done += !r.error.code[0];
+        w->failed += r.error.code[0] != 0;
+        sql_request_fini(&r);
+        if (i % 16 == 0)
+            usleep(500);
+    }
+    return NULL;
+}
+
+static void *count_elsewhere(void *arg)
+{
+    struct worker *w = arg;
+    struct other o;
+    other_start(&o, w->m->f.path);
+    other_try(&o, "PRAGMA synchronous=OFF");
+    while (!atomic_load(w->end)) {
+        const char *said = other_try(&o, ".times 20 BEGIN IMMEDIATE; %s; %s", COUNT(0),
+            w->done % 7 == 6   ? "ROLLBACK"
+            : w->done % 5 == 4 ? "COMMIT; PRAGMA wal_checkpoint"
+                               : "COMMIT");
+        w->failed += strncmp(said, "error", 5) == 0;
+        w->done++;
+    }
+    other_end(&o);
+    return NULL;
+}
+
+static void the_order_of_the_log(void **state)
+{
+    struct mixed *m = *state;
+    struct counting counting = {0};
+    struct worker workers[5];
+    atomic_bool end = false;
+    sql_ok(&m->f, "CREATE TABLE c(id INTEGER PRIMARY KEY, n); INSERT INTO c VALUES(1,0); "
+                  "CREATE TABLE who(n, own, padding)");
+    forget_events(&m->f);
+    m->f.quiet = true;
+    m->f.ctx = &counting;
+    m->f.on_batch = count_on;
+    for (int i = 0; i < 5; i++) {
+        workers[i] = (struct worker){.m = m, .number = i, .end = &end};
+        pthread_create(
+            &workers[i].thread, NULL, i < 3 ? count_ourselves : count_elsewhere, &workers[i]);
+    }
+    usleep(2500000);
+    atomic_store(&end, true);
+    for (int i = 0; i < 5; i++)
+        pthread_join(workers[i].thread, NULL);
+    sql_ok(&m->f, "BEGIN;" COUNT(1) "; COMMIT");
+    print_message("# %llu own transactions, %llu of others\n", (unsigned long long)counting.own,
+        (unsigned long long)counting.others);
+    assert_int_equal(counting.wrong, 0);
+    assert_int_equal(m->f.gaps, 0);
+    assert_true(counting.own > 10 && counting.others > 10);
+    for (int i = 3; i < 5; i++)
+        assert_int_equal(workers[i].failed, 0);
+    char rows[64];
+    snprintf(rows, sizeof(rows), "[[%lld,%llu]]", (long long)counting.n,
+        (unsigned long long)counting.own);
+    expect_rows(&m->f, "SELECT n, (SELECT sum(own) FROM who) FROM c", rows);
+    m->f.on_batch = NULL;
+}
+
+/* A large transaction. */
+
+#define MANY 100000
+
+struct parts {
+    uint64_t rows, parts, own_in_between;
+    int64_t expected;
+    bool wrong;
+};
+
+static void count_parts(struct fixture *f, struct batch *b)
+{
+    struct parts *p = f->ctx;
+    for (uint32_t i = 0; i < b->change_count; i++) {
+        const struct change *c = &b->changes[i];
+        if (!c->external) {
+            p->own_in_between += p->rows > 0 && p->rows < MANY;
+            continue;
+        }
+        p->wrong |= c->kind != CHANGE_INSERT || c->row[0].i != (int64_t)++p->rows;
+    }
+    p->parts += b->change_count > 0 && b->changes[0].external;
+    p->wrong |= b->bytes > (16u << 20);
+}
+
+static void *ask(void *arg)
+{
+    struct worker *w = arg;
+    while (!atomic_load(w->end)) {
+        sql_ok(&w->m->f, "INSERT INTO own VALUES(1)");
+        w->done++;
+        usleep(1000);
+    }
+    return NULL;
+}
+
+static void in_parts(void **state)
+{
+    struct mixed *m = *state;
+    struct parts parts = {0};
+    atomic_bool end = false;
+    struct worker asker = {.m = m, .end = &end};
+    sql_ok(&m->f, "CREATE TABLE own(x)");
+    other_ok(&m->o, "PRAGMA synchronous=OFF");
+    forget_events(&m->f);
+    m->f.quiet = true;
+    m->f.ctx = &parts;
+    m->f.on_batch = count_parts;
+    pthread_create(&asker.thread, NULL, ask, &asker);
+    other_ok(&m->o,
+        "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
+        "i<%d) SELECT i, 'a text of some length, so that there are some pages' FROM n",
+        MANY);
+    for (int i = 0; i < 20000 && m->f.seq < MANY; i++)
+        usleep(1000);
+    atomic_store(&end, true);
+    pthread_join(asker.thread, NULL);
+    sql_ok(&m->f, "INSERT INTO own VALUES(2)");
+    print_message("# %llu parts, %d own commits\n", (unsigned long long)parts.parts, asker.done);
+    assert_int_equal(parts.rows, MANY);
+    assert_int_equal(parts.own_in_between, 0); /* and its numbers are checked by the fixture */
+    assert_false(parts.wrong);
+    assert_false(m->f.continues);
+    assert_true(parts.parts > 2);
+    assert_int_equal(m->f.gaps, 0);
+    m->f.on_batch = NULL;
+}
+
+/* The size of the log. */
+
+static int64_t log_size(struct mixed *m)
+{
+    char path[160];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s-wal", m->f.path);
+    return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+/*
+ * SQLite does not wait where somebody else makes a checkpoint just then. With a journal what was
+ * committed has to be in it before the log may go: an attempt may be too early.
+ */
+static const char *checkpoint(struct mixed *m, const char *mode)
+{
+    const char *said = other_ok(&m->o, "PRAGMA wal_checkpoint(%s)", mode);
+    for (int i = 0;
+         i < 50 && (strcmp(said, "1|-1|-1") == 0 || (m->f.options.journal && *said == '1')); i++) {
+        usleep(2000);
+        said = other_ok(&m->o, "PRAGMA wal_checkpoint(%s)", mode);
+    }
+    return said;
+}
+
+/* How often threads of this process were woken. */
+static long wakes(void)
+{
+    char command[160];
+    long sum = 0;
+    snprintf(command, sizeof(command),
+        "cat /proc/%d/task/*/status | awk '/^voluntary/{n+=$2} END{print n}'", (int)getpid());
+    FILE *p = popen(command, "r");
+    assert_non_null(p);
+    assert_int_equal(fscanf(p, "%ld", &sum), 1);
+    pclose(p);
+    return sum;
+}
+
+#define COMMITS 20000
+
+static void the_log_stays_small(void **state)
+{
+    struct mixed *m = *state;
+    int64_t largest = 0;
+    uint64_t seq = m->f.seq;
+    m->f.quiet = true;
+    other_ok(&m->o, "PRAGMA synchronous=OFF");
+    for (int i = 0; i < COMMITS / 500; i++) {
+        other_send(&m->o, ".times 500 INSERT INTO t(v) VALUES(randomblob(200))");
+        other_wait(&m->o);
+        int64_t size = log_size(m);
+        largest = size > largest ? size : largest;
+        if (i % 10 == 5)
+            sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
+    }
+    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
+    assert_int_equal(m->f.seq - seq, COMMITS + COMMITS / 5000 + 1);
+    print_message("# the log had up to %lld KiB\n", (long long)largest >> 10);
+    assert_true(largest < (m->f.options.journal ? 160 : 80) * (1 << 20));
+    assert_int_equal(m->f.gaps, 0);
+    /* Now all is quiet: nothing is in the way of one who wants the log emptied. */
+    usleep(100000);
+    other_ok(&m->o, "PRAGMA busy_timeout=%d", m->f.options.journal ? 300 : 5000);
+    assert_string_equal(checkpoint(m, "TRUNCATE"), "0|0|0");
+    assert_int_equal(log_size(m), 0);
+    usleep(300000);
+    long before = wakes();
+    usleep(2000000);
+    long woken = wakes() - before;
+    print_message("# %ld wake-ups in 2 s\n", woken);
+    assert_true(woken < 60);
+    m->f.quiet = false;
+    other_ok(&m->o, "INSERT INTO t VALUES(-1,2)");
+    await_events(&m->f, OTHERS(-1, "2"));
+}
+
+/* An application that empties the log now and then, or ends with every commit, can do so. */
+static void others_may_empty_the_log(void **state)
+{
+    struct mixed *m = *state;
+    struct other o;
+    m->f.quiet = true;
+    uint64_t seq = m->f.seq;
+    other_ok(&m->o, "PRAGMA synchronous=OFF");
+    other_ok(&m->o, "PRAGMA busy_timeout=%d", m->f.options.journal ? 300 : 5000);
+    for (int i = 0; i < 12; i++) {
+        other_ok(&m->o, ".times %d INSERT INTO t(v) VALUES(randomblob(3000))", i * i + 1);
+        if (i % 4 == 3)
+            sql_ok(&m->f, "DELETE FROM t WHERE 0");
+        const char *said = checkpoint(m, i % 3 == 0 ? "RESTART" : i % 3 == 1 ? "TRUNCATE" : "FULL");
+        if (said[0] != '0')
+            fail_msg("round %d: %s", i, said);
+        other_start(&o, m->f.path);
+        other_ok(&o, "INSERT INTO t(v) VALUES('short')");
+        other_end(&o);
+        seq += (uint64_t)(i * i + 2);
+    }
+    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
+    assert_int_equal(m->f.seq, seq + 1);
+    assert_int_equal(m->f.gaps, 0);
+}
+
+/* While somebody reads an old state the log can only grow: that is no reason to hurry. */
+static void a_long_reader(void **state)
+{
+    struct mixed *m = *state;
+    struct timespec before, after;
+    struct other reader;
+    m->f.quiet = true;
+    uint64_t seq = m->f.seq;
+    other_start(&reader, m->f.path);
+    other_ok(&m->o, "PRAGMA synchronous=OFF");
+    other_ok(&m->o, "INSERT INTO t(v) VALUES('first')");
+    other_ok(&reader, "BEGIN; SELECT count(*) FROM t");
+    for (int i = 0; i < 4; i++) {
+        other_ok(&m->o, ".times %d INSERT INTO t(v) VALUES(randomblob(3000))", 100 << i);
+        sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
+        seq += (100u << i) + 1;
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+        usleep(700000);
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+        int64_t used_ms = (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
+        print_message("# %lld KiB, %lld ms of 700\n", (long long)log_size(m) >> 10, (long long)used_ms);
+        assert_true(used_ms < 350);
+    }
+    assert_int_equal(m->f.seq, seq + 1);
+    other_ok(&reader, "COMMIT");
+    usleep(1500000);
+    other_ok(&m->o, "INSERT INTO t(v) VALUES('last')");
+    assert_string_equal(checkpoint(m, "TRUNCATE"), "0|0|0");
+    other_end(&reader);
+}
+
+int main(int argc, char **argv)
+{
+    other_main(argc, argv);
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(in_turn),
+        TEST(own_failing_statements),
+        TEST(nothing_to_tell),
+        TEST(from_the_start),
+        TEST(own_rows_in_others_tables),
+        TEST(others_rows_in_own_tables),
+        TEST(between_the_parts_of_a_statement),
+        TEST(the_schema_between_the_parts),
+        TEST(names_between_the_parts),
+        TEST(the_order_of_the_log),
+        TEST(in_parts),
+        TEST(the_log_stays_small),
+        TEST(others_may_empty_the_log),
+        TEST(a_long_reader),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -28,6 +28,7 @@
 #define PARK_PAUSE_MS 1
 #define PARK_PAUSE_MAX_MS 1000
 #define LOCK_PAUSE_MAX_MS 8
+#define RESTART_WAIT_MS 100
 #define COPY_TRIES 20
 #define COPY_PAUSE_NS 50000
 
@@ -361,6 +362,21 @@ static bool park_locked(struct follower *f, bool all, int64_t *pause_max_ms)
 }
 
 /*
+ * Others who copied all, and hold the lock to wait for us, are not kept waiting for long: should we
+ * be killed just now, the next start says that something may be missing.
+ */
+static bool may_restart(struct follower *f, bool done)
+{
+    if (!f->ops->may_restart || f->ops->may_restart(f->ctx)) {
+        f->refused_ms = 0;
+        return true;
+    }
+    if (!done || f->refused_ms == 0)
+        f->refused_ms = done ? now_ms() : 0;
+    return done && now_ms() - f->refused_ms >= RESTART_WAIT_MS;
+}
+
+/*
  * A checkpoint without the lock copies most. A writer that commits all the time is kept waiting
  * only for the little that is left then; and until all is decoded when it is faster than we are,
  * for the log must end somewhere.
@@ -376,7 +392,7 @@ static bool try_park(struct follower *f, const struct wal_shm *now, bool idle)
     if (tracker_parked(t) || !(done || large || (others && idle)) ||
         (!done && now_ms() < f->next_park_ms))
         return false;
-    if (f->ops->may_restart && !f->ops->may_restart(f->ctx)) {
+    if (!may_restart(f, done)) {
         f->next_park_ms = now_ms() + PARK_PAUSE_MS;
         return false;
     }
@@ -392,8 +408,12 @@ static bool try_park(struct follower *f, const struct wal_shm *now, bool idle)
             tracker_repin(t);
         tracker_checkpoint(t);
         parked = tracker_park(t);
-        if (!parked && f->ops->lock && now->frames - t->frame < LOCKED_FRAMES)
+        /* Unless somebody reads an older state: then nothing more can be copied. */
+        if (!parked && f->ops->lock && now->frames - t->frame < LOCKED_FRAMES &&
+            t->copied > now->copied) {
+            f->park_pause_ms = PARK_PAUSE_MS;
             return large;
+        }
     }
     if (parked && f->ops->parked)
         f->ops->parked(f->ctx);

@@ -109,23 +109,39 @@ static void many_writes(void **state)
     watch_fini(&w);
 }
 
-/* Commits that follow one another are not waited for one by one. */
+/*
+ * Commits that follow one another are not waited for one by one, until none comes for a while. The
+ * last one was found just now, or long ago, as the test says.
+ */
 static void a_rush(void **state)
 {
     struct watch w;
     (void)state;
     assert_int_equal(watch_init(&w, path), STATUS_OK);
-    watch_found(&w);
-    assert_true(watch_fd(&w) >= 0);
-    watch_found(&w);
-    assert_int_equal(watch_fd(&w), -1);
-    assert_true(watch_timeout(&w, -1) < MS);
-    watch_woke(&w, false);
-    assert_true(watch_fd(&w) >= 0);
-    assert_true(watch_timeout(&w, -1) < MS); /* looked at again at once */
-    usleep(5000);
-    watch_found(&w);
-    assert_true(watch_fd(&w) >= 0); /* not so soon after the last */
+    for (int round = 0; round < 3; round++) {
+        w.found_ns = clock_mono_ns() - 1000 * (int64_t)MS;
+        watch_found(&w);
+        assert_true(watch_fd(&w) >= 0);
+        w.found_ns = clock_mono_ns() + 1000 * (int64_t)MS;
+        watch_found(&w);
+        assert_int_equal(watch_fd(&w), -1);
+        assert_true(watch_timeout(&w, -1) < MS);
+        w.found_ns = clock_mono_ns() + 1000 * (int64_t)MS;
+        watch_woke(&w, false);
+        assert_int_equal(watch_fd(&w), -1);
+        assert_int_equal(write(file, "x", 1), 1);
+        w.found_ns = clock_mono_ns() - 1000 * (int64_t)MS;
+        watch_woke(&w, false);
+        assert_true(watch_fd(&w) >= 0);
+        assert_true(watch_timeout(&w, -1) < MS); /* looked at again at once */
+        assert_in_range(looks(&w), 8, 16);
+        while (news(&w, 0))
+            watch_woke(&w, true);
+        looks(&w);
+        assert_int_equal(write(file, "x", 1), 1);
+        assert_true(news(&w, 1000));
+        watch_woke(&w, true);
+    }
     watch_fini(&w);
 }
 

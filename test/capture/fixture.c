@@ -89,9 +89,27 @@ static void on_publish(void *ctx, struct batch *b)
         write_batch(&f->log, b);
     if (f->options.journal)
         write_all(&f->all, b);
+    void (*on_batch)(struct fixture *, struct batch *) = f->on_batch;
     pthread_mutex_unlock(&f->lock);
-    if (f->on_batch)
-        f->on_batch(f, b);
+    if (on_batch)
+        on_batch(f, b);
+}
+
+void fixture_listen(
+    struct fixture *f, void (*on_batch)(struct fixture *f, struct batch *b), bool quiet)
+{
+    pthread_mutex_lock(&f->lock);
+    f->on_batch = on_batch;
+    f->quiet = quiet;
+    pthread_mutex_unlock(&f->lock);
+}
+
+uint64_t fixture_seq(struct fixture *f)
+{
+    pthread_mutex_lock(&f->lock);
+    uint64_t seq = f->seq;
+    pthread_mutex_unlock(&f->lock);
+    return seq;
 }
 
 void fixture_init(struct fixture *f)

@@ -45,6 +45,11 @@ void fixture_open(struct fixture *f); /* and follows, with options.external */
 void fixture_close(struct fixture *f);
 void fixture_fini(struct fixture *f); /* closes and removes the directory */
 
+/* Sets on_batch and quiet, and gives seq, while others may commit. */
+void fixture_listen(
+    struct fixture *f, void (*on_batch)(struct fixture *f, struct batch *b), bool quiet);
+uint64_t fixture_seq(struct fixture *f);
+
 /* The changes of the file's journal after that one, in words. No transaction is open. */
 void read_journal(struct fixture *f, uint64_t after, size_t max_bytes, struct buf *out);
 

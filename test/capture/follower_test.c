@@ -15,7 +15,7 @@
  */
 struct mixed {
     struct fixture f; /* first: the helpers take it as it is */
-    struct other o;
+    struct other o, intruder;
 };
 
 static int set_up(void **state)
@@ -27,6 +27,7 @@ static int set_up(void **state)
     fixture_open(&m->f);
     sql_ok(&m->f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
     other_start(&m->o, m->f.path);
+    other_start(&m->intruder, m->f.path);
     forget_events(&m->f);
     *state = m;
     return 0;
@@ -36,6 +37,7 @@ static int tear_down(void **state)
 {
     struct mixed *m = *state;
     other_end(&m->o);
+    other_end(&m->intruder);
     fixture_fini(&m->f);
     free(m);
     return 0;
@@ -195,23 +197,46 @@ static void others_rows_in_own_tables(void **state)
  * Another process commits exactly when something of others has been published: between the moments
  * at which what is to be done has been looked at.
  */
-static struct other *intruder;
-static const char *const *intrusions;
+static const char *const *intrusions; /* guarded by the fixture's lock */
+
+/* The next one, or, when this one is done, the one after it. */
+static const char *next_intrusion(struct fixture *f, bool done)
+{
+    pthread_mutex_lock(&f->lock);
+    intrusions += done;
+    const char *sql = *intrusions;
+    pthread_mutex_unlock(&f->lock);
+    return sql;
+}
 
 static void intrude(struct fixture *f, struct batch *b)
 {
-    (void)f;
     bool external = b->change_count > 0 && b->changes[0].external;
-    if (external && *intrusions)
-        other_ok(intruder, "%s", *intrusions++);
+    const char *sql = external ? next_intrusion(f, false) : NULL;
+    if (sql) {
+        other_ok(&((struct mixed *)f)->intruder, "%s", sql);
+        next_intrusion(f, true);
+    }
 }
 
-static void intrude_with(struct mixed *m, const char *const *sql)
+/* What became of the statement, "" if nothing went wrong. */
+static const char *run_with_intrusions(struct mixed *m, const char *own, const char *const *sql)
 {
-    intruder = &m->o;
+    static char said[512];
+    struct sql_request r = {0};
+    pthread_mutex_lock(&m->f.lock);
     intrusions = sql + 1;
-    m->f.on_batch = intrude;
+    pthread_mutex_unlock(&m->f.lock);
+    fixture_listen(&m->f, intrude, false);
     other_ok(&m->o, "%s", sql[0]);
+    sql_request_add(&r, own, strlen(own));
+    database_execute(m->f.db, &r);
+    snprintf(said, sizeof(said), "%s", r.error.message);
+    sql_request_fini(&r);
+    for (int i = 0; i < 5000 && next_intrusion(&m->f, false); i++)
+        usleep(1000);
+    fixture_listen(&m->f, NULL, false);
+    return said;
 }
 
 /* Each of the rows 1 to 6 and the own statement's effect are told, whatever the order. */
@@ -228,17 +253,8 @@ static void between_the_parts_of_a_statement(void **state)
                   "INSERT INTO p VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END");
     for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
         forget_events(&m->f);
-        intrude_with(m, sql);
-        struct sql_request r = {0};
-        sql_request_add(&r, own[i], strlen(own[i]));
-        database_execute(m->f.db, &r);
-        sql_request_fini(&r);
-        for (int k = 0; k < 5000 && *intrusions; k++)
-            usleep(1000);
-        m->f.on_batch = NULL;
-        uint64_t seq = m->f.seq;
+        run_with_intrusions(m, own[i], sql);
         sql_ok(&m->f, "DELETE FROM t; DELETE FROM p");
-        assert_true(m->f.seq >= seq);
         const char *log = buf_text(&m->f.log);
         for (int k = 1; k <= 6; k++) {
             char row[64];
@@ -262,14 +278,14 @@ static void the_schema_between_the_parts(void **state)
 {
     static const char *const own[] = {"VACUUM", "INSERT INTO t(id,v) VALUES(100,'own')",
         "INSERT OR FAIL INTO t(id,v) VALUES(100,'own')", "INSERT INTO t(id,v) VALUES(-5,'own')",
-        "BEGIN; INSERT INTO t(id,v) VALUES(100,'own'); SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; "
-        "COMMIT",
+        ("BEGIN; INSERT INTO t(id,v) VALUES(100,'own'); SAVEPOINT s; DELETE FROM t; ROLLBACK TO s; "
+         "COMMIT"),
         "CREATE TABLE mine(x)"};
     struct mixed *m = *state;
     sql_ok(&m->f, "CREATE TABLE p(id); CREATE TRIGGER tr BEFORE INSERT ON t WHEN new.id<0 BEGIN "
                   "INSERT INTO p(id) VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END");
     for (size_t i = 0; i < sizeof(own) / sizeof(*own); i++) {
-        char text[6][160], said[512];
+        char text[6][160];
         const char *sql[7] = {0};
         forget_events(&m->f);
         for (int k = 0; k < 6; k++) {
@@ -279,15 +295,7 @@ static void the_schema_between_the_parts(void **state)
                 (int)i, k, (int)i, k, k + 1);
             sql[k] = text[k];
         }
-        intrude_with(m, sql);
-        struct sql_request r = {0};
-        sql_request_add(&r, own[i], strlen(own[i]));
-        database_execute(m->f.db, &r);
-        snprintf(said, sizeof(said), "%s", r.error.message);
-        sql_request_fini(&r);
-        for (int k = 0; k < 5000 && *intrusions; k++)
-            usleep(1000);
-        m->f.on_batch = NULL;
+        const char *said = run_with_intrusions(m, own[i], sql);
         sql_ok(&m->f, "UPDATE t SET v='last'; DELETE FROM t; DELETE FROM p");
         const char *log = buf_text(&m->f.log);
         int altered = 0, rows = 0, last = 0;
@@ -328,11 +336,8 @@ static void names_between_the_parts(void **state)
             snprintf(text[k], sizeof(text[k]), "ALTER TABLE p RENAME c%d TO c%d", last, last + 1);
             sql[k] = text[k];
         }
-        intrude_with(m, sql);
-        expect_starts(sql_error(&m->f, "INSERT INTO t VALUES(-5,'own')"), "SQL_ERROR: negative");
-        for (int k = 0; k < 5000 && *intrusions; k++)
-            usleep(1000);
-        m->f.on_batch = NULL;
+        assert_string_equal(
+            run_with_intrusions(m, "INSERT INTO t VALUES(-5,'own')", sql), "negative");
         sql_ok(&m->f, "DELETE FROM p");
         /* The row has the name that was told last. */
         char *log = strdup(buf_text(&m->f.log)), *rest, *line;
@@ -438,9 +443,8 @@ static void the_order_of_the_log(void **state)
     sql_ok(&m->f, "CREATE TABLE c(id INTEGER PRIMARY KEY, n); INSERT INTO c VALUES(1,0); "
                   "CREATE TABLE who(n, own, padding)");
     forget_events(&m->f);
-    m->f.quiet = true;
     m->f.ctx = &counting;
-    m->f.on_batch = count_on;
+    fixture_listen(&m->f, count_on, true);
     for (int i = 0; i < 5; i++) {
         workers[i] = (struct worker){.m = m, .number = i, .end = &end};
         pthread_create(
@@ -462,7 +466,7 @@ static void the_order_of_the_log(void **state)
     snprintf(rows, sizeof(rows), "[[%lld,%llu]]", (long long)counting.n,
         (unsigned long long)counting.own);
     expect_rows(&m->f, "SELECT n, (SELECT sum(own) FROM who) FROM c", rows);
-    m->f.on_batch = NULL;
+    fixture_listen(&m->f, NULL, true);
 }
 
 /* A large transaction. */
@@ -510,15 +514,14 @@ static void in_parts(void **state)
     sql_ok(&m->f, "CREATE TABLE own(x)");
     other_ok(&m->o, "PRAGMA synchronous=OFF");
     forget_events(&m->f);
-    m->f.quiet = true;
     m->f.ctx = &parts;
-    m->f.on_batch = count_parts;
+    fixture_listen(&m->f, count_parts, true);
     pthread_create(&asker.thread, NULL, ask, &asker);
     other_ok(&m->o,
         "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
         "i<%d) SELECT i, 'a text of some length, so that there are some pages' FROM n",
         MANY);
-    for (int i = 0; i < 20000 && m->f.seq < MANY; i++)
+    for (int i = 0; i < 20000 && fixture_seq(&m->f) < MANY; i++)
         usleep(1000);
     atomic_store(&end, true);
     pthread_join(asker.thread, NULL);
@@ -530,7 +533,7 @@ static void in_parts(void **state)
     assert_false(m->f.continues);
     assert_true(parts.parts > 2);
     assert_int_equal(m->f.gaps, 0);
-    m->f.on_batch = NULL;
+    fixture_listen(&m->f, NULL, true);
 }
 
 /* The size of the log. */
@@ -574,8 +577,8 @@ static void the_log_stays_small(void **state)
 {
     struct mixed *m = *state;
     int64_t largest = 0;
-    uint64_t seq = m->f.seq;
-    m->f.quiet = true;
+    uint64_t seq = fixture_seq(&m->f);
+    fixture_listen(&m->f, NULL, true);
     other_ok(&m->o, "PRAGMA synchronous=OFF");
     for (int i = 0; i < COMMITS / 500; i++) {
         other_send(&m->o, ".times 500 INSERT INTO t(v) VALUES(randomblob(200))");
@@ -586,7 +589,7 @@ static void the_log_stays_small(void **state)
             sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
     }
     sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
-    assert_int_equal(m->f.seq - seq, COMMITS + COMMITS / 5000 + 1);
+    assert_int_equal(fixture_seq(&m->f) - seq, COMMITS + COMMITS / 5000 + 1);
     print_message("# the log had up to %lld KiB\n", (long long)largest >> 10);
     assert_true(largest < (m->f.options.journal ? 160 : 80) * (1 << 20));
     assert_int_equal(m->f.gaps, 0);
@@ -601,7 +604,7 @@ static void the_log_stays_small(void **state)
     long woken = wakes() - before;
     print_message("# %ld wake-ups in 2 s\n", woken);
     assert_true(woken < 60);
-    m->f.quiet = false;
+    fixture_listen(&m->f, NULL, false);
     other_ok(&m->o, "INSERT INTO t VALUES(-1,2)");
     await_events(&m->f, OTHERS(-1, "2"));
 }
@@ -611,8 +614,8 @@ static void others_may_empty_the_log(void **state)
 {
     struct mixed *m = *state;
     struct other o;
-    m->f.quiet = true;
-    uint64_t seq = m->f.seq;
+    fixture_listen(&m->f, NULL, true);
+    uint64_t seq = fixture_seq(&m->f);
     other_ok(&m->o, "PRAGMA synchronous=OFF");
     other_ok(&m->o, "PRAGMA busy_timeout=5000");
     for (int i = 0; i < 12; i++) {
@@ -628,7 +631,7 @@ static void others_may_empty_the_log(void **state)
         seq += (uint64_t)(i * i + 2);
     }
     sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
-    assert_int_equal(m->f.seq, seq + 1);
+    assert_int_equal(fixture_seq(&m->f), seq + 1);
     assert_int_equal(m->f.gaps, 0);
 }
 
@@ -638,8 +641,8 @@ static void a_long_reader(void **state)
     struct mixed *m = *state;
     struct timespec before, after;
     struct other reader;
-    m->f.quiet = true;
-    uint64_t seq = m->f.seq;
+    fixture_listen(&m->f, NULL, true);
+    uint64_t seq = fixture_seq(&m->f);
     other_start(&reader, m->f.path);
     other_ok(&m->o, "PRAGMA synchronous=OFF");
     other_ok(&m->o, "INSERT INTO t(v) VALUES('first')");
@@ -657,7 +660,7 @@ static void a_long_reader(void **state)
             "# %lld KiB, %lld ms of 700\n", (long long)log_size(m) >> 10, (long long)used_ms);
         assert_true(used_ms < 350);
     }
-    assert_int_equal(m->f.seq, seq + 1);
+    assert_int_equal(fixture_seq(&m->f), seq + 1);
     other_ok(&reader, "COMMIT");
     usleep(1500000);
     other_ok(&m->o, "INSERT INTO t(v) VALUES('last')");

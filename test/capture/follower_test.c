@@ -328,12 +328,13 @@ static void names_between_the_parts(void **state)
     sql_ok(&m->f, "CREATE TABLE p(c0); CREATE TRIGGER tr BEFORE INSERT ON t WHEN new.id<0 BEGIN "
                   "INSERT INTO p VALUES(-new.id); SELECT RAISE(FAIL,'negative'); END");
     for (int count = 1; count <= 7; count++) {
-        char text[7][64];
+        char text[7][80];
         const char *sql[8] = {0};
         int rows = 0;
         forget_events(&m->f);
         for (int k = 0; k < count; k++, last++) {
-            snprintf(text[k], sizeof(text[k]), "ALTER TABLE p RENAME c%d TO c%d", last, last + 1);
+            snprintf(text[k], sizeof(text[k]), "SELECT 1 FROM p; ALTER TABLE p RENAME c%d TO c%d",
+                last, last + 1);
             sql[k] = text[k];
         }
         assert_string_equal(

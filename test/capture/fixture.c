@@ -87,6 +87,10 @@ static void on_publish(void *ctx, struct batch *b)
     check_numbers(f, b);
     if (!f->quiet)
         write_batch(&f->log, b);
+    if (b->gap) {
+        buf_reset(&f->all);
+        f->kept_after = f->seq;
+    }
     if (f->options.journal)
         write_all(&f->all, b);
     void (*on_batch)(struct fixture *, struct batch *) = f->on_batch;
@@ -168,8 +172,8 @@ void read_journal(struct fixture *f, uint64_t after, size_t max_bytes, struct bu
 static void check_journal(struct fixture *f)
 {
     struct buf out = {0};
-    read_journal(f, 0, 10000, &out);
-    assert_string_equal(buf_text(&out), buf_text(&f->all));
+    read_journal(f, f->kept_after, 10000, &out);
+    assert_string_equal(out.len ? buf_text(&out) : "", f->all.len ? buf_text(&f->all) : "");
     buf_fini(&out);
 }
 

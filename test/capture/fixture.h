@@ -31,11 +31,12 @@ struct fixture {
     char dir[64], path[128];
     pthread_mutex_t lock; /* guards log */
     struct buf log;
-    uint64_t seq, tx; /* of the last change seen */
-    bool continues;   /* the last batch seen */
-    unsigned gaps;    /* that were seen */
-    struct buf all;   /* with a journal: every change, in words */
-    bool quiet;       /* writes nothing down */
+    uint64_t seq, tx;    /* of the last change seen */
+    bool continues;      /* the last batch seen */
+    unsigned gaps;       /* that were seen */
+    struct buf all;      /* with a journal: every change, since the last gap, in words */
+    uint64_t kept_after; /* the last gap's number */
+    bool quiet;          /* writes nothing down */
     void (*on_batch)(struct fixture *f, struct batch *b); /* may be NULL; database thread */
     void *ctx;
 };

@@ -1,51 +1,15 @@
-#include "other.h"
+#include "mixed.h"
 
 #include "base/clock.h"
-#include "fixture.h"
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /*
  * Commits of another process between those of the database's own connection: all in the order of
  * the log, with all that one of them means for the other.
  */
-struct mixed {
-    struct fixture f; /* first: the helpers take it as it is */
-    struct other o, intruder;
-};
-
-static int set_up(void **state)
-{
-    struct mixed *m = calloc(1, sizeof(*m));
-    fixture_init(&m->f);
-    m->f.options.external = true;
-    m->f.options.busy_timeout_ms = 10000;
-    fixture_open(&m->f);
-    sql_ok(&m->f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
-    other_start(&m->o, m->f.path);
-    other_start(&m->intruder, m->f.path);
-    forget_events(&m->f);
-    *state = m;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct mixed *m = *state;
-    other_end(&m->o);
-    other_end(&m->intruder);
-    fixture_fini(&m->f);
-    free(m);
-    return 0;
-}
-
-#define ROW(id, v) "{\"id\":" #id ",\"v\":" v "}"
-#define OWN(id, v) "INSERT t {\"id\":" #id "} " ROW(id, v) "\ncommit\n"
-#define OTHERS(id, v) "INSERT t {\"id\":" #id "} " ROW(id, v) " external\ncommit\n"
 
 static void in_turn(void **state)
 {
@@ -537,142 +501,10 @@ static void in_parts(void **state)
     fixture_listen(&m->f, NULL, true);
 }
 
-/* The size of the log. */
-
-static int64_t log_size(struct mixed *m)
-{
-    char path[160];
-    struct stat st;
-    snprintf(path, sizeof(path), "%s-wal", m->f.path);
-    return stat(path, &st) == 0 ? st.st_size : 0;
-}
-
-/* SQLite does not wait where somebody else makes a checkpoint just then. */
-static const char *checkpoint(struct mixed *m, const char *mode)
-{
-    const char *said = other_ok(&m->o, "PRAGMA wal_checkpoint(%s)", mode);
-    for (int i = 0; i < 50 && strcmp(said, "1|-1|-1") == 0; i++) {
-        usleep(2000);
-        said = other_ok(&m->o, "PRAGMA wal_checkpoint(%s)", mode);
-    }
-    return said;
-}
-
-/* How often threads of this process were woken. */
-static long wakes(void)
-{
-    char command[160];
-    long sum = 0;
-    snprintf(command, sizeof(command),
-        "cat /proc/%d/task/*/status | awk '/^voluntary/{n+=$2} END{print n}'", (int)getpid());
-    FILE *p = popen(command, "r");
-    assert_non_null(p);
-    assert_int_equal(fscanf(p, "%ld", &sum), 1);
-    pclose(p);
-    return sum;
-}
-
-#define COMMITS 20000
-
-static void the_log_stays_small(void **state)
-{
-    struct mixed *m = *state;
-    int64_t largest = 0;
-    uint64_t seq = fixture_seq(&m->f);
-    fixture_listen(&m->f, NULL, true);
-    other_ok(&m->o, "PRAGMA synchronous=OFF");
-    for (int i = 0; i < COMMITS / 500; i++) {
-        other_send(&m->o, ".times 500 INSERT INTO t(v) VALUES(randomblob(200))");
-        other_wait(&m->o);
-        int64_t size = log_size(m);
-        largest = size > largest ? size : largest;
-        if (i % 10 == 5)
-            sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
-    }
-    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
-    assert_int_equal(fixture_seq(&m->f) - seq, COMMITS + COMMITS / 5000 + 1);
-    print_message("# the log had up to %lld KiB\n", (long long)largest >> 10);
-    assert_true(largest < (m->f.options.journal ? 160 : 80) * (1 << 20));
-    assert_int_equal(m->f.gaps, 0);
-    /* Now all is quiet: nothing is in the way of one who wants the log emptied. */
-    usleep(100000);
-    other_ok(&m->o, "PRAGMA busy_timeout=5000");
-    assert_string_equal(checkpoint(m, "TRUNCATE"), "0|0|0");
-    assert_int_equal(log_size(m), 0);
-    usleep(300000);
-    long before = wakes();
-    usleep(2000000);
-    long woken = wakes() - before;
-    print_message("# %ld wake-ups in 2 s\n", woken);
-    assert_true(woken < 60);
-    fixture_listen(&m->f, NULL, false);
-    other_ok(&m->o, "INSERT INTO t VALUES(-1,2)");
-    await_events(&m->f, OTHERS(-1, "2"));
-}
-
-/* An application that empties the log now and then, or ends with every commit, can do so. */
-static void others_may_empty_the_log(void **state)
-{
-    struct mixed *m = *state;
-    struct other o;
-    fixture_listen(&m->f, NULL, true);
-    uint64_t seq = fixture_seq(&m->f);
-    other_ok(&m->o, "PRAGMA synchronous=OFF");
-    other_ok(&m->o, "PRAGMA busy_timeout=5000");
-    for (int i = 0; i < 12; i++) {
-        other_ok(&m->o, ".times %d INSERT INTO t(v) VALUES(randomblob(3000))", i * i + 1);
-        if (i % 4 == 3)
-            sql_ok(&m->f, "DELETE FROM t WHERE 0");
-        const char *said = checkpoint(m, i % 3 == 0 ? "RESTART" : i % 3 == 1 ? "TRUNCATE" : "FULL");
-        if (said[0] != '0')
-            fail_msg("round %d: %s", i, said);
-        other_start(&o, m->f.path);
-        other_ok(&o, "INSERT INTO t(v) VALUES('short')");
-        other_end(&o);
-        seq += (uint64_t)(i * i + 2);
-    }
-    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
-    assert_int_equal(fixture_seq(&m->f), seq + 1);
-    assert_int_equal(m->f.gaps, 0);
-}
-
-/* While somebody reads an old state the log can only grow: that is no reason to hurry. */
-static void a_long_reader(void **state)
-{
-    struct mixed *m = *state;
-    struct timespec before, after;
-    struct other reader;
-    fixture_listen(&m->f, NULL, true);
-    uint64_t seq = fixture_seq(&m->f);
-    other_start(&reader, m->f.path);
-    other_ok(&m->o, "PRAGMA synchronous=OFF");
-    other_ok(&m->o, "INSERT INTO t(v) VALUES('first')");
-    other_ok(&reader, "BEGIN; SELECT count(*) FROM t");
-    for (int i = 0; i < 4; i++) {
-        other_ok(&m->o, ".times %d INSERT INTO t(v) VALUES(randomblob(3000))", 100 << i);
-        sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
-        seq += (100u << i) + 1;
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-        usleep(700000);
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-        int64_t used_ms =
-            (after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
-        print_message(
-            "# %lld KiB, %lld ms of 700\n", (long long)log_size(m) >> 10, (long long)used_ms);
-        assert_true(used_ms < 350);
-    }
-    assert_int_equal(fixture_seq(&m->f), seq + 1);
-    other_ok(&reader, "COMMIT");
-    usleep(1500000);
-    other_ok(&m->o, "INSERT INTO t(v) VALUES('last')");
-    assert_string_equal(checkpoint(m, "TRUNCATE"), "0|0|0");
-    other_end(&reader);
-}
-
 int main(int argc, char **argv)
 {
     other_main(argc, argv);
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, mixed_set_up, mixed_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(in_turn),
         TEST(own_failing_statements),
@@ -685,9 +517,6 @@ int main(int argc, char **argv)
         TEST(names_between_the_parts),
         TEST(the_order_of_the_log),
         TEST(in_parts),
-        TEST(the_log_stays_small),
-        TEST(others_may_empty_the_log),
-        TEST(a_long_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
 #include "asker.h"
+#include "sqlite_memory.h"
 
 #include "base/mem.h"
 #include "base/status.h"
@@ -11,54 +12,6 @@
  * and leaves nothing behind; and the next one works.
  */
 #define MOST_ALLOCATIONS 20000
-
-/* SQLite's own allocations are swept as well. Each block begins with its size. */
-#define HEADER 16
-
-static void *sqlite_alloc(int size)
-{
-    char *p = mem_alloc((size_t)size + HEADER);
-    if (!p)
-        return NULL;
-    *(int *)p = size;
-    return p + HEADER;
-}
-
-static void sqlite_release(void *p)
-{
-    if (p)
-        mem_free((char *)p - HEADER);
-}
-
-static void *sqlite_resize(void *p, int size)
-{
-    char *grown = mem_realloc((char *)p - HEADER, (size_t)size + HEADER);
-    if (!grown)
-        return NULL;
-    *(int *)grown = size;
-    return grown + HEADER;
-}
-
-static int sqlite_size(void *p)
-{
-    return p ? *(int *)((char *)p - HEADER) : 0;
-}
-
-static int sqlite_roundup(int size)
-{
-    return (size + 7) & ~7;
-}
-
-static int sqlite_start(void *ctx)
-{
-    (void)ctx;
-    return SQLITE_OK;
-}
-
-static void sqlite_stop(void *ctx)
-{
-    (void)ctx;
-}
 
 static int count_rows(struct fixture *f)
 {
@@ -248,9 +201,7 @@ static void request(void **state)
 
 int main(void)
 {
-    static const sqlite3_mem_methods methods = {sqlite_alloc, sqlite_release, sqlite_resize,
-        sqlite_size, sqlite_roundup, sqlite_start, sqlite_stop, NULL};
-    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &methods) != SQLITE_OK)
+    if (!sqlite_memory_counts())
         return 1;
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {

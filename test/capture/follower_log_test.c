@@ -60,7 +60,8 @@ static void the_log_stays_small(void **state)
     sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
     assert_int_equal(fixture_seq(&m->f) - seq, COMMITS + COMMITS / 5000 + 1);
     print_message("# the log had up to %lld KiB\n", (long long)largest >> 10);
-    assert_true(largest < (m->f.options.journal ? 160 : 80) * (1 << 20));
+    /* Never restarted it would have some 180 MiB; a sanitizer makes us slow, not them. */
+    assert_true(largest < 120 << 20);
     assert_int_equal(m->f.gaps, 0);
     /* Now all is quiet: nothing is in the way of one who wants the log emptied. */
     usleep(100000);

@@ -46,6 +46,7 @@ BLACK_BOX = [
     ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
     ("wait", "asan", ["test/contract/wait_test.py"], 120, True),
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
+    ("foreign-snapshot", "asan", ["test/contract/foreign_snapshot_test.py"], 240, True),
     ("sse", "asan", ["test/contract/sse_test.py"], 240, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("damage", "asan", ["test/fault/damage_test.py"], 180, True),
@@ -68,6 +69,7 @@ BLACK_BOX = [
     ("slow", "gcc", ["test/e2e/slow_test.py"], 400, True),
     ("snapshot", "gcc", ["test/contract/snapshot_test.py", "--only", "large"], 120, False),
     ("snapshot", "tsan", ["test/contract/snapshot_test.py", "--quick"], 400, False),
+    ("foreign-snapshot", "tsan", ["test/contract/foreign_snapshot_test.py", "--quick"], 300, False),
     ("mixed", "tsan", ["test/contract/mixed_test.py"], 400, False),
     ("transcript", "tsan", ["test/contract/transcript_test.py"], 400, False),
 ]

@@ -3,94 +3,10 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "change/value.h"
 #include "dialect/arguments.h"
+#include "dialect/native_args.h"
 
 #include <string.h>
-
-/* What a decoded command's texts point into. */
-struct native_memory {
-    json_t *root;
-    struct buf request_id, sent_at;
-    const char **texts[2]; /* filters, columns */
-    size_t *lens[2];
-};
-
-enum { FILTERS, COLUMNS };
-
-/* The named argument wherever it may stand, or NULL. */
-static json_t *argument(const struct command *cmd, const char *name)
-{
-    static const char *const places[] = {"data", "payload"};
-    json_t *root = ((struct native_memory *)cmd->memory)->root;
-    json_t *found = json_object_get(root, name);
-
-    for (size_t i = 0; (!found || json_is_null(found)) && i < 2; i++)
-        found = json_object_get(json_object_get(root, places[i]), name);
-    return json_is_null(found) ? NULL : found;
-}
-
-static int read_text(struct command *cmd, const char *name, struct text *to)
-{
-    json_t *j = argument(cmd, name);
-
-    if (!j)
-        return 0;
-    if (!json_is_string(j))
-        return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "%s must be a string", name);
-    *to = (struct text){json_string_value(j), json_string_length(j)};
-    return 0;
-}
-
-static int read_bool(struct command *cmd, const char *name, bool *to)
-{
-    json_t *j = argument(cmd, name);
-
-    if (!j)
-        return 0;
-    if (!json_is_boolean(j))
-        return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "%s must be true or false", name);
-    *to = json_is_true(j);
-    return 0;
-}
-
-static void put_scalar(struct buf *out, const json_t *j)
-{
-    struct value v = {.type = VALUE_INTEGER};
-
-    if (json_is_string(j)) {
-        buf_put_json(out, json_string_value(j), json_string_length(j));
-    } else if (json_is_integer(j)) {
-        v.i = json_integer_value(j);
-        value_put_json(out, &v);
-    } else if (json_is_real(j)) {
-        v.type = VALUE_REAL;
-        v.r = json_get_real(j);
-        value_put_json(out, &v);
-    } else {
-        buf_puts(out, json_is_true(j) ? "true" : json_is_false(j) ? "false" : "null");
-    }
-}
-
-/* A scalar that is sent back later, kept as JSON in *b. */
-static int read_echo(
-    struct command *cmd, const char *name, const json_t *j, struct buf *b, struct text *to)
-{
-    if (!j)
-        return 0;
-    if (json_is_object(j) || json_is_array(j))
-        return arguments_refuse(
-            cmd, ERROR_INVALID_FORMAT, "%s must not be an object or a list", name);
-    b->max = NATIVE_ECHO_MAX;
-    put_scalar(b, j);
-    if (buf_error(b) == STATUS_NOMEM)
-        return STATUS_NOMEM;
-    if (buf_error(b))
-        return arguments_refuse(
-            cmd, ERROR_INVALID_FORMAT, "%s is longer than %d bytes", name, NATIVE_ECHO_MAX);
-    *to = (struct text){b->data, b->len};
-    return 0;
-}
 
 static int read_request_id(struct command *cmd)
 {
@@ -101,14 +17,14 @@ static int read_request_id(struct command *cmd)
     if (!j && (j = json_object_get(m->root, "id")))
         name = "id";
     if (!j)
-        j = argument(cmd, "requestId");
-    return read_echo(cmd, name, j, &m->request_id, &cmd->request_id);
+        j = native_argument(cmd, "requestId");
+    return native_echo(cmd, name, j, &m->request_id, &cmd->request_id);
 }
 
 /* "insert,update", ["INSERT", "update"] or "*". */
 static int read_events(struct command *cmd)
 {
-    json_t *j = argument(cmd, "events");
+    json_t *j = native_argument(cmd, "events");
 
     cmd->events = EVENTS_ALL;
     if (!j)
@@ -137,7 +53,7 @@ static int read_events(struct command *cmd)
 static int read_list(struct command *cmd, const char *name, int which, int *count)
 {
     struct native_memory *m = cmd->memory;
-    json_t *j = argument(cmd, name);
+    json_t *j = native_argument(cmd, name);
     size_t n = json_is_array(j) ? json_array_size(j) : 1;
 
     if (!json_is_string(j) && !json_is_array(j))
@@ -167,7 +83,7 @@ static int read_filter(struct command *cmd)
     struct native_memory *m = cmd->memory;
     int rc;
 
-    cmd->has_filter = argument(cmd, "filter") != NULL;
+    cmd->has_filter = native_argument(cmd, "filter") != NULL;
     if (!cmd->has_filter)
         return 0;
     rc = read_list(cmd, "filter", FILTERS, &cmd->filter_count);
@@ -181,7 +97,7 @@ static int read_columns(struct command *cmd)
     struct native_memory *m = cmd->memory;
     int rc;
 
-    cmd->has_columns = argument(cmd, "columns") != NULL;
+    cmd->has_columns = native_argument(cmd, "columns") != NULL;
     if (!cmd->has_columns)
         return 0;
     rc = read_list(cmd, "columns", COLUMNS, &cmd->column_count);
@@ -195,7 +111,7 @@ static int read_columns(struct command *cmd)
 
 static int read_snapshot(struct command *cmd)
 {
-    if (read_bool(cmd, "snapshot", &cmd->snapshot) < 0)
+    if (native_bool(cmd, "snapshot", &cmd->snapshot) < 0)
         return STATUS_INVALID;
     return cmd->snapshot ? arguments_snapshot(cmd) : 0;
 }
@@ -203,8 +119,8 @@ static int read_snapshot(struct command *cmd)
 /* A number, "EPOCH:N" or "earliest". */
 static int read_since(struct command *cmd)
 {
-    json_t *j = argument(cmd, "since");
-    int rc = read_text(cmd, "epoch", &cmd->epoch);
+    json_t *j = native_argument(cmd, "since");
+    int rc = native_text(cmd, "epoch", &cmd->epoch);
 
     if (rc < 0)
         return rc;
@@ -222,17 +138,17 @@ static int decode_subscribe(struct command *cmd)
 {
     int rc = 0;
 
-    if ((rc = read_text(cmd, "table", &cmd->table)) < 0 ||
-        (rc = read_text(cmd, "channel", &cmd->channel)) < 0 || (rc = read_events(cmd)) < 0 ||
+    if ((rc = native_text(cmd, "table", &cmd->table)) < 0 ||
+        (rc = native_text(cmd, "channel", &cmd->channel)) < 0 || (rc = read_events(cmd)) < 0 ||
         (rc = read_filter(cmd)) < 0 || (rc = read_columns(cmd)) < 0 ||
-        (rc = read_bool(cmd, "self", &cmd->self)) < 0 ||
-        (rc = read_bool(cmd, "batch", &cmd->batch)) < 0 || (rc = read_since(cmd)) < 0)
+        (rc = native_bool(cmd, "self", &cmd->self)) < 0 ||
+        (rc = native_bool(cmd, "batch", &cmd->batch)) < 0 || (rc = read_since(cmd)) < 0)
         return rc;
     if (!cmd->table.p == !cmd->channel.p)
         return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "subscribe needs a table or a channel%s",
             cmd->table.p ? ", not both" : "");
     if (cmd->channel.p &&
-        (cmd->has_filter || cmd->has_columns || cmd->batch || argument(cmd, "events")))
+        (cmd->has_filter || cmd->has_columns || cmd->batch || native_argument(cmd, "events")))
         return arguments_refuse(cmd, ERROR_INVALID_FORMAT,
             "filter, columns, events and batch need a table, not a channel");
     return read_snapshot(cmd);
@@ -242,9 +158,9 @@ static int decode_unsubscribe(struct command *cmd)
 {
     int rc;
 
-    if ((rc = read_text(cmd, "table", &cmd->table)) < 0 ||
-        (rc = read_text(cmd, "channel", &cmd->channel)) < 0 ||
-        (rc = read_text(cmd, "subscription", &cmd->subscription)) < 0)
+    if ((rc = native_text(cmd, "table", &cmd->table)) < 0 ||
+        (rc = native_text(cmd, "channel", &cmd->channel)) < 0 ||
+        (rc = native_text(cmd, "subscription", &cmd->subscription)) < 0)
         return rc;
     if (!!cmd->table.p + !!cmd->channel.p + !!cmd->subscription.p > 1)
         return arguments_refuse(
@@ -256,7 +172,7 @@ static int decode_ping(struct command *cmd)
 {
     struct native_memory *m = cmd->memory;
 
-    return read_echo(cmd, "sentAt", argument(cmd, "sentAt"), &m->sent_at, &cmd->sent_at);
+    return native_echo(cmd, "sentAt", native_argument(cmd, "sentAt"), &m->sent_at, &cmd->sent_at);
 }
 
 static int decode_heartbeat(struct command *cmd)

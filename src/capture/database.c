@@ -5,11 +5,13 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "capture/copier.h"
 #include "capture/group.h"
 #include "capture/opening.h"
 #include "capture/pager.h"
 #include "capture/query.h"
 #include "capture/readers.h"
+#include "capture/settle.h"
 #include "capture/sqlerror.h"
 #include "capture/watch.h"
 #include <assert.h>
@@ -35,7 +37,10 @@ struct database {
     struct mailbox mailbox;
     pthread_t thread;
     atomic_bool interrupted;
-    struct watch watch;   /* of the log */
+    struct watch watch; /* of the log */
+    struct copier copier;
+    struct message copied_message;
+    atomic_bool copied;   /* it is posted */
     bool stop;            /* the database thread's: leave when nothing waits */
     int64_t next_trim_ms; /* likewise, by the steady clock */
     struct message stop_message;
@@ -92,6 +97,33 @@ static void run_start(struct message *m, void *receiver)
     writer_follow(&db->writer);
 }
 
+/* What is to be done now is looked at with every turn. */
+static void run_copied(struct message *m, void *receiver)
+{
+    struct database *db = receiver;
+    (void)m;
+    atomic_store(&db->copied, false);
+}
+
+static void post_copied(void *ctx)
+{
+    struct database *db = ctx;
+    if (!atomic_exchange(&db->copied, true))
+        mailbox_post(&db->mailbox, &db->copied_message);
+}
+
+static int start_copier(struct database *db, struct buf *err)
+{
+    if (!db->external)
+        return STATUS_OK;
+    db->copied_message.run = run_copied;
+    int status = copier_start(&db->copier, db->open_path, &db->interrupted, post_copied, db);
+    if (status == STATUS_IO)
+        buf_puts(err, "cannot start the thread for checkpoints: too many threads or open files?");
+    db->writer.follower.copier = status == STATUS_OK ? &db->copier : NULL;
+    return status;
+}
+
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < 0 || (b >= 0 && b < a) ? b : a;
@@ -130,7 +162,7 @@ static void *run_thread(void *arg)
         if (atomic_load(&db->interrupted))
             group_refuse(&db->group, "QUERY_CANCELLED", "the server shuts down");
         bool more = follower_run(&db->writer.follower);
-        more |= follower_settle(&db->writer.follower);
+        more |= settle_run(&db->writer.follower);
         if (!group_empty(&db->group))
             group_run(&db->group);
         else if (db->stop)
@@ -177,13 +209,18 @@ static int start_watch(struct database *db)
     return watch_init(&db->watch, sqlite3_filename_wal(file));
 }
 
-static int start_thread(struct database *db, struct buf *err)
+static int start_mailbox(struct database *db, struct buf *err)
 {
     if (mailbox_init(&db->mailbox) < 0) {
         buf_puts(err, "cannot make an eventfd: too many open files?");
         return STATUS_IO;
     }
     db->has_mailbox = true;
+    return STATUS_OK;
+}
+
+static int start_thread(struct database *db, struct buf *err)
+{
     group_init(&db->group, &db->writer);
     if (pthread_create(&db->thread, NULL, run_thread, db) != 0) {
         buf_puts(err, "cannot start the database thread: too many threads?");
@@ -247,6 +284,10 @@ static int start(struct database *db, const char *path, struct buf *err)
         status = open_readers(db, err);
     }
     if (status == STATUS_OK)
+        status = start_mailbox(db, err);
+    if (status == STATUS_OK)
+        status = start_copier(db, err);
+    if (status == STATUS_OK)
         status = start_thread(db, err);
     return status == STATUS_OK ? start_pager(db, err) : status;
 }
@@ -289,8 +330,11 @@ void database_close(struct database *db)
         mailbox_post(&db->mailbox, &db->stop_message);
         pthread_join(db->thread, NULL);
     }
-    if (db->has_mailbox)
+    copier_stop(&db->copier);
+    if (db->has_mailbox) {
+        take_messages(db);
         mailbox_fini(&db->mailbox);
+    }
     if (db->has_readers)
         readers_close(&db->readers);
     /* Last, so that SQLite can empty and remove the write-ahead log. */

@@ -14,23 +14,14 @@
 #define RUN_NS 1000000
 /* Frames that are decoded while others wait for the lock. */
 #define LOCKED_FRAMES 256
-/* Frames past the pin after which it is moved, so that checkpoints may copy them. */
-#define LAG_FRAMES 64
-#define IDLE_MS 20
-
+/* So many commits in one run are a rush, which is over after so long without another. */
+#define RUSH_COMMITS 8
+#define RUSH_END_MS 5
 /*
  * A log of so many frames is to be restarted: well below the 1000 at which SQLite's own checkpoints
  * begin, which then would be made at every commit by those who commit.
  */
 #define PARK_FRAMES 450
-/* So many that are not copied yet are copied without keeping others waiting. */
-#define MUCH_FRAMES 256
-#define PARK_PAUSE_MS 1
-#define PARK_PAUSE_MAX_MS 1000
-#define LOCK_PAUSE_MAX_MS 8
-#define RESTART_WAIT_MS 100
-#define COPY_TRIES 20
-#define COPY_PAUSE_NS 50000
 
 /* Between attempts to get over a gap; and after so long without one the next is in the log again.
  */
@@ -62,8 +53,7 @@ static int own_committed(void *ctx, sqlite3 *db, const char *name, int frames)
 int follower_open(struct follower *f, const char *path, bool writable, const atomic_bool *closing,
     const struct follower_ops *ops, void *ctx)
 {
-    *f = (struct follower){
-        .ops = ops, .ctx = ctx, .park_frames = PARK_FRAMES, .park_pause_ms = PARK_PAUSE_MS};
+    *f = (struct follower){.ops = ops, .ctx = ctx, .park_frames = PARK_FRAMES, .park_pause_ms = 1};
     return tracker_open(&f->tracker, path, writable, closing);
 }
 
@@ -248,27 +238,35 @@ bool follower_run(struct follower *f)
 {
     int64_t until_ns = clock_mono_ns() + RUN_NS;
     uint32_t frames;
-    int status = 1;
+    int status = 1, commits = 0;
     f->found = false;
     if (!f->active)
         return false;
     while (status == 1 && clock_mono_ns() < until_ns) {
         status = take_one(f, &frames);
+        commits += status == 1;
         if (is_full(f) && f->ops->hand_on(f->ctx) < 0)
             return false;
     }
     if (status < 0 && status != STATUS_NOMEM)
         announce_gap(f, status);
+    if (commits >= RUSH_COMMITS)
+        f->rush_ms = now_ms();
     f->ops->hand_on(f->ctx);
     tell_passed(f);
     return status == 1;
+}
+
+bool follower_in_rush(const struct follower *f)
+{
+    return f->rush_ms > 0 && now_ms() - f->rush_ms < RUSH_END_MS;
 }
 
 int follower_soon(const struct follower *f)
 {
     if (!f->active)
         return -1;
-    return f->ready || f->lost || tracker_lag(&f->tracker) > 0 ? IDLE_MS : -1;
+    return f->ready || f->lost || tracker_lag(&f->tracker) > 0 ? FOLLOWER_IDLE_MS : -1;
 }
 
 int follower_catch_up(struct follower *f, bool all)
@@ -325,116 +323,4 @@ void follower_taken(struct follower *f)
 {
     batch_unref(f->ready);
     f->ready = NULL;
-}
-
-/* Keeping the log small. */
-
-/* Another process may be making a checkpoint itself, which was to end before ours can begin. */
-static bool copy_rest(struct follower *f)
-{
-    const struct timespec pause = {.tv_nsec = COPY_PAUSE_NS};
-    for (int i = 0; i < COPY_TRIES; i++) {
-        if (i > 0)
-            nanosleep(&pause, NULL);
-        tracker_checkpoint(&f->tracker);
-        if (tracker_park(&f->tracker))
-            return true;
-    }
-    return false;
-}
-
-/* With the lock held nothing can come between the last checkpoint and the new pin. */
-static bool park_locked(struct follower *f, bool all, int64_t *pause_max_ms)
-{
-    bool parked = false;
-    *pause_max_ms = LOCK_PAUSE_MAX_MS;
-    if (!f->ops->lock(f->ctx))
-        return false;
-    if (follower_catch_up(f, all) == 0 && f->caught_up) {
-        tracker_repin(&f->tracker);
-        parked = copy_rest(f);
-        /* Somebody reads an older state, perhaps for long. */
-        *pause_max_ms = PARK_PAUSE_MAX_MS;
-    }
-    f->ops->unlock(f->ctx);
-    f->ops->hand_on(f->ctx);
-    return parked;
-}
-
-/*
- * Others who copied all, and hold the lock to wait for us, are not kept waiting for long: should we
- * be killed just now, the next start says that something may be missing.
- */
-static bool may_restart(struct follower *f, bool done)
-{
-    if (!f->ops->may_restart || f->ops->may_restart(f->ctx)) {
-        f->refused_ms = 0;
-        return true;
-    }
-    if (!done || f->refused_ms == 0)
-        f->refused_ms = done ? now_ms() : 0;
-    return done && now_ms() - f->refused_ms >= RESTART_WAIT_MS;
-}
-
-/*
- * A checkpoint without the lock copies most. A writer that commits all the time is kept waiting
- * only for the little that is left then; and until all is decoded when it is faster than we are,
- * for the log must end somewhere.
- */
-static bool try_park(struct follower *f, const struct wal_shm *now, bool idle)
-{
-    struct tracker *t = &f->tracker;
-    bool large = now->frames >= f->park_frames;
-    bool others = now->copied > t->copied;
-    /* One of those who copied all may be waiting for us, with the lock held. */
-    bool done = now->frames == t->frame && now->copied == now->frames;
-    int64_t pause_max_ms = PARK_PAUSE_MAX_MS;
-    if (tracker_parked(t) || !(done || large || (others && idle)) ||
-        (!done && now_ms() < f->next_park_ms))
-        return false;
-    if (!may_restart(f, done)) {
-        f->next_park_ms = now_ms() + PARK_PAUSE_MS;
-        return false;
-    }
-    bool lockable = large && f->ops->lock && now->frames - now->copied < MUCH_FRAMES;
-    bool overrun = now->frames >= f->park_frames * 2;
-    bool parked;
-    if (done) {
-        parked = tracker_park(t);
-    } else if (lockable && (overrun || now->frames - t->frame < LOCKED_FRAMES)) {
-        parked = park_locked(f, overrun, &pause_max_ms);
-    } else {
-        if (tracker_lag(t) >= LAG_FRAMES || idle)
-            tracker_repin(t);
-        tracker_checkpoint(t);
-        parked = tracker_park(t);
-        /* Unless somebody reads an older state: then nothing more can be copied. */
-        if (!parked && f->ops->lock && now->frames - t->frame < LOCKED_FRAMES &&
-            t->copied > now->copied) {
-            f->park_pause_ms = PARK_PAUSE_MS;
-            return large;
-        }
-    }
-    if (parked && f->ops->parked)
-        f->ops->parked(f->ctx);
-    f->park_pause_ms = parked ? PARK_PAUSE_MS : f->park_pause_ms * 2;
-    if (f->park_pause_ms > pause_max_ms)
-        f->park_pause_ms = pause_max_ms;
-    f->next_park_ms = now_ms() + f->park_pause_ms;
-    return false;
-}
-
-bool follower_settle(struct follower *f)
-{
-    struct tracker *t = &f->tracker;
-    struct wal_shm now;
-    if (!f->active || f->lost)
-        return false;
-    bool idle = now_ms() - f->moved_ms >= IDLE_MS;
-    uint32_t lag = tracker_lag(t);
-    if (lag >= LAG_FRAMES || (lag > 0 && idle))
-        tracker_repin(t);
-    if (tracker_index(t, &now) && memcmp(now.salt, t->log.salt, WAL_SALT) == 0)
-        return try_park(f, &now, idle);
-    return false;
 }

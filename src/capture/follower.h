@@ -1,6 +1,7 @@
 #ifndef ROWTAP_CAPTURE_FOLLOWER_H
 #define ROWTAP_CAPTURE_FOLLOWER_H
 
+#include "capture/copier.h"
 #include "capture/tracker.h"
 
 /*
@@ -10,6 +11,9 @@
  * on by follower_run, or by the commit of the transaction during which it was found. Database
  * thread only.
  */
+
+/* With no commit for so long all is quiet. */
+#define FOLLOWER_IDLE_MS 20
 
 /* Those who use it. */
 struct follower_ops {
@@ -24,16 +28,18 @@ struct follower_ops {
     /* The log may be restarted: all that is to be remembered of it is. NULL: always. */
     bool (*may_restart)(void *ctx);
     void (*parked)(void *ctx); /* the next commit restarts it; NULL: that is nothing to you */
-    /* The write lock, without waiting for it; NULL: cannot be had. */
-    bool (*lock)(void *ctx);
-    void (*unlock)(void *ctx);
 };
 
 struct follower {
     struct tracker tracker;
     const struct follower_ops *ops;
     void *ctx;
-    uint32_t park_frames; /* a log of so many frames is to be restarted */
+    uint32_t park_frames;  /* a log of so many frames is to be restarted */
+    struct copier *copier; /* NULL: the log is copied by the thread itself */
+    int copies;            /* it was asked for since the log was restarted */
+    bool asked;            /* and has not been done since settle.c looked last */
+    uint32_t copied_before;
+    int64_t rush_ms; /* when commits rushed in last, by the steady clock */
     bool active;
     bool found;          /* the last follower_run found commits of others */
     bool caught_up;      /* with the lock held: the place is the end of the log */
@@ -65,24 +71,20 @@ void follower_start(struct follower *f);
  * there may be more to do at once.
  */
 bool follower_run(struct follower *f);
-/*
- * Keeps the log small. In no transaction, after follower_run. Whether both should be called again
- * at once.
- */
-bool follower_settle(struct follower *f);
-
+/* Commits follow one another so closely that a look finds many. */
+bool follower_in_rush(const struct follower *f);
 /* Something is to be settled soon: look in again after so many milliseconds; -1: nothing is. */
 int follower_soon(const struct follower *f);
 
 /*
- * In a transaction that holds the write lock and has changed nothing: decodes what there is. 1:
+ * With the write lock held and nothing changed: decodes what there is. 1:
  * that is more than one should keep others waiting for; roll back, and follower_run. Otherwise 0,
  * or STATUS_NOMEM.
  */
 int follower_catch_up(struct follower *f, bool all);
 /* Whether there are commits of others that were not seen so far. */
 bool follower_is_behind(const struct follower *f);
-/* The transaction that caught up is over. */
+/* The lock is given back: the transaction is over, or about to be. */
 void follower_let_go(struct follower *f);
 /*
  * All that precedes our own last commit is decoded; before that is handed on. `schema`: after it.

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "capture/follower.h"
+#include "capture/settle.h"
 #include "capture/watch.h"
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +19,6 @@ struct tail {
     struct tail_options options;
     struct follower follower;
     struct watch watch;
-    struct sqlconn writer; /* for the write lock; open only where checkpoints are wanted */
     struct schema *schema;
     atomic_bool closing;
     char journal_mode[16];
@@ -70,21 +70,6 @@ static void passed(void *ctx)
     (void)ctx;
 }
 
-/*
- * Where commits follow one another so closely that the log is never copied in full, they have to
- * wait for some milliseconds.
- */
-static bool lock(void *ctx)
-{
-    struct tail *t = ctx;
-    return t->writer.db && sqlconn_run(&t->writer, OWN_BEGIN) == SQLITE_OK;
-}
-
-static void unlock(void *ctx)
-{
-    sqlconn_run(&((struct tail *)ctx)->writer, OWN_ROLLBACK);
-}
-
 static int read_journal_mode(struct tail *t)
 {
     struct sqlconn c;
@@ -109,14 +94,10 @@ static int open_log(struct tail *t)
         .set_known = set_known,
         .hand_on = hand_on,
         .gap = tell_gap,
-        .passed = passed,
-        .lock = lock,
-        .unlock = unlock};
+        .passed = passed};
     struct tracker *tracker = &t->follower.tracker;
     bool writable = t->options.checkpoint && access(t->options.path, W_OK) == 0;
     int rc = follower_open(&t->follower, t->options.path, writable, &t->closing, &ops, t);
-    if (rc == SQLITE_OK && writable)
-        rc = sqlconn_open(&t->writer, t->options.path, false, 0, &t->closing);
     if (rc != SQLITE_OK)
         return rc;
     t->follower.park_frames = LARGE_FRAMES;
@@ -203,7 +184,7 @@ int tail_run(struct tail *t, const atomic_bool *stop, struct buf *err)
 {
     while (!atomic_load(stop)) {
         bool more = follower_run(&t->follower);
-        more |= follower_settle(&t->follower);
+        more |= settle_run(&t->follower);
         if (more)
             continue;
         if (t->follower.found)
@@ -220,7 +201,6 @@ void tail_close(struct tail *t)
 {
     watch_fini(&t->watch);
     follower_close(&t->follower);
-    sqlconn_close(&t->writer);
     schema_unref(t->schema);
     mem_free(t);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include <sched.h>
 #include <string.h>
 
 /* Memory for pages. */
@@ -128,6 +129,12 @@ void tracker_repin(struct tracker *t)
     change_over(t);
 }
 
+uint32_t tracker_pinned(const struct tracker *t)
+{
+    const struct tracker_pin *p = &t->pins[t->held];
+    return p->parked ? 0 : p->least;
+}
+
 uint32_t tracker_lag(const struct tracker *t)
 {
     uint32_t least = t->pins[t->held].least;
@@ -147,6 +154,11 @@ void tracker_checkpoint(struct tracker *t)
         return;
     sqlite3_wal_checkpoint_v2(
         other(t)->conn.db, "main", SQLITE_CHECKPOINT_PASSIVE, &frames, &copied);
+    tracker_note_copied(t);
+}
+
+void tracker_note_copied(struct tracker *t)
+{
     struct wal_shm now;
     if (tracker_index(t, &now) && memcmp(now.salt, t->log.salt, WAL_SALT) == 0)
         t->copied = now.copied;
@@ -222,8 +234,34 @@ int tracker_note_own(struct tracker *t, uint32_t end)
     return STATUS_OK;
 }
 
-/* The lock of those who make checkpoints, https://www.sqlite.org/walformat.html section 2.3. */
+/* Locks of the index, https://www.sqlite.org/walformat.html section 2.3: those of who writes, and
+ * of who makes checkpoints.
+ */
+#define WRITE_LOCK 0
 #define CHECKPOINT_LOCK 1
+/*
+ * Attempts, between two commits of a process that makes one after the other: all in all less than
+ * the millisecond that it waits when it finds the lock taken.
+ */
+#define LOCK_TRIES 500
+
+bool tracker_lock(struct tracker *t)
+{
+    sqlite3_file *f = t->files.file;
+    int rc = SQLITE_BUSY;
+    for (int i = 0; i < LOCK_TRIES && rc == SQLITE_BUSY && t->can_checkpoint; i++) {
+        if (i > 0)
+            sched_yield();
+        rc = f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+    }
+    return rc == SQLITE_OK;
+}
+
+void tracker_unlock(struct tracker *t)
+{
+    sqlite3_file *f = t->files.file;
+    f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+}
 
 bool tracker_hold(struct tracker *t)
 {

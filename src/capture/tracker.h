@@ -93,10 +93,20 @@ int tracker_note_own(struct tracker *t, uint32_t end);
 /* The commit that ends there is known, and all before it: it becomes the place. */
 void tracker_pass(struct tracker *t, uint32_t end);
 
+/*
+ * Keeps writers out, without a transaction; only where checkpoints can be made. False: somebody
+ * writes all the time. Then tracker_unlock.
+ */
+bool tracker_lock(struct tracker *t);
+void tracker_unlock(struct tracker *t);
 /* Brings the pin nearer to the place; what is not needed any more may then be copied. */
 void tracker_repin(struct tracker *t);
 /* Copies what it can into the file, without waiting for anybody. */
 void tracker_checkpoint(struct tracker *t);
+/* What is copied by now was not copied by others. */
+void tracker_note_copied(struct tracker *t);
+/* Up to this frame the pin lets it be copied; 0: it is parked. */
+uint32_t tracker_pinned(const struct tracker *t);
 /* Parks the pin, if all is known and copied. Whether it is parked at the place now. */
 bool tracker_park(struct tracker *t);
 bool tracker_parked(const struct tracker *t);

@@ -7,6 +7,7 @@
 #include "capture/rows_after.h"
 #include "capture/schema_diff.h"
 #include "capture/schema_read.h"
+#include "capture/settle.h"
 #include "capture/unit.h"
 #include <string.h>
 #include <time.h>
@@ -143,7 +144,7 @@ static int begin_patiently(struct writer *w)
             return rc;
         while (follower_run(&w->follower))
             ;
-        follower_settle(&w->follower);
+        settle_run(&w->follower);
     }
 }
 

@@ -135,9 +135,8 @@ static void passed(void *ctx)
     writer_note_place(ctx);
 }
 
-static bool lock(void *ctx)
+static bool begin_soon(struct writer *w)
 {
-    struct writer *w = ctx;
     const struct timespec pause = {.tv_nsec = LOCK_PAUSE_NS};
     int rc = SQLITE_BUSY;
     for (int i = 0; i < LOCK_TRIES && (rc & 0xff) == SQLITE_BUSY; i++) {
@@ -151,7 +150,7 @@ static bool lock(void *ctx)
 /* The journal's place alone. */
 static void commit_place(struct writer *w)
 {
-    if (!lock(w))
+    if (!begin_soon(w))
         return;
     int rc = writer_write_place(w, 0);
     if (rc == SQLITE_OK)
@@ -188,12 +187,6 @@ static void parked(void *ctx)
         commit_place(w);
 }
 
-static void unlock(void *ctx)
-{
-    struct writer *w = ctx;
-    sqlconn_run(&w->conn, OWN_ROLLBACK);
-}
-
 int writer_open_follower(struct writer *w, const char *path, const atomic_bool *closing)
 {
     static const struct follower_ops ops = {
@@ -204,8 +197,6 @@ int writer_open_follower(struct writer *w, const char *path, const atomic_bool *
         .passed = passed,
         .may_restart = may_restart,
         .parked = parked,
-        .lock = lock,
-        .unlock = unlock,
     };
     int rc = follower_open(&w->follower, path, true, closing, &ops, w);
     if (rc == SQLITE_OK)

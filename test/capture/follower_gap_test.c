@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "capture/follower.h"
+#include "capture/settle.h"
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdlib.h>
@@ -252,7 +253,7 @@ static void expect_text(struct alone *a, const char *expected)
 {
     while (follower_run(&a->f))
         ;
-    follower_settle(&a->f);
+    settle_run(&a->f);
     assert_string_equal(a->text.len ? buf_text(&a->text) : "", expected);
     buf_reset(&a->text);
 }

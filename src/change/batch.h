@@ -28,6 +28,7 @@ enum change_kind {
     CHANGE_TABLE_CREATED,
     CHANGE_TABLE_ALTERED,
     CHANGE_TABLE_DROPPED,
+    CHANGE_ROWIDS_RENUMBERED, /* of the table, by VACUUM: no row is known by its rowid of before */
 };
 
 struct change {

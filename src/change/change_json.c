@@ -10,6 +10,7 @@ static const char *const kind_names[] = {
     [CHANGE_TABLE_CREATED] = "table:created",
     [CHANGE_TABLE_ALTERED] = "table:altered",
     [CHANGE_TABLE_DROPPED] = "table:dropped",
+    [CHANGE_ROWIDS_RENUMBERED] = "rowids_renumbered",
 };
 
 const char *change_kind_name(enum change_kind kind)

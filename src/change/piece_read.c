@@ -293,7 +293,7 @@ static void take_change(struct reading *r, uint64_t seq)
     const struct table *t = take_table(r), *old_table = NULL;
     struct value *row = NULL, *old = NULL;
     int64_t rowid = 0, old_rowid = 0;
-    if (kind > CHANGE_TABLE_DROPPED || head & ~(PIECE_KIND | PIECE_EXTERNAL | PIECE_MOVED))
+    if (kind > CHANGE_ROWIDS_RENUMBERED || head & ~(PIECE_KIND | PIECE_EXTERNAL | PIECE_MOVED))
         fail(&r->in, STATUS_INVALID);
     if (kind == CHANGE_TABLE_ALTERED)
         old_table = take_table(r);

@@ -245,7 +245,8 @@ static int take_resync(struct watch *w, const json_t *message)
 static void take_change(struct watch *w, const json_t *message, const char *type)
 {
     int64_t seq = json_integer_value(json_object_get(message, "seq"));
-    struct place *p = strncmp(type, "table:", 6) == 0 ? &w->ddl : &w->rows;
+    bool channel = strncmp(type, "table:", 6) == 0 && !json_object_get(message, "subscriptions");
+    struct place *p = channel ? &w->ddl : &w->rows;
 
     if (seq > p->seq)
         p->seq = seq;

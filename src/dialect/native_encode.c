@@ -182,6 +182,10 @@ static void put_resync(struct buf *out, const struct reply *r)
             put_text(out, "channel", r->channel);
             buf_putc(out, ',');
         }
+        if (r->table.p) {
+            put_text(out, "table", r->table);
+            buf_putc(out, ',');
+        }
         buf_puts(out, "\"reason\":");
         buf_put_json_text(out, r->reason);
         if (r->seq) {

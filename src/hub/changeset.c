@@ -116,15 +116,17 @@ struct changeset *changeset_of(struct list *l)
     return list_empty(l) ? NULL : list_entry(l->next, struct changeset, node);
 }
 
+void changeset_end(struct changeset *c)
+{
+    if (c && (c->items.len || c->owed) && session_hears(c->session))
+        send_items(c, false);
+    changeset_free(c);
+}
+
 void changeset_finish(struct list *list)
 {
-    struct changeset *c;
-
-    while ((c = changeset_of(list))) {
-        if ((c->items.len || c->owed) && session_hears(c->session))
-            send_items(c, false);
-        changeset_free(c);
-    }
+    while (!list_empty(list))
+        changeset_end(changeset_of(list));
 }
 
 void changeset_drop(struct list *list)

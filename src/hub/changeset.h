@@ -34,6 +34,7 @@ int changeset_add(struct list *list, struct session *s, const struct change_mess
 /* Sends what there is so far; more follows, if only the end. NULL is allowed. */
 void changeset_split(struct changeset *c);
 void changeset_free(struct changeset *c);       /* NULL is allowed */
+void changeset_end(struct changeset *c);        /* sends the last of it and frees it; NULL too */
 void changeset_finish(struct list *list);       /* sends and frees them all */
 void changeset_drop(struct list *list);         /* frees them all */
 void changeset_wait(struct list *list);         /* the transaction goes on in another batch */

@@ -39,6 +39,11 @@ static struct channel *create(struct map *channels, const char *name, size_t len
     return c;
 }
 
+bool channel_is_tables(const struct channel *c)
+{
+    return c->len == strlen("tables") && memcmp(c->name, "tables", c->len) == 0;
+}
+
 struct membership *channel_join(
     struct map *channels, const char *name, size_t len, struct session *session)
 {

@@ -30,6 +30,7 @@ struct membership {
 
 bool channel_name_valid(const char *name, size_t len); /* [A-Za-z0-9_:.-]{1,128} */
 struct channel *channel_find(const struct map *channels, const char *name, size_t len);
+bool channel_is_tables(const struct channel *c);
 /* Joins, creating the channel if it is new. The caller keeps the result; NULL: no memory. */
 struct membership *channel_join(
     struct map *channels, const char *name, size_t len, struct session *session);

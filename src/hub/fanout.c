@@ -5,6 +5,7 @@
 #include "hub/delivery.h"
 #include "hub/session.h"
 #include "hub/shard.h"
+#include "hub/tables.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ void fanout_match(struct fanout *f, struct subscription *sub, struct projection 
     sub->next_match = s->matches;
     sub->match_projection = p;
     sub->match_transition = (uint8_t)transition;
+    sub->match_batch = sub->batch && f->change->kind <= CHANGE_DELETE;
     s->matches = sub;
 }
 
@@ -127,6 +129,9 @@ static int send_to(struct fanout *f, struct session *s, struct projection *p,
     f->bytes += body->len;
     if (batch)
         return changeset_add(f->changesets, s, &m, prefix, body);
+    /* The rows of a dropped table come before the news of it. */
+    if (f->change->kind == CHANGE_TABLE_DROPPED)
+        changeset_end(s->changeset);
     int rc = send_now(f, s, prefix, body);
     if (rc == 0 && m.receipt)
         delivery_note(m.receipt, s->conn);
@@ -140,8 +145,8 @@ static int compare_matches(const void *a, const void *b)
 
     if (x->match_projection != y->match_projection)
         return x->match_projection->serial < y->match_projection->serial ? -1 : 1;
-    if (x->batch != y->batch)
-        return x->batch < y->batch ? -1 : 1;
+    if (x->match_batch != y->match_batch)
+        return x->match_batch < y->match_batch ? -1 : 1;
     if (x->match_transition != y->match_transition)
         return x->match_transition < y->match_transition ? -1 : 1;
     return x->number < y->number ? -1 : x->number > y->number;
@@ -163,7 +168,7 @@ static size_t take_matches(struct session *s)
 
 static bool same_message(const struct subscription *a, const struct subscription *b)
 {
-    return a->match_projection == b->match_projection && a->batch == b->batch &&
+    return a->match_projection == b->match_projection && a->match_batch == b->match_batch &&
            a->match_transition == b->match_transition;
 }
 
@@ -183,7 +188,7 @@ static void deliver(struct fanout *f, struct session *s)
         for (n = 0; i < count && same_message(matches[i], first); i++)
             numbers[n++] = matches[i]->number;
         prefix.subscription_count = n;
-        if (send_to(f, s, first->match_projection, &prefix, first->batch) < 0)
+        if (send_to(f, s, first->match_projection, &prefix, first->match_batch) < 0)
             return;
     }
 }
@@ -219,22 +224,6 @@ void fanout_tell(struct fanout *f, const struct membership *m)
         send_to(f, s, s->whole, &none, false);
 }
 
-/* Changes of tables themselves go to the channel "tables". */
-static void deliver_ddl(struct fanout *f)
-{
-    struct channel *channel = channel_find(&f->shard->channels, "tables", strlen("tables"));
-
-    if (!channel)
-        return;
-    for (struct list *n = channel->members.next; n != &channel->members; n = n->next) {
-        struct membership *m = list_entry(n, struct membership, node);
-
-        if (!m->follower)
-            fanout_tell(f, m);
-    }
-    fanout_forget(f);
-}
-
 void fanout_close(struct shard *s)
 {
     changeset_finish(&s->changesets);
@@ -259,7 +248,7 @@ static void deliver_transaction(
             match_row(f);
             fanout_deliver(f);
         } else {
-            deliver_ddl(f);
+            tables_deliver(f);
         }
     }
     if (last && b->continues) {

@@ -5,16 +5,9 @@
 #include "hub/shard.h"
 #include "hub/snapshot.h"
 
-#include <string.h>
-
 static bool behind(const struct follower *f, uint64_t seq)
 {
     return !f || f->replay->seq < seq;
-}
-
-static bool is_tables(const struct membership *m)
-{
-    return m->channel->len == strlen("tables") && memcmp(m->channel->name, "tables", 6) == 0;
 }
 
 /* Whether it heard what came before. A snapshot that has yet to begin will show what comes after,
@@ -28,7 +21,8 @@ static bool concerns(const struct session *s, uint64_t seq)
             return true;
     }
     for (uint32_t i = 0; i < s->membership_count; i++)
-        if (is_tables(s->memberships[i]) && behind(s->memberships[i]->follower, seq))
+        if (channel_is_tables(s->memberships[i]->channel) &&
+            behind(s->memberships[i]->follower, seq))
             return true;
     return false;
 }

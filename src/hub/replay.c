@@ -9,6 +9,7 @@
 #include "hub/page.h"
 #include "hub/session.h"
 #include "hub/shard.h"
+#include "hub/tables.h"
 
 #include <string.h>
 
@@ -222,6 +223,9 @@ static size_t follow(struct fanout *f, struct replay *r)
     struct list *n, *next;
     size_t looks = 0;
 
+    if (!row)
+        tables_follow(f, r);
+
     for (n = r->followers.next; n != &r->followers; n = next) {
         struct follower *w = list_entry(n, struct follower, node);
 
@@ -229,8 +233,6 @@ static size_t follow(struct fanout *f, struct replay *r)
         looks++;
         if (row && w->sub)
             follow_row(f, w);
-        else if (!row && w->membership)
-            fanout_tell(f, w->membership);
     }
     fanout_deliver(f);
     r->seq = f->change->seq;

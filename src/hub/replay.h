@@ -56,6 +56,7 @@ struct follower {
 #define RESYNC_FUTURE "future"
 #define RESYNC_HISTORY_LOST "history_lost"
 #define RESYNC_SCHEMA_CHANGED "schema_changed"
+#define RESYNC_ROWIDS_RENUMBERED "rowids_renumbered"
 
 /*
  * Where a command's `since` begins: NULL and the change after which to go on in *seq, or the reason

@@ -252,6 +252,15 @@ uint32_t session_membership(const struct session *s, struct text name)
     return i;
 }
 
+bool session_in_tables(const struct session *s)
+{
+    uint32_t i = 0;
+
+    while (i < s->membership_count && !channel_is_tables(s->memberships[i]->channel))
+        i++;
+    return i < s->membership_count;
+}
+
 int session_join(struct session *s, const struct command *cmd)
 {
     uint32_t place = session_membership(s, cmd->channel), cap = s->membership_cap;

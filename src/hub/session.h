@@ -103,6 +103,7 @@ size_t session_unsubscribe_if(struct session *s,
 
 /* The place of the session's membership of a channel, or membership_count. */
 uint32_t session_membership(const struct session *s, struct text name);
+bool session_in_tables(const struct session *s); /* it has joined the channel "tables" */
 int session_join(struct session *s, const struct command *cmd); /* STATUS_NOMEM */
 void session_leave(struct session *s, uint32_t place);
 

@@ -32,6 +32,7 @@ struct subscription {
     struct subscription *next_match; /* of its session, for the change being delivered */
     struct projection *match_projection;
     uint8_t match_transition; /* enum transition */
+    bool match_batch;
     uint8_t events;           /* of EVENTS_ALL */
     bool self;
     bool batch; /* a transaction's changes in one message */

@@ -252,6 +252,11 @@ void topics_remove(struct topics *t, struct subscription *s)
     topic_release(t, topic);
 }
 
+struct topic *topics_find(const struct topics *t, const struct table *table)
+{
+    return map_get(&t->by_name, table->name, strlen(table->name));
+}
+
 struct binding *topics_binding(struct topics *t, const struct table *table)
 {
     struct binding *b = map_get(&t->by_id, &table->id, sizeof(table->id));

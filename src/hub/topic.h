@@ -63,6 +63,8 @@ void topics_remove(struct topics *t, struct subscription *s);
 struct projection *topics_projection(struct topics *t, struct map *set, const struct table *table,
     const struct subscription *s, struct error_text *err, int *status);
 
+/* Those that subscribe to a table of this name; NULL: nobody does. */
+struct topic *topics_find(const struct topics *t, const struct table *table);
 /* The binding for rows of this definition of a table, NULL when nobody subscribes to it. */
 struct binding *topics_binding(struct topics *t, const struct table *table);
 

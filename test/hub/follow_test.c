@@ -94,6 +94,7 @@ static void test_added_column(void **state)
     feed_publish(&f);
     client_expect_part(c, "[\"s1\",\"s3\"],\"id\":\"e1:1\"");
     client_expect_part(c, "[\"s2\"],\"id\":\"e1:1\"");
+    client_expect_part(c, "{\"subscriptions\":[\"s1\",\"s2\",\"s3\"],\"id\":\"e1:2\"");
     client_expect_part(c, "[\"s1\"],\"id\":\"e1:3\"");
     client_expect_part(c, "[\"s2\"],\"id\":\"e1:3\"");
     client_expect_part(c, "[\"s3\"],\"id\":\"e1:3\"");
@@ -134,6 +135,7 @@ static void test_lost_column_ends_the_subscription(void **state)
     assert_non_null(strstr(c->text, "\"subscription\":\"s1\"}}"));
     assert_non_null(strstr(c->text, "age"));
     client_expect_part(c, "\"subscription\":\"s3\"");
+    client_expect_part(c, "{\"subscriptions\":[\"s2\"],\"id\":\"e1:1\"");
     client_expect_part(c, "{\"subscriptions\":[\"s2\"],\"id\":\"e1:2\"");
     client_send(c, "{\"type\":\"unsubscribe\",\"subscription\":\"s1\"}");
     client_expect_part(c, "NOT_FOUND");
@@ -165,6 +167,9 @@ static void test_rename_away_and_back(void **state)
     feed_insert(&f, people, ONE);
     feed_commit(&f, 0, schema_of(people, NULL));
     feed_publish(&f);
+    client_expect_part(c, "{\"subscriptions\":[\"s1\"],\"id\":\"e1:1\"");
+    assert_non_null(strstr(c->text, "\"tableName\":\"people\""));
+    assert_non_null(strstr(c->text, "\"renamedFrom\":\"users\""));
     client_quiet(c);
     client_send(c, "{\"type\":\"subscribe\",\"table\":\"users\"}");
     client_expect_part(c, "no such table: users");
@@ -176,6 +181,7 @@ static void test_rename_away_and_back(void **state)
     feed_insert(&f, back, ONE);
     feed_commit(&f, 0, schema_of(back, NULL));
     feed_publish(&f);
+    client_expect_part(c, "[\"s1\",\"s2\"],\"id\":\"e1:4\"");
     client_expect_part(c, "[\"s1\"],\"id\":\"e1:5\"");
     client_quiet(c);
 }
@@ -199,6 +205,8 @@ static void test_two_tables_exchange_their_names(void **state)
     feed_insert(&f, new_people, TWO);
     feed_commit(&f, 0, schema_of(new_people, new_users, NULL));
     feed_publish(&f);
+    client_expect_part(c, "[\"s1\",\"s2\"],\"id\":\"e1:2\"");
+    client_expect_part(c, "[\"s1\",\"s2\"],\"id\":\"e1:3\"");
     client_expect_part(c, "{\"subscriptions\":[\"s1\"],\"id\":\"e1:4\"");
     client_expect_part(c, "{\"subscriptions\":[\"s2\"],\"id\":\"e1:5\"");
     client_quiet(c);
@@ -215,10 +223,14 @@ static void test_drop_reports_the_last_rows(void **state)
     feed_commit(&f, 0, schema_of(NULL));
     feed_publish(&f);
     client_expect_part(c, "\"event\":\"DELETE\"");
+    client_expect_part(c, "{\"subscriptions\":[\"s1\"],\"id\":\"e1:2\"");
+    assert_non_null(strstr(c->text, "\"type\":\"table:dropped\""));
     feed_ddl(&f, CHANGE_TABLE_CREATED, again, NULL);
     feed_insert(&f, again, ONE);
     feed_commit(&f, 0, schema_of(again, NULL));
     feed_publish(&f);
+    client_expect_part(c, "{\"subscriptions\":[\"s1\"],\"id\":\"e1:3\"");
+    assert_non_null(strstr(c->text, "\"type\":\"table:created\""));
     client_expect_part(c, "\"event\":\"INSERT\"");
     client_quiet(c);
 }
@@ -240,10 +252,12 @@ static void test_replaced_in_one_transaction(void **state)
     feed_ddl(&f, CHANGE_TABLE_DROPPED, users, NULL);
     feed_commit(&f, 0, schema_of(successor, NULL));
     feed_publish(&f);
+    client_expect_part(c, "{\"subscriptions\":[\"s1\"],\"id\":\"e1:1\"");
     client_expect_part(c, "[\"s1\",\"s2\"],\"id\":\"e1:2\"");
     client_expect_part(c, "[\"s1\",\"s2\"],\"id\":\"e1:3\"");
     client_expect_part(c, "[\"s2\"],\"id\":\"e1:4\"");
     client_expect_part(c, "[\"s2\"],\"id\":\"e1:5\"");
+    client_expect_part(c, "{\"subscriptions\":[\"s1\"],\"id\":\"e1:6\"");
     client_quiet(c);
     feed_insert(&f, successor, ROW(INTEGER(10), INTEGER(3)));
     feed_commit(&f, 0, NULL);

@@ -433,6 +433,8 @@ static void test_schema_changes_meanwhile(void **state)
     assert_non_null(strstr(c->text, "subscription s1 has ended because table users was changed"));
     client_quiet(c);
     expect_rows(all, 1, 1, 500);
+    client_expect_part(all, "\"type\":\"table:altered\"");
+    client_expect_part(all, "\"type\":\"table:dropped\"");
     client_quiet(all);
     client_free(c);
     client_free(all);

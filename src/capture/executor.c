@@ -210,7 +210,7 @@ static enum step run_kept(struct run *x, uint32_t changes)
 static enum step run_autocommit(struct run *x)
 {
     sqlerror_init(&x->request->error);
-    int rc = unit_begin_autocommit(x->w);
+    int rc = unit_begin_autocommit(x->w, x->p->report.vacuum);
     if (rc != SQLITE_OK)
         return sqlite_failed(x, rc);
     enum step step = step_statement(x);

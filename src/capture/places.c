@@ -21,7 +21,9 @@ static bool is_at(const struct place *p, const uint8_t *salt, uint32_t frame)
 void places_note(struct places *p, const uint8_t *salt, uint32_t frame, uint64_t seq)
 {
     pthread_mutex_lock(&p->lock);
-    const struct place *last = &p->ring[(p->count - 1) % PLACES];
+    struct place *last = &p->ring[(p->count - 1) % PLACES];
+    if (p->count > 0 && is_at(last, salt, frame))
+        last->seq = seq;
     if (p->count == 0 || !is_at(last, salt, frame)) {
         struct place *place = &p->ring[p->count++ % PLACES];
         *place = (struct place){.frame = frame, .seq = seq};

@@ -22,6 +22,7 @@ struct places {
 
 void places_init(struct places *p);
 void places_fini(struct places *p);
+/* At the place of the last note the later seq holds. */
 void places_note(struct places *p, const uint8_t *salt, uint32_t frame, uint64_t seq);
 bool places_find(struct places *p, const uint8_t *salt, uint32_t frame, uint64_t *seq);
 

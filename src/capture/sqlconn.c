@@ -22,6 +22,7 @@ static const char *const own_sql[OWN_COUNT] = {
     [OWN_UNIT_RELEASE] = "RELEASE rowtap_unit",
     [OWN_UNIT_ROLLBACK] = "ROLLBACK TO rowtap_unit",
     [OWN_SCHEMA_VERSION] = "PRAGMA main.schema_version",
+    [OWN_DATA_VERSION] = "PRAGMA main.data_version",
     [OWN_TOUCH] = "SELECT 1 FROM main.sqlite_master LIMIT 1",
     [OWN_FK_NOW] = "PRAGMA defer_foreign_keys=OFF",
 };

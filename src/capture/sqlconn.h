@@ -33,6 +33,7 @@ enum sqlconn_own {
     OWN_UNIT_RELEASE,
     OWN_UNIT_ROLLBACK,
     OWN_SCHEMA_VERSION,
+    OWN_DATA_VERSION,
     OWN_TOUCH,
     OWN_FK_NOW,
     OWN_COUNT,

@@ -72,7 +72,7 @@ int unit_begin(struct writer *w, bool by_statement)
     return rc;
 }
 
-int unit_begin_autocommit(struct writer *w)
+int unit_begin_autocommit(struct writer *w, bool vacuum)
 {
     int rc = begin_alone(w);
     if (rc == SQLITE_OK && (rc = writer_commit(w)) != SQLITE_OK) {
@@ -82,6 +82,8 @@ int unit_begin_autocommit(struct writer *w)
     }
     if (rc == SQLITE_OK)
         rc = writer_new_batch(w);
+    if (rc == SQLITE_OK && vacuum)
+        rc = vacuum_begin(&w->vacuum, w);
     if (rc != SQLITE_OK)
         return rc;
     enter(w, true);
@@ -180,6 +182,7 @@ bool unit_end_autocommit(struct writer *w)
         writer_publish(w);
     }
     leave(w);
+    vacuum_end(&w->vacuum, w);
     return committed;
 }
 

@@ -6,8 +6,8 @@
 /* The units of a request, and the user's savepoints in them. Result codes are SQLite's. */
 
 int unit_begin(struct writer *w, bool by_statement);
-int unit_begin_autocommit(
-    struct writer *w); /* alone only; the statement itself begins and commits */
+/* Alone only; the statement itself begins and commits. */
+int unit_begin_autocommit(struct writer *w, bool vacuum);
 /*
  * Ends the unit for good. On failure the unit is still open and must be rolled back:
  * SQLITE_CONSTRAINT_FOREIGNKEY (deferred keys), SQLITE_NOMEM, what the recorder's failure says, or

@@ -6,6 +6,7 @@
 #include "capture/journal.h"
 #include "capture/places.h"
 #include "capture/recorder.h"
+#include "capture/vacuum.h"
 #include <pthread.h>
 
 /* What other threads see of the database; the database thread alone changes it. */
@@ -58,6 +59,7 @@ struct writer {
     bool committed;    /* of an autocommit unit: SQLite committed it */
     bool vetoed;       /* of an autocommit unit: it was kept from committing without a journal */
     bool first_unit;   /* of its request: the request's savepoint serves for it */
+    struct vacuum vacuum;
     uint64_t origin;
     struct receipt *receipt; /* of the request; it holds the reference */
     struct batch_mark mark;  /* where the unit began */

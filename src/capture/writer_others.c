@@ -54,9 +54,8 @@ static int begin_to_hand_on(struct writer *w)
  * What the follower has ready is published, with a journal after it was written to that. A lock of
  * another process is in the way: later.
  */
-static int hand_on(void *ctx)
+int writer_hand_on(struct writer *w)
 {
-    struct writer *w = ctx;
     struct batch *ready = w->follower.ready;
     if (!ready)
         return STATUS_OK;
@@ -79,6 +78,11 @@ static int hand_on(void *ctx)
     }
     writer_publish_ready(w);
     return STATUS_OK;
+}
+
+static int hand_on(void *ctx)
+{
+    return writer_hand_on(ctx);
 }
 
 static int write_gap(struct writer *w)

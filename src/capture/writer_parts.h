@@ -25,6 +25,8 @@ int writer_commit_parts(struct writer *w);
 /* Numbers a batch and hands it on, with the schema after it; takes over the reference. */
 void writer_publish_batch(struct writer *w, struct batch *b, struct schema *schema);
 void writer_publish_ready(struct writer *w); /* what the follower has */
+/* The same, to the journal first. STATUS_IO: a lock is in the way, later; or STATUS_NOMEM. */
+int writer_hand_on(struct writer *w);
 /* Tells other threads what seq the state at the follower's place is. */
 void writer_note_place(struct writer *w);
 

@@ -95,6 +95,34 @@ static void ddl(void **state)
     }
 }
 
+/* Either the rowids are as they were, or subscribers are told. */
+static void vacuum(void **state)
+{
+    struct fixture *f = *state;
+    f->quiet = true;
+    sql_ok(f, "CREATE TABLE t(a); CREATE TABLE u(a)");
+    for (long n = 0;; n++) {
+        struct sql_request r = {0};
+        sql_ok(f, "DELETE FROM t; INSERT INTO t(rowid) VALUES(3),(7)");
+        assert_non_null(sql_request_add(&r, "VACUUM", 6));
+        uint64_t seq = f->seq;
+        mem_fail_after(n);
+        database_execute(f->db, &r);
+        bool hit = mem_fail_hit();
+        mem_fail_after(-1);
+        bool moved = strstr(sql_ok(f, "SELECT max(rowid) FROM t"), "[[2]]");
+        assert_true(moved || r.error.code[0]);
+        /* What the journal had no memory for comes with the next commit. */
+        sql_ok(f, "DELETE FROM u");
+        /* Where it cannot be looked, of both tables. */
+        assert_in_range(f->seq - seq, moved, 2);
+        sql_request_fini(&r);
+        if (!hit)
+            break;
+        assert_true(n < MOST_ALLOCATIONS);
+    }
+}
+
 static void open_and_close(void **state)
 {
     struct fixture *f = *state;
@@ -207,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(insert),
         TEST(ddl),
+        TEST(vacuum),
         TEST(open_and_close),
         TEST(scan),
         TEST(past),

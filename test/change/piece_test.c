@@ -102,7 +102,7 @@ static struct value *random_row(struct batch *b, const struct table *t, unsigned
 static void random_change(struct batch *b, unsigned *seed)
 {
     struct table *tables[] = {plain, keyed, bare}, *t = tables[rand_r(seed) % 3];
-    int kind = rand_r(seed) % 8;
+    int kind = rand_r(seed) % 9;
     struct value *old, *row;
     struct change *c;
     switch (kind) {
@@ -111,6 +111,9 @@ static void random_change(struct batch *b, unsigned *seed)
         return;
     case 1:
         add(b, CHANGE_TABLE_DROPPED, t, NULL, NULL);
+        return;
+    case 8:
+        add(b, CHANGE_ROWIDS_RENUMBERED, t, NULL, NULL);
         return;
     case 2:
         c = add(b, CHANGE_TABLE_ALTERED, after, NULL, NULL);

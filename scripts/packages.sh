@@ -3,7 +3,7 @@
 #   install_missing PACKAGE…    quiet when nothing is missing; fails when something could not be installed
 
 build_packages="gcc libc6-dev pkg-config meson ninja-build python3 libsqlite3-dev libcivetweb-dev libjansson-dev
-libcurl4-openssl-dev libssl-dev libedit-dev"
+libcurl4-openssl-dev libssl-dev libedit-dev zlib1g-dev"
 test_packages="clang clang-format libclang-rt-dev libcmocka-dev python3-websockets curl sqlite3 nodejs"
 
 package_installed() {

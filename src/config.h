@@ -27,7 +27,8 @@ struct config {
     uint64_t slow_queue;
     int64_t slow_ms, journal_age_ms, snapshot_timeout_ms;
     uint64_t max_subscriptions, loops, readers, snapshots, http_threads;
-    bool journal, keep_journal_mode, no_external, insecure, demo;
+    bool journal, keep_journal_mode, no_external, insecure, demo, no_compression;
+    uint64_t compress_min;
     enum log_level log_level;
     bool log_json, resync_slow;
 };

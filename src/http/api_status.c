@@ -81,6 +81,31 @@ static void put_traffic(struct buf *out, const struct hub_stats *s)
         s->messages_out ? (double)s->bytes_out / (double)s->messages_out : 0.0);
 }
 
+/* A ratio of 0.25 says that a quarter of the bytes was sent. */
+static void put_compression(struct buf *out, bool enabled, const struct hub_stats *s)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        {"connections", s->deflating},
+        {"messages", s->deflated_messages},
+        {"bodies", s->deflated_bodies},
+        {"bytesSaved", s->deflated_before - s->deflated_after},
+        {"messagesReceived", s->inflated_messages},
+        {"bytesReceived", s->inflated_before},
+        {"bytesInflated", s->inflated_after},
+    };
+
+    buf_printf(out, ",\"compression\":{\"enabled\":%s,\"ratio\":%.3f", enabled ? "true" : "false",
+        s->deflated_before ? (double)s->deflated_after / (double)s->deflated_before : 1.0);
+    for (size_t i = 0; i < sizeof(counters) / sizeof(*counters); i++) {
+        buf_printf(out, ",\"%s\":", counters[i].name);
+        buf_put_u64(out, counters[i].value);
+    }
+    buf_putc(out, '}');
+}
+
 void api_websocket_health(struct request *r, const char *rest)
 {
     bool ok = database_ping(r->http->db) == 0;
@@ -102,7 +127,7 @@ void api_websocket_health(struct request *r, const char *rest)
     buf_printf(&json, ",\"averageLatency\":%.3f", isfinite(s.latency_ms) ? s.latency_ms : 0.0);
     buf_puts(&json, ",\"subscriptions\":");
     buf_put_u64(&json, s.subscriptions);
-    buf_puts(&json, ",\"compression\":{\"enabled\":false}");
+    put_compression(&json, r->http->compress, &s);
     put_traffic(&json, &s);
     buf_putc(&json, '}');
     answer_json(r, ok ? 200 : 503, &json);

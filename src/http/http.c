@@ -161,6 +161,7 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->db = o->db;
     h->hub = o->hub;
     h->max_body = o->max_body;
+    h->compress = o->compress;
     h->started_ms = clock_mono_ms();
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));

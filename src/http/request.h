@@ -31,6 +31,7 @@ struct http {
     int origin_count;
     struct listen_names names;
     size_t max_body;
+    bool compress; /* WebSocket clients may have permessage-deflate */
     char *version;
     int64_t started_ms; /* monotonic */
     atomic_bool stopping;

@@ -1,15 +1,31 @@
 #include "http/upgrade.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "http/answer.h"
 #include "http/handover.h"
 #include "hub/hub.h"
+#include "net/extension.h"
 #include "net/ws.h"
 
 #include <civetweb.h>
 #include <stdio.h>
 #include <string.h>
 
-static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1])
+/* Every line counts, in order. False: one is malformed. */
+static bool negotiate(struct request *r, struct extension_choice *c)
+{
+    for (int i = 0; i < r->info->num_headers; i++) {
+        const struct mg_header *h = &r->info->http_headers[i];
+
+        if (text_casecmp(h->name, "Sec-WebSocket-Extensions") == 0 && extension_read(c, h->value))
+            return false;
+    }
+    if (!r->http->compress)
+        *c = (struct extension_choice){0};
+    return true;
+}
+
+static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1], struct extension_choice *c)
 {
     const char *version = request_header(r, "Sec-WebSocket-Version");
     const char *key = request_header(r, "Sec-WebSocket-Key");
@@ -30,6 +46,9 @@ static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1])
         answer_error(r, 400, "INVALID_FORMAT", "exactly one Sec-WebSocket-Key header is needed");
     } else if (ws_accept(accept, key) < 0) {
         answer_error(r, 400, "INVALID_FORMAT", "Sec-WebSocket-Key is not the base64 of 16 bytes");
+    } else if (!negotiate(r, c)) {
+        answer_error(r, 400, "INVALID_FORMAT",
+            "Sec-WebSocket-Extensions is not a list of extensions as RFC 6455 section 9.1 has it");
     } else {
         return true;
     }
@@ -38,16 +57,20 @@ static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1])
 
 void upgrade_run(struct request *r, const struct dialect *dialect)
 {
-    char accept[WS_ACCEPT_LEN + 1], hello[256];
+    char accept[WS_ACCEPT_LEN + 1], extensions[EXTENSION_ANSWER_MAX];
+    char hello[192 + EXTENSION_ANSWER_MAX];
+    struct extension_choice choice = {0};
     struct hub_client client = {0};
     const char *why;
 
-    if (!check(r, accept))
+    if (!check(r, accept, &choice))
         return;
+    extension_answer(&choice, extensions);
+    client.window_bits = choice.window_bits;
     snprintf(hello, sizeof(hello),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Accept: %s\r\n\r\n",
-        accept);
+        "Sec-WebSocket-Accept: %s\r\n%s\r\n",
+        accept, extensions);
     why = handover_run(r, dialect, &client, hello);
     if (why)
         answer_error_with(r, 503, "Retry-After: 5\r\n", "LIMIT_EXCEEDED", "%s", why);

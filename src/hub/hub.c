@@ -228,6 +228,7 @@ static struct arrival *arrival_new(
         return NULL;
     a->shard = s;
     a->dialect = dialect;
+    a->window_bits = client->window_bits;
     a->user_id = client->user_id ? mem_strdup(client->user_id) : NULL;
     a->address = mem_strdup(client->address ? client->address : "unknown");
     a->request = mem_strdup(client->request ? client->request : "");
@@ -269,6 +270,18 @@ int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct
     return result;
 }
 
+static void add_compression(struct hub_stats *out, const struct loop_stats *l)
+{
+    out->deflating += l->deflating;
+    out->deflated_bodies += l->deflated_bodies;
+    out->deflated_messages += l->deflated_messages;
+    out->deflated_before += l->deflated_before;
+    out->deflated_after += l->deflated_after;
+    out->inflated_messages += l->inflated_messages;
+    out->inflated_before += l->inflated_before;
+    out->inflated_after += l->inflated_after;
+}
+
 void hub_stats(struct hub *h, struct hub_stats *out)
 {
     int64_t latency_us = 0;
@@ -291,6 +304,7 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         out->slow_resynced += l.slow_forgotten;
         out->unanswered += l.unanswered;
         out->queued_bytes += l.queued_bytes;
+        add_compression(out, &l);
         latency_us += l.latency_total_us;
         measured += l.latency_count;
         out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);

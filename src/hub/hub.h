@@ -21,7 +21,9 @@ struct hub_options {
     size_t max_queue;   /* bytes queued for one connection: it is a slow consumer past it */
     size_t slow_queue;  /* and with more than this for slow_ms without a break; 0: no bound */
     int64_t slow_ms;
-    bool resync_slow; /* a slow consumer's queue is forgotten; otherwise it is closed */
+    bool compress;       /* see loop_options */
+    size_t compress_min; /* likewise */
+    bool resync_slow;    /* a slow consumer's queue is forgotten; otherwise it is closed */
     /*
      * Bytes of batches not yet handled by all loops: writers wait past it. 0: no bound (1024
      * batches always are one).
@@ -66,6 +68,7 @@ struct hub_client {
     const char *address; /* "127.0.0.1:4711"; copied, for logs */
     /* Of a stream, copied: its command, and lines for the head of the HTTP response. */
     const char *request, *headers;
+    int window_bits; /* 8 to 15 when permessage-deflate was agreed on, see conn_compress */
 };
 /*
  * Gives a socket (and the reservation) to a loop. `hello` is the 101 to send first; a stream has
@@ -79,6 +82,9 @@ struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
     uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;
     uint64_t unanswered, queued_bytes;
+    /* With permessage-deflate, as in struct loop_stats. */
+    uint64_t deflating, deflated_bodies, deflated_messages, deflated_before, deflated_after;
+    uint64_t inflated_messages, inflated_before, inflated_after;
     uint64_t gaps; /* in the changes, that clients were told of */
     /* Of the memory's history, which the loops share: every change after history_after is in it. */
     uint64_t history_bytes, history_after;

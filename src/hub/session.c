@@ -358,6 +358,8 @@ static void *on_open(struct conn *c, void *start_ctx)
     struct topics *t = &a->shard->topics;
     struct session *s = mem_zalloc(sizeof(*s));
 
+    if (a->window_bits)
+        conn_compress(c, a->window_bits);
     if (s)
         s->whole = projection_get(&t->whole, &t->projections, a->dialect, NULL, 0);
     if (!s || !s->whole) {

@@ -52,6 +52,7 @@ struct arrival {
     char *address;
     char *request; /* of a stream: its command and the headers of its response */
     char *headers;
+    int window_bits; /* as in hub_client */
 };
 void arrival_free(struct arrival *a); /* gives its reservation back */
 

@@ -156,6 +156,8 @@ static struct loop *start_loop(struct shard *s, int id)
         .slow_queue = s->options->slow_queue,
         .slow_ms = s->options->slow_ms,
         .forget = s->options->resync_slow,
+        .compress = s->options->compress,
+        .compress_min = s->options->compress_min,
         .heartbeat_ms = s->options->heartbeat_ms,
         .ctx = s,
         .turn_end = on_turn_end,

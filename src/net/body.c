@@ -15,6 +15,7 @@ struct body *body_new_empty(size_t len)
         return NULL;
     b->refs = 1;
     b->len = (uint32_t)len;
+    b->deflated[0] = b->deflated[1] = NULL;
     return b;
 }
 
@@ -38,6 +39,10 @@ void body_unref(struct body *b)
     if (!b)
         return;
     assert(b->refs > 0);
-    if (--b->refs == 0)
-        mem_free(b);
+    if (--b->refs)
+        return;
+    for (int i = 0; i < BODY_FORMS; i++)
+        if (b->deflated[i] != b)
+            body_unref(b->deflated[i]);
+    mem_free(b);
 }

@@ -90,6 +90,8 @@ void conn_end(struct conn *c)
     if (c->state == CONN_DEAD)
         return;
     c->state = CONN_DEAD;
+    if (c->window_bits)
+        loop_count(&l->counters.deflating, -(uint64_t)1);
     /* Not left to close(): another descriptor of the same socket would keep the events coming. */
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, c->fd, NULL);
     close(c->fd);
@@ -215,15 +217,17 @@ void conn_close(struct conn *c, int code, const char *reason)
         leave_open(c, CONN_CLOSING, code, reason);
 }
 
-static int put_text(struct conn *c, const char *data, size_t len, struct body *body, bool news)
+static int put_text(struct conn *c, const struct framed *f, bool news)
 {
-    uint8_t head[WS_HEADER_MAX];
-    size_t n = conn_is_stream(c) ? 0 : ws_header(head, WS_TEXT, len + (body ? body->len : 0));
-    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, body, news);
+    int rc =
+        outq_put(&c->out, &c->loop->pool, f->head, f->head_len, f->data, f->len, f->body, news);
 
-    if (rc == 0)
-        loop_count(&c->loop->counters.messages_out, 1);
-    return rc;
+    if (rc)
+        return rc;
+    loop_count(&c->loop->counters.messages_out, 1);
+    if (f->plain)
+        framing_count(c, f);
+    return 0;
 }
 
 void conn_close_now(struct conn *c, int code, const char *reason, const char *last, size_t last_len)
@@ -232,8 +236,12 @@ void conn_close_now(struct conn *c, int code, const char *reason, const char *la
         return;
     outq_drop(&c->out, &c->loop->pool);
     conn_notes_lost(c);
-    if (last)
-        put_text(c, last, last_len, NULL, false);
+    if (last) {
+        struct framed f;
+
+        framing_text(c, &f, last, last_len, NULL);
+        put_text(c, &f, false);
+    }
     leave_open(c, CONN_CLOSING, code, reason);
 }
 
@@ -308,14 +316,16 @@ static int send_text(
     struct conn *c, const char *prefix, size_t prefix_len, struct body *body, bool news)
 {
     size_t soft = c->loop->options.slow_queue;
+    struct framed f;
     int rc;
 
     if (c->state != CONN_OPEN)
         return STATUS_CLOSED;
-    rc = make_room(c, prefix_len + (body ? body->len : 0) + WS_HEADER_MAX, news);
+    framing_text(c, &f, prefix, prefix_len, body);
+    rc = make_room(c, f.head_len + f.len + (f.body ? f.body->len : 0), news);
     if (rc < 0)
         return rc;
-    if (put_text(c, prefix, prefix_len, body, news)) {
+    if (put_text(c, &f, news)) {
         conn_close_now(c, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
         return STATUS_NOMEM;
     }
@@ -351,6 +361,13 @@ void conn_want_drained(struct conn *c, size_t below)
 {
     if (!c->forgot)
         c->drained_below = below;
+}
+
+void conn_compress(struct conn *c, int window_bits)
+{
+    c->window_bits = (uint8_t)window_bits;
+    c->parser.inflater = c->loop->inflater;
+    loop_count(&c->loop->counters.deflating, 1);
 }
 
 bool conn_closing(const struct conn *c)

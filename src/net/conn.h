@@ -22,9 +22,11 @@ struct conn;
  * Bytes made once and sent to many: a message without its private prefix. Counted by references, on
  * one loop (not atomic): every loop makes its own.
  */
+#define BODY_FORMS 2
 struct body {
     uint32_t refs;
     uint32_t len;
+    struct body *deflated[BODY_FORMS]; /* NULL: not made yet; itself: it does not shrink */
     char data[];
 };
 struct body *body_new(const void *data, size_t len); /* copies; one reference; NULL: no memory */
@@ -111,6 +113,13 @@ void conn_note(struct conn *c, struct conn_note *n);
 /* The note of the connection that was made last and still waits, or NULL: to be moved on. */
 struct conn_note *conn_last_note(const struct conn *c);
 void conn_move_note(struct conn *c, struct conn_note *n); /* to all that is queued now */
+
+/*
+ * The handshake agreed on permessage-deflate, with no takeover of context on either side. Messages
+ * for a window of that many bits (8 to 15) may be compressed, those of the peer may be as well. In
+ * `open`, and only with loop_options.compress.
+ */
+void conn_compress(struct conn *c, int window_bits);
 
 uint64_t conn_id(const struct conn *c);   /* unique in the process, never 0 */
 size_t conn_queued(const struct conn *c); /* bytes waiting to be sent */

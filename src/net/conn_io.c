@@ -90,7 +90,9 @@ static void fail(struct conn *c, int code)
         conn_fail(c, code, reason);
         break;
     case WS_CLOSE_BAD_DATA:
-        conn_fail(c, code, "text is not UTF-8");
+        conn_fail(c, code,
+            c->parser.compressed ? "message is not DEFLATE data, or not UTF-8 text"
+                                 : "text is not UTF-8");
         break;
     case WS_CLOSE_INTERNAL:
         conn_fail(c, code, "out of memory");

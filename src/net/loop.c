@@ -204,6 +204,8 @@ static void turn(struct loop *l)
         l->options.turn_end(l->options.ctx);
     flush_dirty(l);
     free_told(l);
+    if (l->deflater)
+        deflater_turn(l->deflater);
     atomic_store_explicit(&l->counters.queued_bytes, l->pool.queued, memory_order_relaxed);
 }
 
@@ -307,6 +309,27 @@ static void init_lists(struct loop *l)
     list_init(&l->heavy);
 }
 
+static int take_memory(struct loop *l)
+{
+    l->in = mem_alloc(LOOP_IN_SIZE);
+    l->out = mem_alloc(LOOP_OUT_SIZE);
+    if (l->options.compress) {
+        l->deflater = deflater_new(l->options.compress_min);
+        l->inflater = inflater_new();
+    }
+    return l->in && l->out && (!l->options.compress || (l->deflater && l->inflater)) ? 0
+                                                                                     : STATUS_NOMEM;
+}
+
+static void give_memory(struct loop *l)
+{
+    deflater_free(l->deflater);
+    inflater_free(l->inflater);
+    mem_free(l->in);
+    mem_free(l->out);
+    mem_free(l);
+}
+
 struct loop *loop_new(const struct loop_options *options)
 {
     struct loop *l = mem_zalloc(sizeof(*l));
@@ -321,10 +344,8 @@ struct loop *loop_new(const struct loop_options *options)
     l->next_tick = l->now + TICK_MS;
     init_lists(l);
     outq_pool_init(&l->pool);
-    l->in = mem_alloc(LOOP_IN_SIZE);
-    l->out = mem_alloc(LOOP_OUT_SIZE);
     errno = ENOMEM;
-    if (!l->in || !l->out || open_descriptors(l))
+    if (take_memory(l) || open_descriptors(l))
         goto no_descriptors;
     if (start_thread(l) == 0)
         return l;
@@ -333,9 +354,7 @@ struct loop *loop_new(const struct loop_options *options)
     errno = err;
 no_descriptors:
     err = errno;
-    mem_free(l->in);
-    mem_free(l->out);
-    mem_free(l);
+    give_memory(l);
     errno = err;
     return NULL;
 }
@@ -363,14 +382,26 @@ void loop_free(struct loop *l)
     assert(!l->running);
     close_descriptors(l);
     outq_pool_fini(&l->pool);
-    mem_free(l->in);
-    mem_free(l->out);
-    mem_free(l);
+    give_memory(l);
 }
 
 static uint64_t get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void compression_stats(struct loop *l, struct loop_stats *out)
+{
+    const struct deflater_totals *d = deflater_totals(l->deflater);
+    const struct inflater_totals *i = inflater_totals(l->inflater);
+
+    out->deflated_bodies = get(&d->bodies);
+    out->deflated_messages = get(&d->messages);
+    out->deflated_before = get(&d->before);
+    out->deflated_after = get(&d->after);
+    out->inflated_messages = get(&i->messages);
+    out->inflated_before = get(&i->before);
+    out->inflated_after = get(&i->after);
 }
 
 void loop_stats(struct loop *l, struct loop_stats *out)
@@ -392,5 +423,8 @@ void loop_stats(struct loop *l, struct loop_stats *out)
         .unanswered = get(&c->unanswered),
         .latency_total_us = (int64_t)get(&c->latency_total_us),
         .latency_count = get(&c->latency_count),
+        .deflating = get(&c->deflating),
     };
+    if (l->options.compress)
+        compression_stats(l, out);
 }

@@ -18,7 +18,9 @@ struct loop_options {
     size_t max_queue;   /* bytes queued for one connection: it is slow past it */
     size_t slow_queue;  /* and with more than this for slow_ms without a break; 0: no bound */
     int64_t slow_ms;
-    bool forget; /* a slow connection's news are forgotten; otherwise it is closed with 1013 */
+    bool forget;   /* a slow connection's news are forgotten; otherwise it is closed with 1013 */
+    bool compress; /* permessage-deflate may have been negotiated: conn_compress */
+    size_t compress_min;  /* bytes of a text or shared body that is worth compressing */
     int64_t heartbeat_ms; /* a ping this often; nothing heard within another one: 1001; 0: none */
     void *ctx;            /* the receiver that mailbox messages run with */
     void (*turn_end)(void *ctx);              /* before sending; may be NULL */
@@ -37,6 +39,10 @@ struct loop_stats {
     uint64_t unanswered; /* connections with a ping outstanding for longer than half a heartbeat */
     int64_t latency_total_us; /* over connections with a measured latency */
     uint64_t latency_count;
+    /* With permessage-deflate: bytes of payload of the messages that came or went compressed. */
+    uint64_t deflating; /* connections */
+    uint64_t deflated_bodies, deflated_messages, deflated_before, deflated_after;
+    uint64_t inflated_messages, inflated_before, inflated_after;
 };
 
 struct loop *loop_new(const struct loop_options *options); /* starts the thread; NULL: errno */

@@ -1,6 +1,8 @@
 #ifndef ROWTAP_NET_PRIVATE_H
 #define ROWTAP_NET_PRIVATE_H
 
+#include "net/deflate.h"
+#include "net/inflate.h"
 #include "net/loop.h"
 #include "net/outq.h"
 #include <pthread.h>
@@ -52,13 +54,14 @@ struct conn {
     uint32_t events; /* what epoll watches */
     uint16_t code;   /* to report; 0: none was seen or sent */
     uint8_t state;
-    uint8_t pongs;   /* queued since the queue was last empty */
-    bool blocked;    /* the socket took less than it was given */
-    bool eof;        /* the peer will send no more */
-    bool half;       /* between two pings */
-    bool unanswered; /* nothing has arrived since the last ping */
-    bool late;       /* and that for half a heartbeat; counted */
-    bool forgot;     /* its news were forgotten, and not all of the rest is sent */
+    uint8_t pongs;       /* queued since the queue was last empty */
+    uint8_t window_bits; /* of what the peer decompresses; 0: nothing is compressed */
+    bool blocked;        /* the socket took less than it was given */
+    bool eof;            /* the peer will send no more */
+    bool half;           /* between two pings */
+    bool unanswered;     /* nothing has arrived since the last ping */
+    bool late;           /* and that for half a heartbeat; counted */
+    bool forgot;         /* its news were forgotten, and not all of the rest is sent */
 };
 
 /* Written by the loop's thread alone, read by any: see loop_count. */
@@ -66,6 +69,7 @@ struct loop_counters {
     _Atomic uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed;
     _Atomic uint64_t slow_forgotten;
     _Atomic uint64_t sends, connections, queued_bytes, unanswered, latency_total_us, latency_count;
+    _Atomic uint64_t deflating; /* connections */
 };
 
 struct loop {
@@ -88,9 +92,25 @@ struct loop {
     struct list dirty;                   /* something to send */
     struct list heavy;                   /* by heavy_since */
     struct outq_pool pool;
+    struct deflater *deflater;
+    struct inflater *inflater;
     char *in;  /* what was just received */
     char *out; /* what is being sent */
 };
+
+/* A message as it goes into the queue: see framing.c. */
+struct framed {
+    uint8_t head[WS_HEADER_MAX + DEFLATE_STORED_HEAD];
+    size_t head_len;
+    const char *data;
+    size_t len;
+    struct body *body;
+    size_t plain; /* bytes before it was compressed; 0: it is not */
+};
+/* Chooses the form for its receiver. Nothing is copied; what is compressed lives until the next. */
+void framing_text(
+    struct conn *c, struct framed *f, const char *data, size_t len, struct body *body);
+void framing_count(struct conn *c, const struct framed *f); /* a compressed one was queued */
 
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)

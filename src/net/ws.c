@@ -1,6 +1,7 @@
 #include "net/ws.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "net/inflate.h"
 
 #include <string.h>
 
@@ -18,6 +19,7 @@
  */
 #define FIN 0x80
 #define RSV 0x70
+#define RSV1 0x40 /* of a message's first frame: it is compressed (RFC 7692 section 6) */
 #define OPCODE 0x0f
 #define MASK 0x80
 #define LENGTH 0x7f
@@ -43,18 +45,21 @@ static bool is_control(uint8_t opcode)
 
 static int judge_first(struct ws_parser *p)
 {
-    uint8_t opcode = p->head[0] & OPCODE;
+    uint8_t opcode = p->head[0] & OPCODE, rsv = p->head[0] & RSV;
 
     p->opcode = opcode;
     p->fin = p->head[0] & FIN;
-    if (p->head[0] & RSV)
+    if (rsv && !(rsv == RSV1 && p->inflater && (opcode == WS_TEXT || opcode == WS_BINARY)))
         return WS_CLOSE_PROTOCOL;
     switch (opcode) {
     case WS_CONTINUATION:
         return p->in_message ? 0 : WS_CLOSE_PROTOCOL;
     case WS_TEXT:
     case WS_BINARY:
-        return p->in_message ? WS_CLOSE_PROTOCOL : 0;
+        if (p->in_message)
+            return WS_CLOSE_PROTOCOL;
+        p->compressed = rsv;
+        return 0;
     case WS_CLOSE:
     case WS_PING:
     case WS_PONG:
@@ -77,6 +82,12 @@ static int judge_second(struct ws_parser *p)
     return 0;
 }
 
+/* Bytes that may arrive of a message. */
+static size_t most(const struct ws_parser *p)
+{
+    return p->compressed ? inflater_limit(p->max_message) : p->max_message;
+}
+
 static int judge_length(struct ws_parser *p)
 {
     uint64_t len = p->head[1] & LENGTH;
@@ -88,7 +99,7 @@ static int judge_length(struct ws_parser *p)
     }
     if (len >> 63)
         return WS_CLOSE_PROTOCOL;
-    if (!is_control(p->opcode) && len > p->max_message - p->message.len)
+    if (!is_control(p->opcode) && len > most(p) - p->message.len)
         return WS_CLOSE_TOO_LARGE;
     p->frame_left = len;
     return 0;
@@ -192,6 +203,22 @@ static int take_control(
     return rc;
 }
 
+static int deliver_inflated(
+    struct ws_parser *p, const struct ws_events *events, void *ctx, const char *data, size_t len)
+{
+    const char *text;
+    int rc = inflater_run(p->inflater, data, len, p->max_message, &text, &len);
+
+    if (rc)
+        return rc;
+    if (p->message_opcode == WS_TEXT && !utf8_valid(text, len))
+        rc = WS_CLOSE_BAD_DATA;
+    else
+        rc = events->message(ctx, p->message_opcode, text, len) ? -1 : 0;
+    inflater_done(p->inflater);
+    return rc;
+}
+
 static int deliver_message(
     struct ws_parser *p, const struct ws_events *events, void *ctx, const char *data, size_t len)
 {
@@ -200,7 +227,10 @@ static int deliver_message(
     if (p->utf8)
         return WS_CLOSE_BAD_DATA;
     p->in_message = false;
-    rc = events->message(ctx, p->message_opcode, data, len) ? -1 : 0;
+    if (p->compressed)
+        rc = deliver_inflated(p, events, ctx, data, len);
+    else
+        rc = events->message(ctx, p->message_opcode, data, len) ? -1 : 0;
     buf_fini(&p->message);
     return rc;
 }
@@ -212,7 +242,7 @@ static int take_data(
     bool last = p->fin && p->frame_left == 0;
 
     p->in_frame = p->frame_left > 0;
-    if (p->message_opcode == WS_TEXT && !utf8_feed(&p->utf8, data, n))
+    if (p->message_opcode == WS_TEXT && !p->compressed && !utf8_feed(&p->utf8, data, n))
         return WS_CLOSE_BAD_DATA;
     if (last && p->message.len == 0)
         return deliver_message(p, events, ctx, (const char *)data, n);

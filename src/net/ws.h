@@ -36,7 +36,8 @@ enum ws_close {
 
 /*
  * What the parser reports while it is fed. Data is valid only during the call. A message is whole:
- * fragments are put together and text is valid UTF-8. A callback returns 0 to go on, or anything
+ * fragments are put together, compression is undone and text is valid UTF-8. A callback returns 0
+ * to go on, or anything
  * else to stop: ws_feed then returns at once.
  */
 struct ws_events {
@@ -47,10 +48,17 @@ struct ws_events {
     int (*close)(void *ctx, int code, const char *reason, size_t len);
 };
 
+struct inflater;
+
 struct ws_parser {
     bool client; /* our role: a client's parser wants unmasked frames */
     size_t
         max_message; /* bytes of a message; a frame announcing more fails before memory is taken */
+    /*
+     * May be set after the initialisation: messages may be compressed (RFC 7692). max_message is
+     * of what comes out. Not the parser's own.
+     */
+    struct inflater *inflater;
     /* The rest is private; some 120 bytes, and no memory outside while nothing is half received. */
     uint64_t frame_left; /* payload bytes still to come */
     struct buf message;  /* what has arrived of a message that did not come whole in one piece */
@@ -63,6 +71,7 @@ struct ws_parser {
     uint8_t control_len;
     uint8_t mask_at; /* payload bytes unmasked so far, modulo 4 */
     bool fin, in_frame, in_message, closed;
+    bool compressed; /* the message that is in `message` */
 };
 
 void ws_parser_init(struct ws_parser *p, bool client, size_t max_message);

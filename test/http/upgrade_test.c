@@ -37,7 +37,7 @@ static void accepts_what_clients_send(void **state)
         START "upgrade: WebSocket\nconnection: keep-alive, Upgrade\n" VERSION KEY "\n",
         START UPGRADE VERSION KEY "Origin: http://localhost\n\n",
         START UPGRADE VERSION KEY "Content-Length: 0\n\n",
-        START UPGRADE VERSION KEY "Sec-WebSocket-Extensions: permessage-deflate\n"
+        START UPGRADE VERSION KEY "Sec-WebSocket-Extensions: x-webkit-deflate-frame\n"
                                   "Sec-WebSocket-Protocol: chat, superchat\n\n",
         "GET /ws?token=x HTTP/1.1\nHost: 127.0.0.1:80\n" UPGRADE VERSION KEY "\n",
     };
@@ -58,9 +58,42 @@ static void accepts_what_clients_send(void **state)
     }
 }
 
+/* Which offers are taken is told in net/extension_test.c. */
+static void negotiates_compression(void **state)
+{
+    static const char answer[] =
+        "HTTP/1.1 101 *\nSec-WebSocket-Extensions: permessage-deflate; "
+        "server_no_context_takeover; client_no_context_takeover; server_max_window_bits=10\n\n*";
+    static const char *const heads[] = {
+        START UPGRADE VERSION KEY
+        "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=10\n\n",
+        START UPGRADE VERSION KEY
+        "sec-websocket-extensions: foo, permessage-deflate; bar\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=\"10\";"
+        "client_max_window_bits, permessage-deflate\n\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(heads) / sizeof(*heads); i++) {
+        int fd = client_connect();
+        const char *text;
+
+        client_send(fd, heads[i]);
+        text = client_read(fd, "maxMessageSize", 5000);
+        if (!like(text, answer))
+            fail_msg("%s%s", heads[i], text);
+        close(fd);
+    }
+}
+
 static void refuses_bad_handshakes(void **state)
 {
     (void)state;
+    exchange(START UPGRADE VERSION KEY "Sec-WebSocket-Extensions: permessage-deflate;\n\n",
+        "HTTP/1.1 400 *Sec-WebSocket-Extensions is not a list of extensions*");
+    exchange(START UPGRADE VERSION KEY "Sec-WebSocket-Extensions: permessage-deflate\n"
+                                       "Sec-WebSocket-Extensions: foo bar\n\n",
+        "HTTP/1.1 400 *Sec-WebSocket-Extensions is not a list of extensions*");
     exchange("GET /ws HTTP/1.1\nHost: localhost\nConnection: close\n\n",
         "HTTP/1.1 426 Upgrade Required\n*\nUpgrade: websocket\nSec-WebSocket-Version: 13\n"
         "Connection: Upgrade, close\n\n{\"error\":*}");
@@ -156,6 +189,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(switches_protocols),
         cmocka_unit_test(accepts_what_clients_send),
+        cmocka_unit_test(negotiates_compression),
         cmocka_unit_test(refuses_bad_handshakes),
         cmocka_unit_test(costs_no_thread),
         cmocka_unit_test(refuses_when_full),

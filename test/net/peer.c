@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <zlib.h>
 
 struct session {
     struct server *server;
@@ -35,6 +36,8 @@ static void *server_open(struct conn *c, void *start_ctx)
     if (!session)
         return NULL;
     *session = (struct session){s, c};
+    if (atomic_load(&s->window_bits))
+        conn_compress(c, atomic_load(&s->window_bits));
     atomic_fetch_add(&s->opened, 1);
     return session;
 }
@@ -352,11 +355,41 @@ static const char *why(void)
     return errno == 0 ? "end" : errno == EAGAIN ? "nothing" : "reset";
 }
 
-static const char *tell(unsigned opcode, const char *data, size_t len)
-{
-    static char text[65536 + 32];
-    const uint8_t *bytes = (const uint8_t *)data;
+#define TOLD 65536
+static char text[TOLD + 32];
 
+static const char *tell_deflated(const char *data, size_t len)
+{
+    static const char name[] = "deflated ", tail[4] = {0, 0, -1, -1};
+    z_stream z = {0};
+    size_t n = sizeof(name) - 1;
+
+    memcpy(text, name, n);
+    assert_int_equal(inflateInit2(&z, -15), Z_OK);
+    z.next_out = (Bytef *)text + n;
+    z.avail_out = TOLD;
+    z.next_in = (Bytef *)(uintptr_t)data;
+    z.avail_in = (uInt)len;
+    assert_int_equal(inflate(&z, Z_SYNC_FLUSH), Z_OK);
+    z.next_in = (Bytef *)(uintptr_t)tail;
+    z.avail_in = 4;
+    assert_int_equal(inflate(&z, Z_SYNC_FLUSH), Z_OK);
+    assert_int_equal(z.avail_in, 0);
+    assert_true(z.avail_out > 0);
+    text[n + z.total_out] = '\0';
+    inflateEnd(&z);
+    return text;
+}
+
+static const char *tell(unsigned first_byte, const char *data, size_t len)
+{
+    const uint8_t *bytes = (const uint8_t *)data;
+    unsigned opcode = first_byte & 15;
+
+    if (first_byte & 0x40) {
+        assert_int_equal(opcode, WS_TEXT);
+        return tell_deflated(data, len);
+    }
     if (opcode == WS_PING)
         return "ping";
     if (opcode == WS_CLOSE && len >= 2)
@@ -397,5 +430,5 @@ const char *peer_next(struct peer *p)
     if (!want(p, head + len))
         return why();
     p->at += head + len;
-    return tell((uint8_t)p->data[p->at - head - len] & 15, p->data + p->at - len, len);
+    return tell((uint8_t)p->data[p->at - head - len], p->data + p->at - len, len);
 }

@@ -7,7 +7,8 @@
 /*
  * For the tests of connections: a server that obeys short commands, and the raw client end of a TCP
  * connection to it. What the client sees is told as text: "text abc", "ping", "pong abc",
- * "close 1000 why", "end" (FIN), "reset", "nothing" (for as long as the peer waits).
+ * "close 1000 why", "end" (FIN), "reset", "nothing" (for as long as the peer waits). A text that
+ * came compressed is told as "deflated abc".
  *
  * The server echoes text, except
  *     flood N SIZE   N messages "i:bbb…", the b's a shared body of SIZE bytes
@@ -28,6 +29,7 @@ struct server {
     atomic_int last_code; /* what `closed` was told */
     atomic_int refuse;    /* 1: open returns NULL; 2: after conn_close_now with 1008 */
     atomic_int posted;    /* by peer_server_post */
+    atomic_int window_bits; /* of connections from now on: they have permessage-deflate */
     atomic_int too_early; /* messages "expect N" that were handled before the Nth post */
 };
 

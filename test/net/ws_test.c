@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "net/inflate.h"
 #include "net/ws.h"
 
 #include <ctype.h>
@@ -98,6 +99,8 @@ static int feed_at_edge(struct ws_parser *p, struct buf *log, const uint8_t *dat
     return ws_feed(p, &events, log, edge - len, len);
 }
 
+static struct inflater *inflater; /* of the parsers: compressed messages are allowed */
+
 /* Feeds data cut at the ascending places in cuts. The log is NUL-terminated text. */
 static void run(struct buf *log, bool client, const uint8_t *data, size_t len, const size_t *cuts,
     size_t cut_count)
@@ -107,6 +110,7 @@ static void run(struct buf *log, bool client, const uint8_t *data, size_t len, c
 
     buf_init(log, 0);
     ws_parser_init(&p, client, MAX_MESSAGE);
+    p.inflater = inflater;
     for (i = 0; i <= cut_count; i++) {
         size_t end = i < cut_count ? cuts[i] : len;
         int rc = feed_at_edge(&p, log, data + at, end - at);
@@ -272,6 +276,68 @@ static void test_utf8(void **state)
     /* as soon as it cannot become valid: the frame is far from complete */
     check("81 fe 0300 00000000 'abc' f490", "fail 1007;");
     check("82 82 00000000 c080 81 81 00000000 'a'", "binary \xc0\x80;text a;");
+}
+
+/* RFC 7692 section 7.2.3: "Hello" is f248cdc9c90700. */
+static void test_compressed(void **state)
+{
+    (void)state;
+    inflater = inflater_new();
+    check("c1 87 00000000 f248cdc9c90700", "text Hello;");
+    check("c2 87 00000000 f248cdc9c90700", "binary Hello;");
+    check("81 81 00000000 'a' c1 87 00000000 f248cdc9c90700 81 81 00000000 'b'",
+        "text a;text Hello;text b;");
+    check("c1 87 00000000 f248cdc9c90700 c1 87 00000000 f248cdc9c90700", "text Hello;text Hello;");
+    check("41 83 00000000 f248cd 80 84 00000000 c9c90700", "text Hello;");
+    check("41 80 00000000 00 83 00000000 f248cd 00 84 00000000 c9c90700 80 80 00000000",
+        "text Hello;");
+    check("41 83 00000000 f248cd 89 81 00000000 'p' 80 84 00000000 c9c90700", "ping p;text Hello;");
+    check("01 81 00000000 'a' 80 81 00000000 'b' 41 83 00000000 f248cd 80 84 00000000 c9c90700",
+        "text ab;text Hello;");
+    check("c1 81 00000000 00", "text ;");
+    check("c1 80 00000000", "text ;");
+    check("41 80 00000000 80 80 00000000", "text ;");
+    /* RSV1 is for the first frame of a message, and the other two for nobody */
+    check("41 83 00000000 f248cd c0", "fail 1002;");
+    check("01 81 00000000 'a' c0", "fail 1002;");
+    check("41 83 00000000 f248cd c9", "fail 1002;");
+    check("c8", "fail 1002;");
+    check("c9", "fail 1002;");
+    check("ca", "fail 1002;");
+    check("c3", "fail 1002;");
+    check("c0", "fail 1002;");
+    check("e1", "fail 1002;");
+    check("d1", "fail 1002;");
+    check("a1", "fail 1002;");
+    /* broken, cut short, text that is not UTF-8: stored blocks of c3 and c3 a4 */
+    check("c1 81 00000000 07", "fail 1007;");
+    check("c1 84 00000000 f248cdc9", "fail 1007;");
+    check("c1 87 00000000 000100feff c3 00", "fail 1007;");
+    check("c2 87 00000000 000100feff c3 00", "binary \xc3;");
+    check("c1 88 00000000 000200fdff c3a4 00", "text \u00e4;");
+    check("41 86 00000000 000200fdff c3 80 82 00000000 a4 00", "text \u00e4;"); /* cut inside it */
+    inflater_free(inflater);
+    inflater = NULL;
+}
+
+/* 1,000 and 1,001 times "a". */
+static void test_compressed_max_message(void **state)
+{
+    char expected[1100] = "text ";
+
+    (void)state;
+    memset(expected + 5, 'a', 1000);
+    expected[1005] = ';';
+    inflater = inflater_new();
+    check("c1 8b 00000000 4a4c1c05a360140c770000", expected);
+    check("c1 8b 00000000 4a4c1c05a360140c7b0000", "fail 1009;");
+    check("41 85 00000000 4a4c1c05a3 80 86 00000000 60140c7b0000", "fail 1009;");
+    /* What compressed is far more than could come out is refused by its header. */
+    check("c2 fe 0800", "fail 1009;");
+    check("42 81 00000000 00 00 fe 0800", "fail 1009;");
+    check("c2 fe 0420 00000000 'abc'", "");
+    inflater_free(inflater);
+    inflater = NULL;
 }
 
 static void test_max_message(void **state)
@@ -459,6 +525,8 @@ int main(void)
         cmocka_unit_test(test_control_of_125_bytes),
         cmocka_unit_test(test_close),
         cmocka_unit_test(test_utf8),
+        cmocka_unit_test(test_compressed),
+        cmocka_unit_test(test_compressed_max_message),
         cmocka_unit_test(test_max_message),
         cmocka_unit_test(test_no_memory_for_promises),
         cmocka_unit_test(test_many_small_fragments),

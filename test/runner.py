@@ -47,6 +47,7 @@ BLACK_BOX = [
     ("wait", "asan", ["test/contract/wait_test.py"], 120, True),
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
     ("foreign-snapshot", "asan", ["test/contract/foreign_snapshot_test.py"], 240, True),
+    ("compression", "asan", ["test/contract/compression_test.py"], 240, True),
     ("sse", "asan", ["test/contract/sse_test.py"], 240, True),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("damage", "asan", ["test/fault/damage_test.py"], 180, True),

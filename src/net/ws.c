@@ -97,7 +97,8 @@ static int judge_length(struct ws_parser *p)
         for (len = 0, i = 2; i < p->length_end; i++)
             len = len << 8 | p->head[i];
     }
-    if (len >> 63)
+    /* "The minimal number of bytes MUST be used"; the top bit of 64 must be 0. */
+    if ((p->length_end == 4 && len < 126) || (p->length_end == 10 && len <= 0xffff) || len >> 63)
         return WS_CLOSE_PROTOCOL;
     if (!is_control(p->opcode) && len > most(p) - p->message.len)
         return WS_CLOSE_TOO_LARGE;

@@ -170,8 +170,6 @@ static void test_messages(void **state)
     check("82 80 00000000", "binary ;");
     check("82 83 00000000 01 ff 80", "binary \x01\xff\x80;");
     check("81 83 00000000 'abc' 82 83 00000000 'def'", "text abc;binary def;");
-    check("81 fe 0003 00000000 'abc'", "text abc;"); /* longer than needed: allowed */
-    check("81 ff 0000000000000003 00000000 'abc'", "text abc;");
     check_as(true, "81 03 'abc' 89 00", "text abc;ping ;");
 }
 
@@ -211,6 +209,11 @@ static void test_headers(void **state)
     check("81 ff 8000000000000000", "fail 1002;");
     check("81 ff ffffffffffffffff", "fail 1002;");
     check("81 ff 7fffffffffffffff", "fail 1009;");
+    check("81 fe 0000", "fail 1002;"); /* a length in more bytes than it needs */
+    check("81 fe 007d", "fail 1002;");
+    check("82 ff 000000000000007e", "fail 1002;");
+    check("81 ff 000000000000ffff", "fail 1002;");
+    check_as(true, "81 7e 007d", "fail 1002;");
 }
 
 static void test_control(void **state)
@@ -344,7 +347,7 @@ static void test_max_message(void **state)
 {
     (void)state;
     check("81 fe 03e9", "fail 1009;"); /* 1,001, before the mask */
-    check("82 ff 00000000000003e9", "fail 1009;");
+    check("82 ff 0000000000010000", "fail 1009;");
     check("01 82 00000000 'ab' 00 fe 03e7", "fail 1009;"); /* 2 + 999 */
     check("01 82 00000000 'ab' 80 fe 03e7", "fail 1009;");
     check("01 82 00000000 'ab' 00 fe 03e6 00000000 'abc'", "");

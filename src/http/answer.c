@@ -132,7 +132,8 @@ void answer_unparsed(struct mg_connection *conn, int status, const char *message
     struct buf body = {0}, out = {0};
 
     mg_disable_connection_keep_alive(conn);
-    put_error(&body, "INVALID_FORMAT", message);
+    if (message)
+        put_error(&body, "INVALID_FORMAT", message);
     put_start(&out, conn, status, "application/json", body.len);
     buf_puts(&out, "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
     buf_put(&out, body.data, body.len);

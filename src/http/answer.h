@@ -20,7 +20,10 @@ void answer_error_with(struct request *r, int status, const char *headers, const
 void answer_put_date(struct buf *out);
 void answer_put_readers(struct buf *out, const struct request *r);
 
-/* An error for what could not be parsed as a request; the connection closes. */
+/*
+ * An error for what could not be parsed as a request; the connection closes. Without a message the
+ * body is empty.
+ */
 void answer_unparsed(struct mg_connection *conn, int status, const char *message);
 
 #endif

@@ -16,6 +16,7 @@
 #define TEXT(x) #x
 #define TEXT_OF(x) TEXT(x)
 #define WORKER_STACK (1 << 20) /* SELECTs run on it too */
+#define HEAD_BYTES 16384
 
 static struct http *http_of(const struct mg_connection *conn)
 {
@@ -44,15 +45,39 @@ static int connected(const struct mg_connection *conn, void **data)
     struct http *h = http_of(conn);
     struct peer unknown = {0};
 
+    struct worker *w = mg_get_thread_pointer(conn);
+
     (void)data;
-    workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_WAITING, &unknown);
+    w->bytes_before = 0;
+    w->answered = false;
+    workers_set(&h->workers, w, WORKER_WAITING, &unknown);
     return 0;
+}
+
+/*
+ * civetweb says nothing to "*" and to the URL of another host, neither to us nor to the client: it
+ * only closes the connection.
+ */
+static void answer_strange_target(struct mg_connection *conn)
+{
+    const struct mg_request_info *info = mg_get_request_info(conn);
+    const struct worker *w = mg_get_thread_pointer(conn);
+
+    if (w->answered || !info || !info->request_uri || info->local_uri_raw)
+        return;
+    if (strcmp(info->request_uri, "*") != 0)
+        answer_unparsed(conn, 421, "the target is the URL of another server");
+    else if (strcmp(info->request_method, "OPTIONS") == 0)
+        answer_unparsed(conn, 200, NULL);
+    else
+        answer_unparsed(conn, 400, "the target \"*\" goes with OPTIONS only");
 }
 
 static void disconnecting(const struct mg_connection *conn)
 {
     struct http *h = http_of(conn);
 
+    answer_strange_target((struct mg_connection *)(uintptr_t)conn);
     workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_FREE, NULL);
 }
 
@@ -78,10 +103,30 @@ static const struct {
     int status;
     const char *message;
 } refusals[] = {
-    {"Malformed message", 400, "the request's head is malformed or larger than 16 KiB"},
-    {"Message too large", 431, "the request's head is larger than 16 KiB"},
-    {"Bad request", 400, "the request line or a header is malformed, or the method is unknown"},
+    {"Malformed message", 400, "the request's head is malformed"},
+    {"Message too large", 431, "the request's head is larger than " TEXT_OF(HEAD_BYTES) " bytes"},
+    {"Bad request", 400, "the request line or a header is malformed"},
 };
+
+/* civetweb has a word of its own for it, but uses that of a malformed one. */
+static bool head_too_large(const struct mg_connection *conn, const struct worker *w)
+{
+    struct peer p;
+    int fd;
+
+    peer_of(conn, &p);
+    fd = peer_find(&p);
+    return fd >= 0 && peer_bytes_read(fd) - w->bytes_before >= HEAD_BYTES;
+}
+
+/* It has the words of the first line when the method was all that it did not like. */
+static bool method_unknown(const struct mg_connection *conn)
+{
+    const struct mg_request_info *info = mg_get_request_info(conn);
+
+    return info && info->http_version && strncmp(info->http_version - 5, "HTTP/", 5) == 0 &&
+           info->num_headers == 0;
+}
 
 static void explain(const struct mg_connection *conn, int *status, const char **message)
 {
@@ -92,6 +137,13 @@ static void explain(const struct mg_connection *conn, int *status, const char **
         *message = "the request's head did not arrive in time";
         return;
     }
+    if (strcmp(*message, "Bad request") == 0 && *status == 400 && method_unknown(conn)) {
+        *status = 501;
+        *message = "the request's method is not known here";
+        return;
+    }
+    if (strcmp(*message, "Malformed message") == 0 && head_too_large(conn, w))
+        *message = "Message too large";
     for (size_t i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
         if (strcmp(refusals[i].said, *message) == 0) {
             *status = refusals[i].status;
@@ -104,8 +156,14 @@ static void explain(const struct mg_connection *conn, int *status, const char **
 /* There is no struct request for it: civetweb closes the connection afterwards. */
 static int refuse(struct mg_connection *conn, int status, const char *message)
 {
+    struct worker *w = mg_get_thread_pointer(conn);
+    struct peer p;
+
     explain(conn, &status, &message);
     answer_unparsed(conn, status, message);
+    w->answered = true;
+    peer_of(conn, &p);
+    request_linger(&p);
     return 0;
 }
 
@@ -246,7 +304,7 @@ static const char *const settings[] = {
     "request_timeout_ms", TEXT_OF(REQUEST_SILENCE_MS),
     "connection_queue", "256",
     "listen_backlog", "1024",
-    "max_request_size", "16384",
+    "max_request_size", TEXT_OF(HEAD_BYTES),
     "decode_url", "no",
     "enable_directory_listing", "no",
     "enable_auth_domain_check", "no",

@@ -3,14 +3,19 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
+
+#define TCP_CLOSE_WAIT_STATE 8 /* as in <netinet/tcp.h>, whose struct tcp_info is an older one */
 
 union address {
     struct sockaddr sa;
@@ -168,5 +173,31 @@ fail:
     saved = errno;
     close(moved);
     errno = saved;
+    return -1;
+}
+
+/* All that arrived; the end of the stream counts as a byte there. */
+static int64_t bytes_received(int fd)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+        len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(info.tcpi_bytes_received))
+        return -1;
+    return (int64_t)info.tcpi_bytes_received - (info.tcpi_state == TCP_CLOSE_WAIT_STATE);
+}
+
+int64_t peer_bytes_read(int fd)
+{
+    for (int i = 0; i < 100; i++) {
+        int64_t before = bytes_received(fd);
+        int waiting;
+
+        if (before < 0 || ioctl(fd, FIONREAD, &waiting) < 0)
+            return -1;
+        if (bytes_received(fd) == before) /* else some arrived in between */
+            return before - waiting;
+    }
     return -1;
 }

@@ -1,6 +1,8 @@
 #ifndef ROWTAP_HTTP_PEER_H
 #define ROWTAP_HTTP_PEER_H
 
+#include <stdint.h>
+
 /*
  * civetweb does not tell a connection's descriptor, only its addresses; these find it among the
  * process's descriptors. Any thread. The caller must know that the connection stays open meanwhile.
@@ -23,5 +25,7 @@ int peer_find_listener(int port);
  * and lingering are as in a fresh non-blocking socket.
  */
 int peer_detach(int fd);
+/* Bytes that were ever taken out of this TCP connection, or -1 when the kernel does not tell. */
+int64_t peer_bytes_read(int fd);
 
 #endif

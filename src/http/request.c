@@ -101,43 +101,87 @@ bool request_accepts(const struct request *r, const char *type)
     return false;
 }
 
+static const char *end_of(const char *s)
+{
+    return s + strlen(s);
+}
+
+/*
+ * civetweb takes any white space, line ends too, between the words of the first line and in front
+ * of the first header (RFC 9112 section 3 has one space, section 2.2 none). It wrote NULs over it.
+ */
+static bool first_line_well_formed(const struct mg_request_info *info)
+{
+    const char *version = info->http_version - strlen("HTTP/");
+    const char *target = info->query_string ? info->query_string : info->request_uri;
+
+    return info->request_uri == end_of(info->request_method) + 1 &&
+           version == end_of(target) + 1 &&
+           (info->num_headers == 0 ||
+               info->http_headers[0].name == end_of(info->http_version) + 2);
+}
+
 /*
  * civetweb stops reading header lines at one that it does not understand (a folded line, a byte
  * outside ASCII in a name, the 65th) and says nothing, so that what follows would be lost: a
  * Content-Length there would turn the body into a second request. The text after the last header it
- * took must be the end of the head. Line ends were overwritten: "value\r\n\r\n" is left as
- * "value\0\0\r\0".
+ * took must be the end of the head, and every line must end in CRLF, which it takes no notice of
+ * either. Line ends were overwritten: "value\r\n\r\n" is left as "value\0\0\r\0".
  */
-static bool head_complete(const struct mg_request_info *info)
+static bool lines_well_formed(const struct mg_request_info *info)
 {
-    const char *end;
+    const char *end = end_of(info->http_version);
 
-    if (info->num_headers == 0)
-        return true;
-    end = info->http_headers[info->num_headers - 1].value;
-    end += strlen(end);
-    return end[1] == '\0' && end[2] == '\r' && end[3] == '\0';
+    for (int i = 0; i < info->num_headers; i++) {
+        if (i && info->http_headers[i].name != end + 2)
+            return false;
+        end = end_of(info->http_headers[i].value);
+    }
+    return info->num_headers == 0 || (end[1] == '\0' && end[2] == '\r' && end[3] == '\0');
+}
+
+static size_t head_length(const struct mg_request_info *info)
+{
+    const char *last = info->http_version;
+
+    if (info->num_headers)
+        last = info->http_headers[info->num_headers - 1].value;
+    return (size_t)(end_of(last) + strlen("\r\n\r\n") - info->request_method);
 }
 
 /* "Name : value" (RFC 9112 section 5.1); civetweb writes NULs over those spaces. */
 static bool space_before_colon(const struct mg_header *h)
 {
-    const char *after = h->name + strlen(h->name) + 1;
+    const char *after = end_of(h->name) + 1;
 
     return *after == '\0' && h->value != after;
 }
 
-static const char *check_head(const struct request *r)
+/* White space behind a value is no part of it (RFC 9110 section 5.5). The memory is civetweb's. */
+static void trim(const struct mg_header *h)
+{
+    char *value = (char *)(uintptr_t)h->value, *end = value + strlen(value);
+
+    while (end > value && (end[-1] == ' ' || end[-1] == '\t'))
+        *--end = '\0';
+}
+
+static const char *check_head(struct request *r)
 {
     const struct mg_request_info *info = r->info;
     int hosts = request_header_count(r, "Host");
 
-    if (!head_complete(info))
-        return info->num_headers >= MG_MAX_HEADERS ? "too many header lines"
-                                                   : "a header line is malformed";
-    for (int i = 0; i < info->num_headers; i++)
+    if (!first_line_well_formed(info))
+        return "the request line is malformed";
+    if (!lines_well_formed(info)) {
+        r->status = info->num_headers >= MG_MAX_HEADERS ? 431 : 400;
+        return r->status == 431 ? "too many header lines" : "a header line is malformed";
+    }
+    for (int i = 0; i < info->num_headers; i++) {
         if (space_before_colon(&info->http_headers[i]))
             return "a header's name is followed by a space";
+        trim(&info->http_headers[i]);
+    }
     if (hosts > 1)
         return "more than one Host header";
     if (hosts == 0 && strcmp(info->http_version, "1.0") != 0)
@@ -197,16 +241,26 @@ bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
     r->path = r->info->local_uri_raw;
     r->query = r->info->query_string;
     r->head = strcmp(r->method, "HEAD") == 0;
+    r->head_len = head_length(r->info);
     wrong = check_head(r);
     if (!wrong)
         wrong = check_framing(r);
     r->body_read = !r->chunked && r->content_length == 0;
     if (wrong) {
-        answer_error(r, 400, "INVALID_FORMAT", "malformed request: %s", wrong);
+        answer_error(
+            r, r->status ? r->status : 400, "INVALID_FORMAT", "malformed request: %s", wrong);
         return false;
     }
     r->keep = may_keep(r);
     return true;
+}
+
+bool request_alone(const struct request *r)
+{
+    int fd = peer_find(&r->worker->peer);
+    int64_t taken = fd < 0 ? -1 : peer_bytes_read(fd);
+
+    return taken < 0 || taken <= r->worker->bytes_before + (int64_t)r->head_len;
 }
 
 void request_close_after(struct request *r)
@@ -333,15 +387,13 @@ bool request_write(struct request *r, const void *data, size_t len)
  * Closing a socket with unread data resets the connection, and the client may lose the answer that
  * tells it why: what it still sends is thrown away for a while.
  */
-void request_finish(struct request *r)
+void request_linger(const struct peer *peer)
 {
     char scrap[READ_SIZE];
     int64_t end = clock_mono_ms() + LINGER_MS, left = LINGER_BYTES;
     struct pollfd p = {.events = POLLIN};
 
-    if (r->body_read)
-        return;
-    p.fd = peer_find(&r->worker->peer);
+    p.fd = peer_find(peer);
     if (p.fd < 0 || shutdown(p.fd, SHUT_WR) < 0)
         return;
     while (left > 0 && clock_mono_ms() < end) {
@@ -354,4 +406,11 @@ void request_finish(struct request *r)
             break;
         left -= n > 0 ? n : 0;
     }
+}
+
+void request_finish(struct request *r)
+{
+    r->worker->bytes_before += (int64_t)r->head_len + r->content_length;
+    if (!r->body_read)
+        request_linger(&r->worker->peer);
 }

@@ -52,6 +52,7 @@ struct request {
     const char *query; /* or NULL */
     const char
         *origin; /* a listed --origin that sent it: told that it may read the answer; or NULL */
+    size_t head_len;        /* bytes, with the empty line */
     int64_t content_length; /* 0 without a body */
     bool chunked;
     bool head;      /* HEAD: the answer's body is left out */
@@ -70,10 +71,13 @@ bool request_accepts(const struct request *r, const char *type);
 /* A comma-separated header contains that token, in any case, on any of its lines. */
 bool request_header_has(const struct request *r, const char *name, const char *token);
 
+/* Nothing has been taken from the connection that came behind the head. */
+bool request_alone(const struct request *r);
 /* Reads the whole body. False: it was too large, late or broken, and has been answered. */
 bool request_body(struct request *r, struct buf *body);
 /* After the answer: lets a client that is still sending its body read the answer first. */
 void request_finish(struct request *r);
+void request_linger(const struct peer *peer); /* the same for what was no request */
 /* Answers came in, or a wait is over: false when the connection is gone. */
 bool request_write(struct request *r, const void *data, size_t len);
 void request_close_after(struct request *r); /* no further request on this connection */

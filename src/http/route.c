@@ -3,6 +3,7 @@
 #include "http/answer.h"
 #include "http/upgrade.h"
 
+#include <civetweb.h>
 #include <string.h>
 
 struct route {
@@ -56,10 +57,7 @@ static void put_methods(struct buf *out, const char *path)
 
 static void not_found(struct request *r)
 {
-    if (strcmp(r->method, "OPTIONS") == 0 && strcmp(r->path, "*") == 0)
-        answer(r, 200, "text/plain", NULL, "", 0);
-    else
-        answer_error(r, 404, "NOT_FOUND", "there is nothing at %.200s", r->path);
+    answer_error(r, 404, "NOT_FOUND", "there is nothing at %.200s", r->path);
 }
 
 /* The path exists, but not for this method; OPTIONS, with which a browser asks before it sends. */
@@ -85,11 +83,31 @@ static void other_method(struct request *r, struct buf *methods)
     buf_fini(&headers);
 }
 
+/* The name in a target that is a whole URL, "http://name/path", which stands for that of Host. */
+static bool target_allowed(const struct request *r, char name[256])
+{
+    const char *start = strstr(r->info->request_uri, "://");
+    size_t len;
+
+    if (r->info->request_uri == r->path || !start)
+        return true;
+    start += strlen("://");
+    len = (size_t)(r->path - start);
+    if (len > 255)
+        len = 255; /* too long to be allowed */
+    memcpy(name, start, len);
+    name[len] = '\0';
+    return len < 255 && listen_host_allowed(&r->http->names, name);
+}
+
 static bool host_allowed(struct request *r)
 {
     const char *host = request_header(r, "Host");
+    char name[256];
 
-    if (!host || listen_host_allowed(&r->http->names, host))
+    if (!target_allowed(r, name))
+        host = name;
+    else if (!host || listen_host_allowed(&r->http->names, host))
         return true;
     answer_error(r, 403, "FORBIDDEN",
         "this server does not answer to the name \"%.100s\"; if it should, start it with --origin "

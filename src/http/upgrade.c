@@ -49,6 +49,12 @@ static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1], struct exte
     } else if (!negotiate(r, c)) {
         answer_error(r, 400, "INVALID_FORMAT",
             "Sec-WebSocket-Extensions is not a list of extensions as RFC 6455 section 9.1 has it");
+    } else if (!request_alone(r)) {
+        /* civetweb has it in its buffer and does not give it back. */
+        r->body_read = false;
+        answer_error(r, 400, "INVALID_FORMAT",
+            "there is something before or behind the handshake; a client sends nothing more until "
+            "it has the answer (RFC 6455 section 4.1)");
     } else {
         return true;
     }

@@ -25,6 +25,9 @@ struct worker {
     int64_t deadline_ms; /* shut the connection down then; 0: never */
     int how;             /* SHUT_RD: an answer can still be sent; or SHUT_RDWR */
     struct peer peer;
+    /* The rest is its own thread's. */
+    int64_t bytes_before; /* that the connection's earlier requests had */
+    bool answered;        /* what civetweb could not parse */
 };
 
 struct workers {

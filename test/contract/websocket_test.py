@@ -12,13 +12,15 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), HERE]
 from harness import BIN, SLOW, Directory, Server, note, seconds  # noqa: E402
-from websocket import closing, framing, text  # noqa: E402, F401
+from websocket import closing, framing, handshake, limits, text  # noqa: E402, F401
 from websocket.table import SECTIONS  # noqa: E402
 from websocket.wire import Failure  # noqa: E402
 
 AT_ONCE = 24
 SERVERS = {
     "default": [],
+    "small": ["--max-message", limits.SMALL],
+    "large": ["--max-message", limits.LARGE],
 }
 
 

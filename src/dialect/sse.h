@@ -16,6 +16,12 @@ extern const struct dialect sse_dialect;
  * an empty one more than `since`. No table: all of them.
  */
 int sse_decode(struct command *cmd, const char *data, size_t len);
+/* The same for a long poll (dialect/poll.h), which has two parameters more and some less. */
+int sse_decode_poll(struct command *cmd, const char *data, size_t len);
+#define SSE_POLL_MS 25000 /* without `timeout` */
+#define SSE_POLL_MAX_MS 60000
+#define SSE_POLL_CHANGES 1000 /* without `limit` */
+#define SSE_POLL_MAX_CHANGES 10000
 void sse_decode_fini(struct command *cmd);
 
 /* The head of the response that a stream begins with; `headers` are further lines of it. */

@@ -19,6 +19,7 @@ struct sse_memory {
     struct texts filters, columns;
     struct text since, epoch, last_event_id;
     uint32_t seen; /* of the parameters below */
+    bool poll;
 };
 
 static int add_text(struct texts *t, const char *p, size_t len)
@@ -133,21 +134,54 @@ static int read_snapshot(struct command *cmd, struct text value)
     return v < 0 ? v : 0;
 }
 
+static int read_timeout(struct command *cmd, struct text value)
+{
+    char text[32];
+    int64_t ms;
+
+    if (value.len >= sizeof(text))
+        value.len = 0;
+    memcpy(text, value.p, value.len);
+    text[value.len] = '\0';
+    if (!value.len || text_parse_duration(text, &ms) < 0 || ms < 0 || ms > SSE_POLL_MAX_MS)
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT,
+            "timeout is how many seconds to wait for the first change, 0 to %d",
+            SSE_POLL_MAX_MS / 1000);
+    cmd->wait_ms = ms;
+    return 0;
+}
+
+static int read_limit(struct command *cmd, struct text value)
+{
+    int64_t n;
+
+    if (text_parse_i64(value.p, value.len, &n) < 0 || n < 1 || n > SSE_POLL_MAX_CHANGES)
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT,
+            "limit is the number of changes in an answer, 1 to %d", SSE_POLL_MAX_CHANGES);
+    cmd->limit = (uint32_t)n;
+    return 0;
+}
+
+enum use { BOTH, STREAM, POLL };
+
 static const struct {
     const char *name;
     int (*read)(struct command *cmd, struct text value);
     bool many; /* it may be given again */
+    enum use use;
 } parameters[] = {
-    {"table", read_table, false},
-    {"channel", read_channel, false},
-    {"filter", read_filter, true},
-    {"columns", read_columns, true},
-    {"events", read_events, true},
-    {"since", read_since, false},
-    {"epoch", read_epoch, false},
-    {"last_event_id", read_last_event_id, true},
-    {"batch", read_batch, false},
-    {"snapshot", read_snapshot, false},
+    {"table", read_table, false, BOTH},
+    {"channel", read_channel, false, BOTH},
+    {"filter", read_filter, true, BOTH},
+    {"columns", read_columns, true, BOTH},
+    {"events", read_events, true, BOTH},
+    {"since", read_since, false, BOTH},
+    {"epoch", read_epoch, false, BOTH},
+    {"last_event_id", read_last_event_id, true, BOTH},
+    {"batch", read_batch, false, STREAM},
+    {"snapshot", read_snapshot, false, STREAM},
+    {"timeout", read_timeout, false, POLL},
+    {"limit", read_limit, false, POLL},
 };
 #define PARAMETERS (sizeof(parameters) / sizeof(parameters[0]))
 
@@ -166,8 +200,13 @@ static int read_parameter(struct command *cmd, struct text name, struct text val
     if (i == PARAMETERS)
         return arguments_refuse(cmd, ERROR_INVALID_FORMAT,
             "unknown parameter \"%.*s\": there are table, filter, events, columns, since, "
-            "epoch, last_event_id, batch, snapshot and channel",
+            "epoch, last_event_id, batch, snapshot, timeout, limit and channel",
             cut(name.len), name.p);
+    if (parameters[i].use && (parameters[i].use == POLL) != m->poll)
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT,
+            m->poll ? "%s is for a stream: ask for it with \"Accept: text/event-stream\""
+                    : "%s is for a long poll, not for a stream of events",
+            parameters[i].name);
     if (m->seen >> i & 1 && !parameters[i].many)
         return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "%s is given more than once", parameters[i].name);
@@ -260,19 +299,33 @@ static int finish(struct command *cmd)
     return cmd->snapshot ? arguments_snapshot(cmd) : 0;
 }
 
-int sse_decode(struct command *cmd, const char *data, size_t len)
+static int decode(struct command *cmd, const char *data, size_t len, bool poll)
 {
     struct sse_memory *m;
     int rc;
 
-    *cmd = (struct command){.type = COMMAND_SUBSCRIBE, .self = true};
+    *cmd = (struct command){.type = COMMAND_SUBSCRIBE,
+        .self = true,
+        .limit = SSE_POLL_CHANGES,
+        .wait_ms = SSE_POLL_MS};
     cmd->memory = m = mem_zalloc(sizeof(*m));
     if (!m || !buf_reserve(&m->text, len + 1))
         return STATUS_NOMEM;
+    m->poll = poll;
     rc = read_pairs(cmd, data, data + len);
     if (rc == 0)
         rc = finish(cmd);
     return rc == STATUS_NOMEM ? rc : 0;
+}
+
+int sse_decode(struct command *cmd, const char *data, size_t len)
+{
+    return decode(cmd, data, len, false);
+}
+
+int sse_decode_poll(struct command *cmd, const char *data, size_t len)
+{
+    return decode(cmd, data, len, true);
 }
 
 void sse_decode_fini(struct command *cmd)

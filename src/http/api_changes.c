@@ -1,5 +1,6 @@
 #include "base/status.h"
 #include "base/text.h"
+#include "dialect/poll.h"
 #include "dialect/sse.h"
 #include "http/answer.h"
 #include "http/handover.h"
@@ -20,36 +21,55 @@ static void put_command(struct buf *out, const struct request *r)
     text_url_encode(out, id);
 }
 
-static void put_headers(struct buf *out, const struct request *r)
+static void put_headers(struct buf *out, const struct request *r, const struct dialect *dialect)
 {
     answer_put_date(out);
-    buf_puts(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-                  "X-Accel-Buffering: no\r\n"); /* nginx would hold events back */
+    buf_puts(out, "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    if (dialect == &sse_dialect)
+        buf_puts(out, "X-Accel-Buffering: no\r\n"); /* nginx would hold events back */
+    else
+        buf_puts(out, "Vary: Accept\r\n");
     answer_put_readers(out, r);
+    if (r->origin && dialect == &poll_dialect)
+        buf_puts(out, "Access-Control-Expose-Headers: Rowtap-Position\r\n");
+}
+
+/* A stream of events must not be answered with anything but 200 for what may pass. */
+static void refuse(struct request *r, const struct dialect *dialect, const char *why)
+{
+    if (dialect == &sse_dialect)
+        api_changes_later(r);
+    else
+        answer_error_with(r, 503, "Retry-After: 5\r\n", "LIMIT_EXCEEDED", "%s", why);
 }
 
 /* What is wrong with it whatever the database holds; false: it has been answered. */
-static bool check(struct request *r, const char *command)
+static bool check(struct request *r, const struct dialect *dialect, const char *command)
 {
     struct command cmd;
     bool good = false;
 
-    if (sse_decode(&cmd, command, strlen(command)) < 0)
-        api_changes_later(r);
+    if (dialect->decode(&cmd, command, strlen(command)) < 0)
+        refuse(r, dialect, "out of memory");
     else if (cmd.error.code)
         answer_error(r, 400, cmd.error.code, "%s", cmd.error.message);
     else
         good = true;
-    sse_decode_fini(&cmd);
+    dialect->command_fini(&cmd);
     return good;
 }
 
-static void send_head(struct request *r, const char *headers)
+static void send_head(struct request *r, const struct dialect *dialect, const char *headers)
 {
     struct buf head = {0};
 
     request_close_after(r);
-    sse_put_head(&head, headers);
+    if (dialect == &poll_dialect)
+        buf_printf(&head, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%s"
+                          "Connection: close\r\n\r\n",
+            headers);
+    else
+        sse_put_head(&head, headers);
     if (!buf_error(&head))
         request_write(r, head.data, head.len);
     r->status = 200;
@@ -63,16 +83,21 @@ void api_changes_later(struct request *r)
         strlen(SSE_COME_BACK));
 }
 
-static void stream(struct request *r, const char *command, const char *headers)
+static void start(
+    struct request *r, const struct dialect *dialect, const char *command, const char *headers)
 {
     struct hub_client client = {.request = command, .headers = headers};
+    const char *why;
 
-    if (!check(r, command))
+    if (!check(r, dialect, command))
         return;
-    if (r->head)
-        send_head(r, headers);
-    else if (handover_run(r, &sse_dialect, &client, ""))
-        api_changes_later(r);
+    if (r->head) {
+        send_head(r, dialect, headers);
+        return;
+    }
+    why = handover_run(r, dialect, &client, "");
+    if (why)
+        refuse(r, dialect, why);
     else
         r->status = 200;
 }
@@ -84,20 +109,19 @@ bool api_changes_wanted(const struct request *r)
 
 void api_changes(struct request *r, const char *rest)
 {
+    bool events = request_accepts(r, "text/event-stream");
+    const struct dialect *dialect = events ? &sse_dialect : &poll_dialect;
     struct buf command = {0}, headers = {0};
 
     (void)rest;
     put_command(&command, r);
-    put_headers(&headers, r);
-    if (!request_accepts(r, "text/event-stream"))
-        answer_error(r, 406, "INVALID_FORMAT",
-            "changes come as a stream of events: ask for it with \"Accept: text/event-stream\"");
-    else if (!r->body_read)
-        answer_error(r, 400, "INVALID_FORMAT", "a request for a stream of events has no body");
+    put_headers(&headers, r, dialect);
+    if (!r->body_read)
+        answer_error(r, 400, "INVALID_FORMAT", "a request for changes has no body");
     else if (buf_text(&command) && buf_text(&headers))
-        stream(r, buf_text(&command), buf_text(&headers));
+        start(r, dialect, buf_text(&command), buf_text(&headers));
     else
-        api_changes_later(r);
+        refuse(r, dialect, "out of memory");
     buf_fini(&command);
     buf_fini(&headers);
 }

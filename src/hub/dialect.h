@@ -69,6 +69,9 @@ struct command {
     bool self;     /* false: leave out what this connection itself writes */
     bool batch;    /* one message for all changes of a transaction */
     bool snapshot; /* first the rows that there are; the table is one */
+    /* Of a long poll: changes of one answer, and how long it may wait for the first. */
+    uint32_t limit;
+    int64_t wait_ms;
     struct error_text error;
     void *memory; /* the dialect's */
 };
@@ -83,6 +86,7 @@ enum reply_type {
     /* Changes were lost, or are about to be: to one subscription or channel, or all of them. */
     REPLY_RESYNC,
     REPLY_SNAPSHOT, /* some rows of one subscription's snapshot */
+    REPLY_CHANGES,  /* a long poll's answer */
 };
 
 /* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
@@ -106,7 +110,7 @@ struct reply {
     uint64_t seq;
     bool resumed;               /* SUBSCRIBED: the past was asked for */
     bool recovered;             /* SUBSCRIBED, resumed: and it follows */
-    struct text rows;           /* SNAPSHOT: as put_row wrote them */
+    struct text rows;           /* SNAPSHOT: as put_row wrote them; CHANGES: as put_item did */
     bool last;                  /* SNAPSHOT: no more rows follow */
     bool resumable;             /* who has got this message may go on after … */
     uint64_t position;          /* … this change */
@@ -157,9 +161,13 @@ struct batch_message {
 /*
  * Most dialects are spoken over WebSockets. One with put_keep_alive is a stream instead: the one
  * command is what the client connected with, its reply begins the HTTP response, an error ends it.
+ *
+ * A stream with `once` is a long poll: nothing is sent but one whole HTTP response, REPLY_CHANGES or
+ * REPLY_ERROR. For it put_reply adds a REPLY_RESYNC to those in `out`, as put_item does a change.
  */
 struct dialect {
     const char *name;
+    bool once;
     /*
      * Fills *cmd, whatever comes (cmd->error says what was wrong with it). STATUS_NOMEM: nothing
      * more can be said. command_fini is due in every case.

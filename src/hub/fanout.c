@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "hub/changeset.h"
 #include "hub/delivery.h"
+#include "hub/poll.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 #include "hub/tables.h"
@@ -132,8 +133,9 @@ static int send_to(struct fanout *f, struct session *s, struct projection *p,
     /* The rows of a dropped table come before the news of it. */
     if (f->change->kind == CHANGE_TABLE_DROPPED)
         changeset_end(s->changeset);
-    int rc = send_now(f, s, prefix, body);
-    if (rc == 0 && m.receipt)
+    int rc =
+        s->poll ? poll_add(s->poll, prefix, body, f->change->seq) : send_now(f, s, prefix, body);
+    if (rc == 0 && m.receipt && !s->poll)
         delivery_note(m.receipt, s->conn);
     return rc;
 }

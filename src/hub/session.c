@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "hub/changeset.h"
 #include "hub/command.h"
+#include "hub/poll.h"
 #include "hub/replay.h"
 #include "hub/shard.h"
 #include "hub/slow.h"
@@ -33,7 +34,7 @@ void session_fail(struct session *s)
 
 /* Replies. */
 
-static void put_reply(struct session *s, struct buf *out, struct reply *r)
+void session_put_reply(struct session *s, struct buf *out, struct reply *r)
 {
     r->connection = conn_id(s->conn);
     r->number = ++s->replies;
@@ -41,6 +42,8 @@ static void put_reply(struct session *s, struct buf *out, struct reply *r)
     r->epoch = s->shard->options->epoch;
     r->headers = s->headers;
     s->dialect->put_reply(out, r);
+    if (s->poll)
+        return;
     mem_free(s->headers);
     s->headers = NULL;
 }
@@ -49,15 +52,17 @@ void session_reply(struct session *s, struct reply *r)
 {
     struct buf *out = &s->shard->scratch;
 
+    if (s->poll && poll_takes(s->poll, r))
+        return;
     buf_reset(out);
-    put_reply(s, out, r);
+    session_put_reply(s, out, r);
     if (buf_error(out))
         session_fail(s);
     else if (r->type == REPLY_SNAPSHOT)
         conn_send(s->conn, out->data, out->len, NULL);
     else
         conn_send_text(s->conn, out->data, out->len);
-    if (r->type == REPLY_ERROR && session_is_stream(s))
+    if (session_is_stream(s) && (r->type == REPLY_ERROR || s->dialect->once))
         conn_close(s->conn, WS_CLOSE_NORMAL, NULL);
 }
 
@@ -105,7 +110,9 @@ void session_slow(void *owner, struct buf *last)
     struct session *s = owner;
 
     log_info("%s reads too slowly: closing it", s->address);
-    put_reply(s, last, &r);
+    if (s->poll)
+        r = poll_too_large();
+    session_put_reply(s, last, &r);
 }
 
 /* Subscriptions. */
@@ -296,6 +303,13 @@ void session_leave(struct session *s, uint32_t place)
 
 /* Coming, speaking and going. */
 
+static void run(struct session *s, const struct command *cmd)
+{
+    if (s->poll)
+        poll_begin(s->poll, cmd);
+    command_run(s, cmd);
+}
+
 static void hear(struct session *s, const char *data, size_t len)
 {
     struct command cmd;
@@ -305,7 +319,7 @@ static void hear(struct session *s, const char *data, size_t len)
     else if (cmd.error.code)
         session_error(s, &cmd, &cmd.error);
     else
-        command_run(s, &cmd);
+        run(s, &cmd);
     s->dialect->command_fini(&cmd);
 }
 
@@ -362,7 +376,11 @@ static void *on_open(struct conn *c, void *start_ctx)
         conn_compress(c, a->window_bits);
     if (s)
         s->whole = projection_get(&t->whole, &t->projections, a->dialect, NULL, 0);
-    if (!s || !s->whole) {
+    if (s && a->dialect->once)
+        s->poll = poll_new(s);
+    if (!s || !s->whole || (a->dialect->once && !s->poll)) {
+        if (s && s->whole)
+            projection_put(s->whole);
         mem_free(s);
         arrival_free(a);
         return NULL;
@@ -392,6 +410,7 @@ static void on_closed(void *owner, int code)
     struct session *s = owner;
 
     log_debug("%s closed: %d", s->address, code);
+    poll_free(s->poll);
     while (s->sub_count)
         drop_subscription(s, s->subs[--s->sub_count]);
     while (s->membership_count)
@@ -416,6 +435,14 @@ static void on_keep_alive(void *owner, struct buf *out)
     bool settled = list_empty(&s->replays) && list_empty(&s->snapshots) && !s->changeset;
 
     s->dialect->put_keep_alive(out, settled ? s->shard->options->epoch : NULL, s->shard->seq);
+}
+
+static void on_stopping(void *owner)
+{
+    struct session *s = owner;
+
+    if (s->poll)
+        poll_end(s->poll);
 }
 
 static void on_drained(void *owner)
@@ -445,4 +472,5 @@ const struct conn_ops session_stream_ops = {
     .closed = on_closed,
     .refused = on_refused,
     .keep_alive = on_keep_alive,
+    .stopping = on_stopping,
 };

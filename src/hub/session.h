@@ -34,6 +34,7 @@ struct session {
     bool slow;                /* hears nothing until it has read what is queued: see hub/slow.h */
     struct list drained;      /* of its shard once it has */
     char *headers;            /* of a stream that has not been answered yet */
+    struct poll *poll;        /* of a long poll: see hub/poll.h */
     /* For the change being delivered. */
     struct subscription *matches;
     struct session *next_matched;
@@ -78,6 +79,7 @@ void session_end_subscription(
  * reply's head is filled in.
  */
 void session_reply(struct session *s, struct reply *r);
+void session_put_reply(struct session *s, struct buf *out, struct reply *r); /* only writes it */
 void session_error(struct session *s, const struct command *cmd, const struct error_text *e);
 /* Tells that changes were lost to one of the two (the other is NULL). */
 void session_resync(struct session *s, const struct subscription *sub, const struct membership *m,

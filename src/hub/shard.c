@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "hub/fanout.h"
 #include "hub/gap.h"
+#include "hub/poll.h"
 #include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/slow.h"
@@ -127,16 +128,10 @@ static void run_slice(struct shard *s)
  * Replays and snapshots get as long as the turn's new batches took, so that replays come nearer
  * however fast those come, and at least the slice.
  */
-static void on_turn_end(void *ctx)
+static void run_slices(struct shard *s)
 {
-    struct shard *s = ctx;
-    int64_t now, slice;
+    int64_t now = clock_mono_ns(), slice = s->busy_ns ? SHORT_SLICE_NS : SLICE_NS;
 
-    slow_run(s);
-    if (!work_waits(s))
-        return;
-    now = clock_mono_ns();
-    slice = s->busy_ns ? SHORT_SLICE_NS : SLICE_NS;
     if (s->busy_ns && now - s->busy_ns > slice)
         slice = now - s->busy_ns;
     do
@@ -145,6 +140,16 @@ static void on_turn_end(void *ctx)
     s->busy_ns = 0;
     if (work_waits(s))
         shard_wake(s);
+}
+
+static void on_turn_end(void *ctx)
+{
+    struct shard *s = ctx;
+
+    slow_run(s);
+    if (work_waits(s))
+        run_slices(s);
+    poll_run(s);
 }
 
 static struct loop *start_loop(struct shard *s, int id)
@@ -161,6 +166,7 @@ static struct loop *start_loop(struct shard *s, int id)
         .heartbeat_ms = s->options->heartbeat_ms,
         .ctx = s,
         .turn_end = on_turn_end,
+        .tick = poll_tick,
         .slow = session_slow,
     };
 
@@ -188,6 +194,8 @@ struct shard *shard_new(
     list_init(&s->parked);
     list_init(&s->snapshots);
     list_init(&s->drained);
+    list_init(&s->polls);
+    list_init(&s->polls_ready);
     changelog_init(&s->history, options->history, options->seq);
     atomic_init(&s->history_after, options->seq);
     topics_init(&s->topics, options->schema);

@@ -51,6 +51,8 @@ struct shard {
     uint32_t pages;            /* held or being read */
     bool told_damaged;         /* that the journal cannot be read */
     struct list drained;       /* slow consumers that have read what was left */
+    struct list polls;         /* long polls, by when they are due */
+    struct list polls_ready;   /* those that have something to answer */
     struct list snapshots;     /* those that have rows to write; the first is next */
     uint32_t snapshot_count;   /* all of them */
     struct buf rows;           /* of the message being written */

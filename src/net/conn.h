@@ -69,10 +69,12 @@ struct conn_ops {
     /*
      * NULL: a WebSocket. Otherwise a plain stream: what arrives is thrown away, its end ends the
      * connection, and instead of a ping this appends what to send every heartbeat. A peer that has
-     * not taken that by the next one, and nothing before it either, is given up. Nothing else may
-     * be sent here.
+     * not taken that by the next one, and nothing before it either, is given up. It may append
+     * nothing. Nothing else may be sent here.
      */
     void (*keep_alive)(void *owner, struct buf *out);
+    /* The loop ends, and is about to close the connection: a last word may be sent. May be NULL. */
+    void (*stopping)(void *owner);
 };
 
 /*

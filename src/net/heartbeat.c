@@ -1,4 +1,5 @@
 #include "base/clock.h"
+#include "base/status.h"
 #include "net/private.h"
 
 #include <string.h>
@@ -30,7 +31,7 @@ static int put_keep_alive(struct conn *c)
     int rc;
 
     c->ops->keep_alive(c->owner, &text);
-    rc = buf_error(&text);
+    rc = text.len || text.err ? buf_error(&text) : STATUS_CLOSED;
     if (!rc)
         rc = outq_put(&c->out, &c->loop->pool, NULL, 0, text.data, text.len, NULL, false);
     conn_touch(c);

@@ -32,6 +32,12 @@ void loop_post(struct loop *l, struct message *m)
     mailbox_post(&l->mailbox, m);
 }
 
+void loop_tick_by(struct loop *l, int64_t mono_ms)
+{
+    if (mono_ms < l->next_tick)
+        l->next_tick = mono_ms;
+}
+
 void loop_run_mailbox(struct loop *l)
 {
     struct message *m = mailbox_take(&l->mailbox), *next;
@@ -250,8 +256,11 @@ static void run_stop(struct message *m, void *receiver)
     (void)receiver;
     l->stopping = true;
     l->stop_due = l->now + l->grace_ms;
-    while ((c = first(&l->idle)))
+    while ((c = first(&l->idle))) {
+        if (c->ops->stopping && c->owner)
+            c->ops->stopping(c->owner);
         conn_close(c, WS_CLOSE_RESTART, "server is shutting down");
+    }
 }
 
 /* Signals are for the main thread. */

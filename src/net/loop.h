@@ -24,7 +24,8 @@ struct loop_options {
     int64_t heartbeat_ms; /* a ping this often; nothing heard within another one: 1001; 0: none */
     void *ctx;            /* the receiver that mailbox messages run with */
     void (*turn_end)(void *ctx);              /* before sending; may be NULL */
-    void (*tick)(void *ctx, int64_t mono_ms); /* about once a second; may be NULL */
+    /* About once a second, and when loop_tick_by asked for it; may be NULL. */
+    void (*tick)(void *ctx, int64_t mono_ms);
     /*
      * A connection is slow and about to be closed with 1013: writes the last
      * message to send it, if any. May be NULL.
@@ -57,6 +58,8 @@ void loop_free(struct loop *l);
 int loop_id(const struct loop *l);
 void loop_post(struct loop *l, struct message *m); /* any thread */
 bool loop_is_current(const struct loop *l);        /* the caller runs on its thread */
+/* The next tick comes no later than that; its thread only. */
+void loop_tick_by(struct loop *l, int64_t mono_ms);
 
 /*
  * Gives a connected socket to the loop, which owns it from now on, whatever happens (any thread).

@@ -1,4 +1,5 @@
 #include "server.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "capture/database.h"
@@ -73,6 +74,8 @@ static int open_database(struct server *s, struct buf *err)
         .max_transaction = c->max_transaction,
         .readers = (int)c->readers,
         .snapshots = (int)c->snapshots,
+        .query_threads = (int)c->query_threads,
+        .query_queue = (uint32_t)c->query_queue,
         .scan_timeout_ms = c->snapshot_timeout_ms,
         .keep_journal_mode = c->keep_journal_mode,
         .external = !c->no_external,
@@ -180,16 +183,29 @@ const char *server_address(const struct server *s, int i)
     return http_address(s->http, i);
 }
 
+/* Of HTTP requests and of WebSocket clients, which can still be told how they end. */
+static void finish_statements(struct server *s)
+{
+    int64_t end = clock_mono_ms() + FINISH_MS;
+    bool http, database;
+
+    http_stop_accepting(s->http);
+    http = http_drain(s->http, FINISH_MS);
+    database = database_drain(s->db, end - clock_mono_ms());
+    if (http && database)
+        return;
+    database_interrupt(s->db);
+    end = clock_mono_ms() + INTERRUPT_MS;
+    http_drain(s->http, INTERRUPT_MS);
+    database_drain(s->db, end - clock_mono_ms());
+}
+
 void server_stop(struct server *s)
 {
     if (!s)
         return;
     if (s->http) {
-        http_stop_accepting(s->http);
-        if (!http_drain(s->http, FINISH_MS)) {
-            database_interrupt(s->db);
-            http_drain(s->http, INTERRUPT_MS);
-        }
+        finish_statements(s);
         http_stop(s->http);
     }
     /* The loops may ask the database to read for them until they end. */

@@ -11,6 +11,7 @@
 #include "capture/pager.h"
 #include "capture/query.h"
 #include "capture/readers.h"
+#include "capture/runner.h"
 #include "capture/settle.h"
 #include "capture/sqlerror.h"
 #include "capture/watch.h"
@@ -20,6 +21,8 @@
 
 #define EPOCH_LENGTH 12
 #define SNAPSHOTS 4
+#define QUERY_THREADS 4
+#define QUERY_QUEUE 4096
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
 #define TRIM_SOON_MS 50 /* when the last one left some to delete */
 
@@ -33,6 +36,7 @@ struct database {
     struct writer writer;
     struct readers readers;
     struct pager pager;
+    struct runner runner;
     struct group group;
     struct mailbox mailbox;
     pthread_t thread;
@@ -261,6 +265,30 @@ static int start_pager(struct database *db, struct buf *err)
     return status;
 }
 
+static void post_later(void *ctx, struct sql_request *r)
+{
+    struct database *db = ctx;
+    r->message.run = run_request;
+    mailbox_post(&db->mailbox, &r->message);
+}
+
+static int start_runner(struct database *db, struct buf *err)
+{
+    const struct runner_options options = {
+        .path = db->open_path,
+        .database = &db->options,
+        .published = &db->published,
+        .threads = db->options.query_threads > 0 ? db->options.query_threads : QUERY_THREADS,
+        .max_waiting = db->options.query_queue ? db->options.query_queue : QUERY_QUEUE,
+        .post = post_later,
+        .ctx = db,
+    };
+    int status = runner_start(&db->runner, &options);
+    if (status == STATUS_IO)
+        buf_puts(err, "cannot start the threads for queries: too many threads?");
+    return status;
+}
+
 static int start(struct database *db, const char *path, struct buf *err)
 {
     pthread_mutex_init(&db->published.lock, NULL);
@@ -289,7 +317,9 @@ static int start(struct database *db, const char *path, struct buf *err)
         status = start_copier(db, err);
     if (status == STATUS_OK)
         status = start_thread(db, err);
-    return status == STATUS_OK ? start_pager(db, err) : status;
+    if (status == STATUS_OK)
+        status = start_pager(db, err);
+    return status == STATUS_OK ? start_runner(db, err) : status;
 }
 
 struct database *database_open(const struct database_options *options, struct buf *err)
@@ -325,11 +355,13 @@ bool database_external(const struct database *db)
 void database_close(struct database *db)
 {
     pager_stop(&db->pager);
+    runner_stop(&db->runner);
     if (db->has_thread) {
         db->stop_message.run = run_stop;
         mailbox_post(&db->mailbox, &db->stop_message);
         pthread_join(db->thread, NULL);
     }
+    runner_fini(&db->runner);
     copier_stop(&db->copier);
     if (db->has_mailbox) {
         take_messages(db);
@@ -352,6 +384,7 @@ void database_interrupt(struct database *db)
 {
     atomic_store(&db->interrupted, true);
     pager_interrupt(&db->pager);
+    runner_interrupt(&db->runner);
 }
 
 void database_scan(struct database *db, struct scan *s)
@@ -409,8 +442,17 @@ int database_ping(struct database *db)
 void database_post(struct database *db, struct sql_request *r)
 {
     r->posted_ns = clock_mono_ns();
-    r->message.run = run_request;
-    mailbox_post(&db->mailbox, &r->message);
+    post_later(db, r);
+}
+
+void database_run(struct database *db, struct sql_request *r)
+{
+    runner_run(&db->runner, r);
+}
+
+bool database_drain(struct database *db, int64_t ms)
+{
+    return runner_drain(&db->runner, ms);
 }
 
 /* Somebody who waits for a request on the database thread. */

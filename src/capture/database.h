@@ -30,6 +30,8 @@ struct database_options {
     uint64_t journal_changes, journal_bytes;
     int snapshots;           /* scans (scan.h) at once; 0: 4 */
     int64_t scan_timeout_ms; /* how long one may take; 0: any time */
+    int query_threads;       /* that database_run uses; 0: 4 */
+    uint32_t query_queue;    /* its requests under way at once; 0: 4096 */
     /*
      * A commit's sealed batch, in commit order, on the database thread, before the requests that
      * made it are answered. The receiver takes its own references. May block to slow the writers
@@ -118,6 +120,9 @@ struct sql_request {
      */
     void (*done)(struct sql_request *r);
     void *ctx;
+    /* Of database_run's own use. */
+    struct runner *runner;
+    void (*then)(struct sql_request *r);
 };
 
 /*
@@ -136,6 +141,20 @@ void sql_request_fini(struct sql_request *r); /* frees what it holds, not itself
 void database_execute(struct database *db, struct sql_request *r);
 /* Posts to the database thread, whatever it is. r->done tells. Any thread. */
 void database_post(struct database *db, struct sql_request *r);
+/*
+ * The same as database_execute without waiting: what only reads runs on one of a few threads
+ * (query_threads), the rest is posted. r->done is called later on one of the database's threads,
+ * which it must not block, never from within this call. Setting r->cancel also ends what still
+ * waits for a thread; what waits for the database thread ends when its turn comes. Past query_queue
+ * requests under way, and while the server ends, it fails (LIMIT_EXCEEDED, QUERY_CANCELLED). Any
+ * thread, loops too; not while database_close runs, which ends all of them.
+ */
+void database_run(struct database *db, struct sql_request *r);
+/*
+ * Refuses what database_run is given from now on, and waits until all that it was given has ended,
+ * at most ms milliseconds; false: some has not (see database_interrupt).
+ */
+bool database_drain(struct database *db, int64_t ms);
 
 struct database_stats {
     uint64_t commits, changes, statements, errors, group_commits;

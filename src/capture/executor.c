@@ -392,6 +392,8 @@ static enum step check_texts(struct run *x)
         j->several |= !r->transaction && !sqltext_single(s->sql, s->len);
     }
     j->index = 0;
+    if (atomic_load_explicit(&r->cancel, memory_order_relaxed))
+        return refuse(x, "QUERY_CANCELLED", "the statement was cancelled before it began");
     return STEP_NEXT;
 }
 

@@ -27,20 +27,33 @@ static const char *const own_sql[OWN_COUNT] = {
     [OWN_FK_NOW] = "PRAGMA defer_foreign_keys=OFF",
 };
 
-static int on_progress(void *ctx)
+bool sqlconn_late(const struct sqlconn *c)
 {
-    struct sqlconn *c = ctx;
-    if (!c->limited)
-        return 0;
+    long long deadline = atomic_load_explicit(&c->deadline_ns, memory_order_relaxed);
+    return atomic_load_explicit(&c->limited, memory_order_relaxed) && deadline &&
+           clock_mono_ns() > deadline;
+}
+
+enum sqlconn_stop sqlconn_stopped(struct sqlconn *c)
+{
+    if (c->stopped != STOP_NONE)
+        return c->stopped;
     if (c->give_up)
         c->stopped = STOP_CAPTURE;
     else if (c->cancel && atomic_load_explicit(c->cancel, memory_order_relaxed))
         c->stopped = STOP_CANCEL;
     else if (atomic_load_explicit(c->closing, memory_order_relaxed))
         c->stopped = STOP_CLOSING;
-    else if (c->deadline_ns && clock_mono_ns() > c->deadline_ns)
+    else if (sqlconn_late(c))
         c->stopped = STOP_TIMEOUT;
-    return c->stopped != STOP_NONE;
+    return c->stopped;
+}
+
+static int on_progress(void *ctx)
+{
+    struct sqlconn *c = ctx;
+    return atomic_load_explicit(&c->limited, memory_order_relaxed) &&
+           sqlconn_stopped(c) != STOP_NONE;
 }
 
 /* Waits in small steps, unlike sqlite3_busy_timeout, so that a shutdown need not wait as well. */
@@ -180,15 +193,15 @@ int sqlconn_prepare(struct sqlconn *c, sqlite3_stmt **stmt, const char *fmt, ...
 
 void sqlconn_limit(struct sqlconn *c, int64_t timeout_ms, const atomic_bool *cancel)
 {
-    c->deadline_ns = timeout_ms > 0 ? clock_mono_ns() + timeout_ms * 1000000 : 0;
+    atomic_store(&c->deadline_ns, timeout_ms > 0 ? clock_mono_ns() + timeout_ms * 1000000 : 0);
     c->cancel = cancel;
     c->stopped = STOP_NONE;
     c->give_up = false;
-    c->limited = true;
+    atomic_store(&c->limited, true);
 }
 
 void sqlconn_unlimit(struct sqlconn *c)
 {
-    c->limited = false;
+    atomic_store(&c->limited, false);
     c->cancel = NULL;
 }

@@ -50,9 +50,9 @@ struct sqlconn {
 
     bool log_is_open; /* it has read something, in WAL mode; see wal_files.h */
 
-    bool limited;               /* a user's statement runs: the rest of this block applies */
+    atomic_bool limited;        /* a user's statement runs: the rest of this block applies */
     bool give_up;               /* capture failed: stop the statement */
-    int64_t deadline_ns;        /* 0: none */
+    atomic_llong deadline_ns;   /* 0: none */
     const atomic_bool *cancel;  /* the request's, or NULL */
     const atomic_bool *closing; /* the database's */
     int64_t busy_timeout_ms;
@@ -79,5 +79,9 @@ int sqlconn_prepare(struct sqlconn *c, sqlite3_stmt **stmt, const char *fmt, ...
 /* Limits hold between these two; timeout 0 is none. */
 void sqlconn_limit(struct sqlconn *c, int64_t timeout_ms, const atomic_bool *cancel);
 void sqlconn_unlimit(struct sqlconn *c);
+/* The statement that runs is past its deadline. Any thread. */
+bool sqlconn_late(const struct sqlconn *c);
+/* Why the statement was interrupted, while the limits hold. */
+enum sqlconn_stop sqlconn_stopped(struct sqlconn *c);
 
 #endif

@@ -19,13 +19,14 @@ void sqlerror_set(struct sql_error *e, const char *code, const char *fmt, ...)
     va_end(ap);
 }
 
-static void set_stopped(struct sql_error *e, const struct sqlconn *c, int64_t timeout_ms)
+static void set_stopped(struct sql_error *e, struct sqlconn *c, int64_t timeout_ms)
 {
-    if (c->stopped == STOP_TIMEOUT)
+    enum sqlconn_stop stopped = sqlconn_stopped(c);
+    if (stopped == STOP_TIMEOUT)
         sqlerror_set(e, "QUERY_CANCELLED",
             "the statement was stopped after %g s; --query-timeout sets the limit",
             (double)timeout_ms / 1000);
-    else if (c->stopped == STOP_CLOSING)
+    else if (stopped == STOP_CLOSING)
         sqlerror_set(e, "QUERY_CANCELLED", "the statement was stopped: the server shuts down");
     else
         sqlerror_set(e, "QUERY_CANCELLED", "the statement was cancelled");

@@ -4,7 +4,7 @@
 #include "capture/database.h"
 #include "http/answer.h"
 #include "http/route.h"
-#include "http/sql_json.h"
+#include "dialect/sql_json.h"
 
 #include <string.h>
 

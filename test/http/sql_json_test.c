@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "capture/database.h"
-#include "http/sql_json.h"
+#include "dialect/sql_json.h"
 
 #include <cmocka.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-#ifndef ROWTAP_HTTP_SQL_JSON_H
-#define ROWTAP_HTTP_SQL_JSON_H
+#ifndef ROWTAP_DIALECT_SQL_JSON_H
+#define ROWTAP_DIALECT_SQL_JSON_H
 
 #include "base/buf.h"
 #include <stddef.h>

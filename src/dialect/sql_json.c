@@ -1,4 +1,4 @@
-#include "http/sql_json.h"
+#include "dialect/sql_json.h"
 #include "base/json.h"
 #include "base/status.h"
 #include "base/text.h"

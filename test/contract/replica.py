@@ -123,11 +123,16 @@ class Replica:
         self.tx = 0
         self.rows_in_tx = False
         self.kinds = {}
+        self.renumbered = set()  # tables whose rowids a VACUUM changed, which nobody has read anew
 
     def apply(self, message):
         """One event of a subscription to everything; any irregularity fails."""
-        kind, seq, tx = message["type"], message["seq"], message["tx"]
+        kind, seq, tx = message["type"], message["seq"], message.get("tx", self.tx)
         check(seq == self.seq + 1, "seq %d came after %d: %s", seq, self.seq, shorten(message))
+        if kind == "resync" and message["reason"] == "rowids_renumbered":
+            self.seq = seq
+            self.renumbered.add(message["table"])
+            return
         check(tx >= self.tx, "tx %d came after %d", tx, self.tx)
         if tx != self.tx:
             self.rows_in_tx = False

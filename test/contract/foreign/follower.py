@@ -35,8 +35,11 @@ class Follower:
         self.latest = self.latest[-7:] + [message]
         try:
             for event in expand(message):
-                if self.batch and "seq" in event:
+                if self.batch and "tx" in event:
                     self.gather(event)
+                elif self.batch:
+                    self.release()
+                    self.event(event)
                 else:
                     self.event(event)
         except (AssertionError, KeyError, TypeError) as error:
@@ -57,6 +60,10 @@ class Follower:
         return max([self.replica.seq, *(e["seq"] for e in self.waiting)])
 
     def event(self, message):
+        if message["type"] == "resync":
+            self.end_transaction()
+            self.replica.apply(message)
+            return
         check("seq" in message and "tx" in message, "unexpected message %s", shorten(message))
         if message["tx"] != self.replica.tx:
             self.end_transaction()

@@ -44,6 +44,7 @@ BLACK_BOX = [
     ("foreign", "tsan", ["test/contract/foreign_test.py", "--steps", "120"], 600, False),
     ("mixed", "asan", ["test/contract/mixed_test.py"], 240, True),
     ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
+    ("ddl", "asan", ["test/contract/ddl_test.py"], 240, True),
     ("wait", "asan", ["test/contract/wait_test.py"], 120, True),
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
     ("foreign-snapshot", "asan", ["test/contract/foreign_snapshot_test.py"], 240, True),

@@ -181,6 +181,12 @@ class Subscription {
         }
     }
 
+    /* What became of the table itself. */
+    _tell(message, seq) {
+        this.seq = seq;
+        call(this._options.onTable, message);
+    }
+
     _subscribed(data) {
         this.id = data?.subscription ?? null;
         const again = this.epoch !== null;
@@ -427,6 +433,8 @@ class Client {
      * @param {(change: Change|Change[]) => void} [options.onChange]
      * @param {(error: RowtapError) => void} [options.onError] it did not come about, or has ended
      * @param {(info: Resync) => void} [options.onResync]
+     * @param {(message: object) => void} [options.onTable] the table was created, altered or dropped (unless this
+     *     client has joined the channel `tables`, which says so)
      * @returns {Subscription}
      */
     subscribe(table, options = {}) {
@@ -638,7 +646,8 @@ class Client {
         } else if (type === 'changes') {
             this._batch(message);
         } else if (message.subscriptions) {
-            for (const id of message.subscriptions) this._byId.get(id)?._deliver(message, seq);
+            const how = type.startsWith('table:') ? '_tell' : '_deliver';
+            for (const id of message.subscriptions) this._byId.get(id)?.[how](message, seq);
         } else if (message.channel) {
             for (const s of this._onChannel(message.channel)) s._deliver(message, seq);
             if (message.channel === 'notifications') this._emit('notification', message);

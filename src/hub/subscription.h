@@ -33,7 +33,7 @@ struct subscription {
     struct projection *match_projection;
     uint8_t match_transition; /* enum transition */
     bool match_batch;
-    uint8_t events;           /* of EVENTS_ALL */
+    uint8_t events; /* of EVENTS_ALL */
     bool self;
     bool batch; /* a transaction's changes in one message */
     uint8_t filter_count;

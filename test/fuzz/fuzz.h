@@ -5,7 +5,8 @@
 #include <stdint.h>
 
 /*
- * Fuzzing of the parsers that read what other programs wrote into the database and its log. An
+ * Fuzzing of the parsers that read what other programs wrote into the database and its log, or send
+ * over a WebSocket. An
  * entry takes any bytes at all; it ends the program when a property does not hold. What the
  * sanitizers see, they end it for.
  */
@@ -31,11 +32,17 @@ extern const struct fuzz_entry fuzz_entries[];
 extern const size_t fuzz_entry_count;
 extern uint64_t fuzz_accepted; /* inputs that were taken for good ones, for the statistics */
 
-void fuzz_record(const uint8_t *data, size_t size); /* encoding (1), payload */
-void fuzz_page(const uint8_t *data, size_t size);   /* is page 1 (1), reserved (1), page */
-void fuzz_log(const uint8_t *data, size_t size);    /* size of the log (4), log, file */
-void fuzz_commit(const uint8_t *data, size_t size); /* the same */
+void fuzz_record(const uint8_t *data, size_t size);    /* encoding (1), payload */
+void fuzz_page(const uint8_t *data, size_t size);      /* is page 1 (1), reserved (1), page */
+void fuzz_log(const uint8_t *data, size_t size);       /* size of the log (4), log, file */
+void fuzz_commit(const uint8_t *data, size_t size);    /* the same */
+void fuzz_extension(const uint8_t *data, size_t size); /* Sec-WebSocket-Extensions */
+void fuzz_frames(const uint8_t *data, size_t size);    /* deflate agreed on (1), bytes */
+void fuzz_deflate(const uint8_t *data, size_t size);   /* compressed data, or any text */
 
+void fuzz_fill_extensions(struct fuzz_corpus *c, uint64_t seed);
+void fuzz_fill_frames(struct fuzz_corpus *c, uint64_t seed);
+void fuzz_fill_deflated(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_records(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_pages(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_images(struct fuzz_corpus *c, uint64_t seed);

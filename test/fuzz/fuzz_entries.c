@@ -18,6 +18,9 @@ const struct fuzz_entry fuzz_entries[] = {
     {"page", "pages of b-trees and their cells", fuzz_page, fuzz_fill_pages},
     {"log", "frames, positions and overflow chains", fuzz_log, fuzz_fill_images},
     {"commit", "what commits did to the rows", fuzz_commit, fuzz_fill_images},
+    {"extension", "offers of WebSocket extensions", fuzz_extension, fuzz_fill_extensions},
+    {"frames", "WebSocket frames", fuzz_frames, fuzz_fill_frames},
+    {"deflate", "compressed messages", fuzz_deflate, fuzz_fill_deflated},
 };
 const size_t fuzz_entry_count = sizeof(fuzz_entries) / sizeof(fuzz_entries[0]);
 

@@ -79,6 +79,8 @@ static void put_traffic(struct buf *out, const struct hub_stats *s)
     buf_printf(out, ",\"averageFrameSize\":{\"received\":%.1f,\"sent\":%.1f}",
         s->messages_in ? (double)s->bytes_in / (double)s->messages_in : 0.0,
         s->messages_out ? (double)s->bytes_out / (double)s->messages_out : 0.0);
+    buf_printf(out, ",\"largestMessage\":{\"received\":%llu,\"sent\":%llu}",
+        (unsigned long long)s->largest_in, (unsigned long long)s->largest_out);
 }
 
 /* A ratio of 0.25 says that a quarter of the bytes was sent. */

@@ -270,8 +270,12 @@ int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct
     return result;
 }
 
-static void add_compression(struct hub_stats *out, const struct loop_stats *l)
+static void add_sizes(struct hub_stats *out, const struct loop_stats *l)
 {
+    if (l->largest_in > out->largest_in)
+        out->largest_in = l->largest_in;
+    if (l->largest_out > out->largest_out)
+        out->largest_out = l->largest_out;
     out->deflating += l->deflating;
     out->deflated_bodies += l->deflated_bodies;
     out->deflated_messages += l->deflated_messages;
@@ -304,7 +308,7 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         out->slow_resynced += l.slow_forgotten;
         out->unanswered += l.unanswered;
         out->queued_bytes += l.queued_bytes;
-        add_compression(out, &l);
+        add_sizes(out, &l);
         latency_us += l.latency_total_us;
         measured += l.latency_count;
         out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);

@@ -82,6 +82,7 @@ struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
     uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;
     uint64_t unanswered, queued_bytes;
+    uint64_t largest_in, largest_out; /* message so far, in bytes, not compressed */
     /* With permessage-deflate, as in struct loop_stats. */
     uint64_t deflating, deflated_bodies, deflated_messages, deflated_before, deflated_after;
     uint64_t inflated_messages, inflated_before, inflated_after;

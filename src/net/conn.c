@@ -225,7 +225,8 @@ static int put_text(struct conn *c, const struct framed *f, bool news)
     if (rc)
         return rc;
     loop_count(&c->loop->counters.messages_out, 1);
-    if (f->plain)
+    loop_largest(&c->loop->counters.largest_out, f->plain);
+    if (f->deflated)
         framing_count(c, f);
     return 0;
 }

@@ -25,11 +25,11 @@ static struct body *deflated(struct conn *c, struct framed *f)
     return b;
 }
 
-static void set_deflated(struct framed *f, struct body *b, size_t plain)
+static void set_deflated(struct framed *f, struct body *b)
 {
     size_t stored = f->len ? DEFLATE_STORED_HEAD : 0;
 
-    f->plain = plain;
+    f->deflated = true;
     f->body = b;
     f->head_len = ws_header(f->head, WS_TEXT, stored + f->len + b->len);
     f->head[0] |= RSV1;
@@ -40,21 +40,21 @@ static void set_deflated(struct framed *f, struct body *b, size_t plain)
 
 void framing_text(struct conn *c, struct framed *f, const char *data, size_t len, struct body *body)
 {
-    size_t plain = len + (body ? body->len : 0);
     struct body *b;
 
     f->data = data;
     f->len = len;
     f->body = body;
-    f->plain = 0;
+    f->plain = len + (body ? body->len : 0);
+    f->deflated = false;
     f->head_len = 0;
     if (conn_is_stream(c))
         return;
     b = c->window_bits ? deflated(c, f) : NULL;
     if (b)
-        set_deflated(f, b, plain);
+        set_deflated(f, b);
     else
-        f->head_len = ws_header(f->head, WS_TEXT, plain);
+        f->head_len = ws_header(f->head, WS_TEXT, f->plain);
 }
 
 void framing_count(struct conn *c, const struct framed *f)

@@ -40,6 +40,7 @@ struct loop_stats {
     uint64_t unanswered; /* connections with a ping outstanding for longer than half a heartbeat */
     int64_t latency_total_us; /* over connections with a measured latency */
     uint64_t latency_count;
+    uint64_t largest_in, largest_out; /* message so far, in bytes, not compressed */
     /* With permessage-deflate: bytes of payload of the messages that came or went compressed. */
     uint64_t deflating; /* connections */
     uint64_t deflated_bodies, deflated_messages, deflated_before, deflated_after;

@@ -69,7 +69,8 @@ struct loop_counters {
     _Atomic uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed;
     _Atomic uint64_t slow_forgotten;
     _Atomic uint64_t sends, connections, queued_bytes, unanswered, latency_total_us, latency_count;
-    _Atomic uint64_t deflating; /* connections */
+    _Atomic uint64_t deflating;               /* connections */
+    _Atomic uint64_t largest_in, largest_out; /* messages, in bytes, not compressed */
 };
 
 struct loop {
@@ -105,7 +106,8 @@ struct framed {
     const char *data;
     size_t len;
     struct body *body;
-    size_t plain; /* bytes before it was compressed; 0: it is not */
+    size_t plain; /* bytes of the message before it was compressed */
+    bool deflated;
 };
 /* Chooses the form for its receiver. Nothing is copied; what is compressed lives until the next. */
 void framing_text(
@@ -130,6 +132,12 @@ static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
 
 /* Runs all messages that have been posted so far. */
 void loop_run_mailbox(struct loop *l);
+
+static inline void loop_largest(_Atomic uint64_t *counter, uint64_t n)
+{
+    if (n > atomic_load_explicit(counter, memory_order_relaxed))
+        atomic_store_explicit(counter, n, memory_order_relaxed);
+}
 
 /* Registers the socket and queues hello. NULL: no memory, or epoll refused; fd is still the
  * caller's. */

@@ -93,6 +93,8 @@ async def same_for_all():
                 equal(a, b, "message")
         figures = compression(server)
         equal((figures["enabled"], figures["connections"]), (True, 9), "figures")
+        largest = json.loads(server.get("/api/websocket/health").body)["largestMessage"]["sent"]
+        check(2500000 < largest < 2501000, "largest message: %d", largest)
         check(0 < figures["ratio"] < 0.7 and figures["bytesSaved"] > 1000000, "%s", figures)
         await close(plain, *clients)
         equal(compression(server)["connections"], 0, "connections after the end")

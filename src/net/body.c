@@ -34,15 +34,20 @@ void body_ref(struct body *b)
     b->refs++;
 }
 
+/* Apart, so that the way there is short for all but the last reference. */
+__attribute__((noinline)) static void body_free(struct body *b)
+{
+    for (int i = 0; i < BODY_FORMS; i++)
+        if (b->deflated[i] != b)
+            body_unref(b->deflated[i]);
+    mem_free(b);
+}
+
 void body_unref(struct body *b)
 {
     if (!b)
         return;
     assert(b->refs > 0);
-    if (--b->refs)
-        return;
-    for (int i = 0; i < BODY_FORMS; i++)
-        if (b->deflated[i] != b)
-            body_unref(b->deflated[i]);
-    mem_free(b);
+    if (--b->refs == 0)
+        body_free(b);
 }

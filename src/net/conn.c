@@ -217,18 +217,17 @@ void conn_close(struct conn *c, int code, const char *reason)
         leave_open(c, CONN_CLOSING, code, reason);
 }
 
-static int put_text(struct conn *c, const struct framed *f, bool news)
+static inline int put_text(
+    struct conn *c, const char *data, size_t len, struct body *body, bool news)
 {
-    int rc =
-        outq_put(&c->out, &c->loop->pool, f->head, f->head_len, f->data, f->len, f->body, news);
+    uint8_t head[WS_HEADER_MAX];
+    size_t payload = len + (body ? body->len : 0);
+    size_t n = conn_is_stream(c) ? 0 : ws_header(head, WS_TEXT, payload);
+    int rc = outq_put(&c->out, &c->loop->pool, head, n, data, len, body, news);
 
-    if (rc)
-        return rc;
-    loop_count(&c->loop->counters.messages_out, 1);
-    loop_largest(&c->loop->counters.largest_out, f->plain);
-    if (f->deflated)
-        framing_count(c, f);
-    return 0;
+    if (rc == 0)
+        loop_count_sent(c->loop, payload);
+    return rc;
 }
 
 void conn_close_now(struct conn *c, int code, const char *reason, const char *last, size_t last_len)
@@ -237,12 +236,8 @@ void conn_close_now(struct conn *c, int code, const char *reason, const char *la
         return;
     outq_drop(&c->out, &c->loop->pool);
     conn_notes_lost(c);
-    if (last) {
-        struct framed f;
-
-        framing_text(c, &f, last, last_len, NULL);
-        put_text(c, &f, false);
-    }
+    if (last)
+        put_text(c, last, last_len, NULL, false);
     leave_open(c, CONN_CLOSING, code, reason);
 }
 
@@ -317,16 +312,20 @@ static int send_text(
     struct conn *c, const char *prefix, size_t prefix_len, struct body *body, bool news)
 {
     size_t soft = c->loop->options.slow_queue;
-    struct framed f;
+    struct body *deflated = NULL;
+    size_t len = prefix_len + (body ? body->len : 0) + WS_HEADER_MAX;
     int rc;
 
     if (c->state != CONN_OPEN)
         return STATUS_CLOSED;
-    framing_text(c, &f, prefix, prefix_len, body);
-    rc = make_room(c, f.head_len + f.len + (f.body ? f.body->len : 0), news);
+    if (c->window_bits && (deflated = framing_deflate(c, prefix, prefix_len, body)))
+        len = framing_len(prefix_len, body, deflated);
+    rc = make_room(c, len, news);
     if (rc < 0)
         return rc;
-    if (put_text(c, &f, news)) {
+    rc = deflated ? framing_put(c, prefix, prefix_len, body, deflated, news)
+                  : put_text(c, prefix, prefix_len, body, news);
+    if (rc) {
         conn_close_now(c, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
         return STATUS_NOMEM;
     }

@@ -12,56 +12,47 @@
  */
 #define RSV1 0x40
 
-static struct body *deflated(struct conn *c, struct framed *f)
+struct body *framing_deflate(struct conn *c, const char *data, size_t len, struct body *body)
 {
     struct deflater *d = c->loop->deflater;
-    struct body *b;
 
-    if (f->body)
-        return f->len <= DEFLATE_STORED_MAX ? deflater_body(d, f->body, c->window_bits) : NULL;
-    b = deflater_text(d, f->data, f->len, c->window_bits);
-    if (b)
-        f->len = 0;
-    return b;
+    if (!body)
+        return deflater_text(d, data, len, c->window_bits);
+    return len <= DEFLATE_STORED_MAX ? deflater_body(d, body, c->window_bits) : NULL;
 }
 
-static void set_deflated(struct framed *f, struct body *b)
+/* Bytes that go in front of what is compressed. */
+static size_t stored(size_t len, const struct body *body)
 {
-    size_t stored = f->len ? DEFLATE_STORED_HEAD : 0;
-
-    f->deflated = true;
-    f->body = b;
-    f->head_len = ws_header(f->head, WS_TEXT, stored + f->len + b->len);
-    f->head[0] |= RSV1;
-    if (stored)
-        deflate_stored_head(f->head + f->head_len, f->len);
-    f->head_len += stored;
+    return body && len ? DEFLATE_STORED_HEAD + len : 0;
 }
 
-void framing_text(struct conn *c, struct framed *f, const char *data, size_t len, struct body *body)
+size_t framing_len(size_t len, const struct body *body, const struct body *deflated)
 {
-    struct body *b;
-
-    f->data = data;
-    f->len = len;
-    f->body = body;
-    f->plain = len + (body ? body->len : 0);
-    f->deflated = false;
-    f->head_len = 0;
-    if (conn_is_stream(c))
-        return;
-    b = c->window_bits ? deflated(c, f) : NULL;
-    if (b)
-        set_deflated(f, b);
-    else
-        f->head_len = ws_header(f->head, WS_TEXT, f->plain);
+    return WS_HEADER_MAX + stored(len, body) + deflated->len;
 }
 
-void framing_count(struct conn *c, const struct framed *f)
+int framing_put(struct conn *c, const char *data, size_t len, const struct body *body,
+    struct body *deflated, bool news)
 {
     struct deflater_totals *t = deflater_totals(c->loop->deflater);
+    size_t front = stored(len, body), payload = front + deflated->len;
+    uint8_t head[WS_HEADER_MAX + DEFLATE_STORED_HEAD];
+    size_t n = ws_header(head, WS_TEXT, payload);
+    int rc;
 
+    head[0] |= RSV1;
+    if (front) {
+        deflate_stored_head(head + n, len);
+        n += DEFLATE_STORED_HEAD;
+    }
+    rc = outq_put(&c->out, &c->loop->pool, head, n, data, front ? len : 0, deflated, news);
+    if (rc)
+        return rc;
+    len += body ? body->len : 0;
+    loop_count_sent(c->loop, len);
     loop_count(&t->messages, 1);
-    loop_count(&t->before, f->plain);
-    loop_count(&t->after, f->len + (f->len ? DEFLATE_STORED_HEAD : 0) + f->body->len);
+    loop_count(&t->before, len);
+    loop_count(&t->after, payload);
+    return 0;
 }

@@ -99,20 +99,14 @@ struct loop {
     char *out; /* what is being sent */
 };
 
-/* A message as it goes into the queue: see framing.c. */
-struct framed {
-    uint8_t head[WS_HEADER_MAX + DEFLATE_STORED_HEAD];
-    size_t head_len;
-    const char *data;
-    size_t len;
-    struct body *body;
-    size_t plain; /* bytes of the message before it was compressed */
-    bool deflated;
-};
-/* Chooses the form for its receiver. Nothing is copied; what is compressed lives until the next. */
-void framing_text(
-    struct conn *c, struct framed *f, const char *data, size_t len, struct body *body);
-void framing_count(struct conn *c, const struct framed *f); /* a compressed one was queued */
+/*
+ * A text in compressed form: see framing.c. `deflated` is what framing_deflate made of it, or
+ * found, and lasts until the next call; NULL: the message is to be sent as it is.
+ */
+struct body *framing_deflate(struct conn *c, const char *data, size_t len, struct body *body);
+size_t framing_len(size_t len, const struct body *body, const struct body *deflated); /* at most */
+int framing_put(struct conn *c, const char *data, size_t len, const struct body *body,
+    struct body *deflated, bool news);
 
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)
@@ -137,6 +131,13 @@ static inline void loop_largest(_Atomic uint64_t *counter, uint64_t n)
 {
     if (n > atomic_load_explicit(counter, memory_order_relaxed))
         atomic_store_explicit(counter, n, memory_order_relaxed);
+}
+
+/* A text of so many bytes, not compressed, was queued. */
+static inline void loop_count_sent(struct loop *l, size_t len)
+{
+    loop_count(&l->counters.messages_out, 1);
+    loop_largest(&l->counters.largest_out, len);
 }
 
 /* Registers the socket and queues hello. NULL: no memory, or epoll refused; fd is still the

@@ -174,6 +174,17 @@ int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, si
     return rc;
 }
 
+/* From OPEN to one of the states in which only the queue is sent, and that for a while only. */
+static void move(struct conn *c, enum conn_state state)
+{
+    c->state = (uint8_t)state;
+    list_del(&c->heavy);
+    conn_touch(c);
+    list_del(&c->timer);
+    c->due = c->loop->now + CLOSING_MS;
+    list_add_tail(&c->loop->closing, &c->timer);
+}
+
 /* Leaves OPEN: queues the Close frame. A stream ends without one, as does what has no memory. */
 static void leave_open(struct conn *c, enum conn_state state, int code, const char *reason)
 {
@@ -181,14 +192,9 @@ static void leave_open(struct conn *c, enum conn_state state, int code, const ch
     size_t len = ws_close_payload(payload, code, reason);
 
     c->code = (uint16_t)code;
-    c->state = (uint8_t)state;
-    list_del(&c->heavy);
+    move(c, state);
     if (conn_is_stream(c) || conn_put_control(c, WS_CLOSE, payload, len))
         c->state = CONN_FINISHING;
-    conn_touch(c);
-    list_del(&c->timer);
-    c->due = c->loop->now + CLOSING_MS;
-    list_add_tail(&c->loop->closing, &c->timer);
 }
 
 /* In CLOSING our Close frame is on its way already; the deadline stays. */
@@ -199,6 +205,14 @@ static void finish(struct conn *c, int code, const char *reason)
     else if (c->state == CONN_CLOSING)
         c->state = CONN_FINISHING;
     conn_touch(c);
+}
+
+void conn_finish_silently(struct conn *c)
+{
+    if (c->state == CONN_OPEN)
+        move(c, CONN_FINISHING);
+    else if (c->state == CONN_CLOSING)
+        c->state = CONN_FINISHING;
 }
 
 void conn_fail(struct conn *c, int code, const char *reason)

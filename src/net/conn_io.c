@@ -117,14 +117,16 @@ static void take(struct conn *c, size_t n)
         fail(c, rc);
 }
 
-/* A peer that shut only its sending side may still wait for our answer to its Close. */
+/* A peer that shut only its sending side may still wait for our answers, that to its Close too. */
 static void at_eof(struct conn *c)
 {
     c->eof = true;
-    if (c->state == CONN_FINISHING)
-        watch(c, c->events & ~(uint32_t)EPOLLIN);
-    else
+    if (conn_is_stream(c) || !c->out.bytes) {
         conn_end(c);
+        return;
+    }
+    conn_finish_silently(c);
+    watch(c, c->events & ~(uint32_t)EPOLLIN);
 }
 
 static void receive(struct conn *c)

@@ -16,7 +16,7 @@
  *     OPEN -------------------> CLOSING ---------------+
  *       |                                              v        all sent, SHUT_WR
  *       +------------------------------------------> FINISHING -------------------> DRAINING
- *         peer's Close (answered), protocol failure
+ *         peer's Close (answered), protocol failure, end of its stream
  *
  * From every state to DEAD when the socket fails, its end is reached or the state has lasted too
  * long.
@@ -150,6 +150,7 @@ void conn_end(struct conn *c);
 /* Sends a Close frame, unless one was sent, and ends without waiting for the peer's. */
 void conn_fail(struct conn *c, int code, const char *reason);
 void conn_finish(struct conn *c, int code); /* answers the peer's Close */
+void conn_finish_silently(struct conn *c);  /* sends what is queued, and ends */
 /* Queues a control frame, whatever the bound. STATUS_NOMEM. */
 int conn_put_control(struct conn *c, enum ws_opcode opcode, const void *data, size_t len);
 /* Its queue is longer than that bound, or has been for too long. */

@@ -11,8 +11,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), HERE]
-from harness import BIN, SLOW, Directory, Server, note, seconds  # noqa: E402
-from websocket import closing, framing, handshake, limits, text  # noqa: E402, F401
+from harness import BIN, SLOW, Directory, Server, equal, note, seconds  # noqa: E402
+from websocket import closing, framing, handshake, hostile, limits, text  # noqa: E402, F401
 from websocket.table import SECTIONS  # noqa: E402
 from websocket.wire import Failure  # noqa: E402
 
@@ -67,6 +67,14 @@ class Run:
             note(f"section {name}: {len(rows) - bad} passed, {bad} failed, {time.monotonic() - begun:.1f} s")
 
 
+def forgotten(server):
+    """Every connection of the cases has ended."""
+    end = time.monotonic() + seconds(10)
+    while server.get("/health").json["connectedClients"] and time.monotonic() < end:
+        time.sleep(0.1)
+    equal(server.get("/health").json["connectedClients"], 0, "connectedClients at the end")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", metavar="NUMBER", help="the cases whose number begins with this")
@@ -83,6 +91,7 @@ def main():
         asyncio.run(run.all(servers))
         for name, server in servers.items():
             try:
+                forgotten(server)
                 server.stop()
                 run.say(True, f"the server {name} ends well")
             except AssertionError as error:

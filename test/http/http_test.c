@@ -116,7 +116,10 @@ static void knows_its_methods(void **state)
         "HTTP/1.1 405 Method Not Allowed\n*\nAllow: GET, OPTIONS\n*");
     exchange("OPTIONS /api/sql HTTP/1.1\n" HOST "\n",
         "HTTP/1.1 200 OK\n*\nAllow: POST, OPTIONS\nConnection: close\n\n");
-    exchange("BREW /health HTTP/1.1\n" HOST "\n", "HTTP/1.1 400 Bad Request\n*");
+    exchange("BREW /health HTTP/1.1\n" HOST "\n", "HTTP/1.1 501 Not Implemented\n*");
+    exchange("OPTIONS * HTTP/1.1\n" HOST "\n",
+        "HTTP/1.1 200 OK\n*\nContent-Length: 0\n*Connection: close\n\n");
+    exchange("GET * HTTP/1.1\n" HOST "\n", "HTTP/1.1 400 Bad Request\n*");
 }
 
 static void guards_against_other_sites(void **state)
@@ -127,6 +130,7 @@ static void guards_against_other_sites(void **state)
         "does "
         "not answer to the name \\\"evil.com\\\"; if it should, start it with --origin "
         "http://evil.com\"}}");
+    exchange("GET http://evil.com/health HTTP/1.1\n" HOST "\n", "HTTP/1.1 421 *");
     exchange("GET /api/tables HTTP/1.1\n" HOST "Origin: http://evil.com\n\n",
         "HTTP/1.1 403 Forbidden\n*pages of http://evil.com may not use this server*");
     exchange("GET /api/tables HTTP/1.1\n" HOST "Origin: null\n\n", "HTTP/1.1 403 Forbidden\n*");
@@ -166,6 +170,12 @@ static void refuses_ambiguous_heads(void **state)
         "HTTP/1.1 400 Bad Request\n*a header line is malformed*");
     exchange("GET /health HTTP/1.1\nHost: localhost\nna\xc3\xafve: x\n\n",
         "HTTP/1.1 400 Bad Request\n*");
+    exchange("GET /health HTTP/1.1\n Host: localhost\n\n",
+        "HTTP/1.1 400 Bad Request\n*the request line is malformed*");
+    exchange("GET  /health HTTP/1.1\nHost: localhost\n\n",
+        "HTTP/1.1 400 Bad Request\n*the request line is malformed*");
+    exchange("GET /health?a=b HTTP/1.1\nHost: localhost  \nConnection: close \n\n",
+        "HTTP/1.1 200 OK\n*");
     exchange("GET /health HTTP/1.1\nHost : localhost\n\n",
         "HTTP/1.1 400 Bad Request\n*a header's name is followed by a space*");
     exchange("POST /api/sql HTTP/1.1\n" HOST JSON "Content-Length: 2\nContent-Length: 2\n\n{}",
@@ -192,13 +202,13 @@ static void refuses_ambiguous_heads(void **state)
     for (int i = 0; i < 80; i++)
         buf_printf(&head, "X-%d: y\n", i);
     buf_puts(&head, "\n");
-    exchange(buf_text(&head), "HTTP/1.1 400 Bad Request\n*too many header lines*");
+    exchange(buf_text(&head), "HTTP/1.1 431 *too many header lines*");
     buf_reset(&head);
     buf_puts(&head, "GET /health HTTP/1.1\nHost: localhost\nX: ");
     for (int i = 0; i < 20000; i++)
         buf_putc(&head, 'x');
     buf_puts(&head, "\n\n");
-    exchange(buf_text(&head), "HTTP/1.1 4*larger than 16 KiB*");
+    exchange(buf_text(&head), "HTTP/1.1 431 *larger than 16384 bytes*");
     buf_fini(&head);
 }
 

@@ -39,6 +39,7 @@ static void accepts_what_clients_send(void **state)
         START UPGRADE VERSION KEY "Content-Length: 0\n\n",
         START UPGRADE VERSION KEY "Sec-WebSocket-Extensions: x-webkit-deflate-frame\n"
                                   "Sec-WebSocket-Protocol: chat, superchat\n\n",
+        START UPGRADE VERSION "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==  \n\n",
         "GET /ws?token=x HTTP/1.1\nHost: 127.0.0.1:80\n" UPGRADE VERSION KEY "\n",
     };
 
@@ -117,6 +118,10 @@ static void refuses_bad_handshakes(void **state)
     exchange("GET /health HTTP/1.1\nHost: localhost\n" UPGRADE VERSION KEY "\n",
         "HTTP/1.1 200 *\nConnection: close\n*");
     exchange(START "Upgrade: h2c\nConnection: Upgrade\n\n", "HTTP/1.1 426 *");
+    exchange(GOOD "\x81\x82\x01\x01\x01\x01zz",
+        "HTTP/1.1 400 *sends nothing more until it has the answer*");
+    exchange("GET /api/ws/status HTTP/1.1\nHost: localhost\n\n" GOOD "\x81",
+        "HTTP/1.1 200 *HTTP/1.1 400 *sends nothing more until it has the answer*");
 }
 
 static void costs_no_thread(void **state)

@@ -236,6 +236,8 @@ def hosts():
         add(f"7.13.{i}", f"Origin: {origin[:30]}", request("GET /ws HTTP/1.1", f"Origin: {origin}"), refused(403))
     add("7.13.12", "two Origins", request("GET /ws HTTP/1.1", "Origin: http://HERE", "Origin: http://HERE"), refused(400, 403))
     add("7.14.1", "an absolute target with a foreign name", request("GET http://evil.example/ws HTTP/1.1"), refused(400, 403, 421))
+    add("7.14.3", "an absolute target with a foreign name and our port",
+        lambda peer: request(f"GET http://evil.example:{peer.server.port}/ws HTTP/1.1")(peer), refused(403))
     add("7.14.2", "an absolute target with a foreign name and Host", request("GET http://evil.example/ws HTTP/1.1", Host="evil.example"), refused(400, 403, 421))
 
 

@@ -68,6 +68,8 @@ def halves():
     row(NAME, "X.1.7", "a violation, then the end of the stream", send(frame(3)), half_close(), closed(1002))
     row(NAME, "X.1.8", "a message, a Close, then the end of the stream", send(frame(TEXT, say(1)) + close(4000)), half_close(), expect(reply(1)), closed(4000))
     row(NAME, "X.1.9", "a Close without code, then the end of the stream", send(close()), half_close(), closed(None))
+    row(NAME, "X.1.10", "40,000 messages whose answers the socket does not take at once, then the end of the stream", send(b"".join(
+        frame(TEXT, say(i)) for i in range(40000))), half_close(), pause(0.3), expect(*(reply(i) for i in range(40000))), ends(), receive_buffer=4096)
     for i, (title, data) in enumerate((("at once", b""), ("within a header", b"\x81"), ("within a message", frame(TEXT, b"x" * 1000)[:500]),
                                        ("with answers under way", frame(TEXT, say(1)) * 1000), ("between fragments", frame(TEXT, b"{", fin=False)),
                                        ("behind a Close", close(1000)), ("behind a violation", frame(3))), 1):

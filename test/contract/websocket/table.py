@@ -11,11 +11,12 @@ SECTIONS = {}  # name: [Row]
 
 
 class Row:
-    def __init__(self, number, title, steps, on="default", extensions=None):
-        self.number, self.title, self.steps, self.on, self.extensions = number, title, steps, on, extensions
+    def __init__(self, number, title, steps, on="default", extensions=None, receive_buffer=None):
+        self.number, self.title, self.steps, self.on = number, title, steps, on
+        self.extensions, self.receive_buffer = extensions, receive_buffer
 
     async def run(self, servers):
-        peer = await Peer(servers[self.on]).connect()
+        peer = await Peer(servers[self.on], self.receive_buffer).connect()
         try:
             await peer.upgrade(self.extensions)
             for step in self.steps:

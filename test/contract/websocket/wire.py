@@ -119,7 +119,8 @@ class Head:
 class Peer:
     """A TCP client on asyncio that says exactly what it is told to."""
 
-    def __init__(self, server):
+    def __init__(self, server, receive_buffer=None):
+        self.receive_buffer = receive_buffer
         self.host = f"{server.host}:{server.port}"
         self.server = server
         self.deflate = None
@@ -130,6 +131,8 @@ class Peer:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self.loop = asyncio.get_running_loop()
         await self.loop.sock_connect(self.socket, (self.server.host, self.server.port))
         return self

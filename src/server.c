@@ -132,7 +132,6 @@ static int start_http(struct server *s, struct buf *err)
         .threads = (int)c->http_threads,
         .max_body = c->max_body,
         .compress = !c->no_compression,
-        .version = ROWTAP_VERSION,
         .db = s->db,
         .hub = s->hub,
     };

@@ -6,18 +6,10 @@
 
 #include <string.h>
 
-/* Where a value stands, for messages: "params[2]", "statements[1].params.name". */
-struct place {
-    int statement; /* -1: the only one */
-    int index;     /* of a parameter by position, -1: none */
-    const char *name;
-    const char *member;
-};
-
-static void put_place(struct buf *err, const struct place *at)
+static void put_place(struct buf *err, const struct sql_json_place *at)
 {
-    if (at->statement >= 0)
-        buf_printf(err, "statements[%d].", at->statement);
+    if (at->item >= 0)
+        buf_printf(err, "%s[%d].", at->list, at->item);
     buf_puts(err, at->member);
     if (at->name)
         buf_printf(err, ".%.60s", at->name);
@@ -25,14 +17,14 @@ static void put_place(struct buf *err, const struct place *at)
         buf_printf(err, "[%d]", at->index);
 }
 
-static int wrong(struct buf *err, const struct place *at, const char *what)
+static int wrong(struct buf *err, const struct sql_json_place *at, const char *what)
 {
     put_place(err, at);
     buf_puts(err, what);
     return STATUS_INVALID;
 }
 
-static const char *type_name(const json_t *j)
+const char *sql_json_type(const json_t *j)
 {
     static const char *const names[] = {[JSON_OBJECT] = "an object",
         [JSON_ARRAY] = "an array",
@@ -46,8 +38,8 @@ static const char *type_name(const json_t *j)
     return names[json_typeof(j)];
 }
 
-static int bind_blob(
-    struct sql_statement *s, const char *name, json_t *j, const struct place *at, struct buf *err)
+static int bind_blob(struct sql_statement *s, const char *name, json_t *j,
+    const struct sql_json_place *at, struct buf *err)
 {
     json_t *text = json_object_get(j, "$base64");
     struct buf bytes = {0};
@@ -70,8 +62,8 @@ static int bind_blob(
     return rc;
 }
 
-static int bind(
-    struct sql_statement *s, const char *name, json_t *j, const struct place *at, struct buf *err)
+int sql_json_bind(struct sql_statement *s, const char *name, json_t *j,
+    const struct sql_json_place *at, struct buf *err)
 {
     struct value v = {.type = VALUE_NULL};
 
@@ -105,19 +97,21 @@ static int bind(
     return sql_statement_bind(s, name, &v);
 }
 
-static int read_params(struct sql_statement *s, json_t *params, int statement, struct buf *err)
+static int read_params(
+    struct sql_statement *s, json_t *params, const struct sql_json_place *place, struct buf *err)
 {
-    struct place at = {.statement = statement, .index = -1, .member = "params"};
+    struct sql_json_place at = *place;
     const char *name;
     json_t *value;
     size_t i;
     int rc = 0;
 
+    at.member = "params";
     if (json_is_array(params)) {
         json_array_foreach(params, i, value)
         {
             at.index = (int)i;
-            rc = bind(s, NULL, value, &at, err);
+            rc = sql_json_bind(s, NULL, value, &at, err);
             if (rc < 0)
                 return rc;
         }
@@ -126,14 +120,14 @@ static int read_params(struct sql_statement *s, json_t *params, int statement, s
     if (!json_is_object(params)) {
         put_place(err, &at);
         buf_printf(err, " is %s; it must be an array, or an object for named parameters",
-            type_name(params));
+            sql_json_type(params));
         return STATUS_INVALID;
     }
     s->named = true;
     json_object_foreach(params, name, value)
     {
         at.name = name;
-        rc = bind(s, name + (*name && strchr(":@$", *name) ? 1 : 0), value, &at, err);
+        rc = sql_json_bind(s, name + (*name && strchr(":@$", *name) ? 1 : 0), value, &at, err);
         if (rc < 0)
             return rc;
     }
@@ -161,9 +155,10 @@ static bool known_members(
     return true;
 }
 
-static int read_statement(struct sql_request *r, json_t *object, int statement, struct buf *err)
+int sql_json_statement(
+    struct sql_request *r, json_t *object, const char *list, int item, struct buf *err)
 {
-    struct place at = {.statement = statement, .index = -1, .member = "sql"};
+    struct sql_json_place at = {.list = list, .item = item, .index = -1, .member = "sql"};
     json_t *sql = json_object_get(object, "sql"), *params = json_object_get(object, "params");
     struct sql_statement *s;
 
@@ -171,7 +166,7 @@ static int read_statement(struct sql_request *r, json_t *object, int statement, 
         return wrong(err, &at, " is missing");
     if (!json_is_string(sql)) {
         put_place(err, &at);
-        buf_printf(err, " is %s; it must be a string", type_name(sql));
+        buf_printf(err, " is %s; it must be a string", sql_json_type(sql));
         return STATUS_INVALID;
     }
     if (memchr(json_string_value(sql), '\0', json_string_length(sql)))
@@ -179,7 +174,7 @@ static int read_statement(struct sql_request *r, json_t *object, int statement, 
     s = sql_request_add(r, json_string_value(sql), json_string_length(sql));
     if (!s)
         return STATUS_NOMEM;
-    return params ? read_params(s, params, statement, err) : 0;
+    return params ? read_params(s, params, &at, err) : 0;
 }
 
 static int read_transaction(struct sql_request *r, json_t *statements, struct buf *err)
@@ -198,12 +193,12 @@ static int read_transaction(struct sql_request *r, json_t *statements, struct bu
 
         if (!json_is_object(object)) {
             buf_printf(err, "statements[%zu] is %s; it must be an object {\"sql\":…,\"params\":…}",
-                i, type_name(object));
+                i, sql_json_type(object));
             return STATUS_INVALID;
         }
         if (!known_members(object, (int)i, "sql", "params", NULL, err))
             return STATUS_INVALID;
-        rc = read_statement(r, object, (int)i, err);
+        rc = sql_json_statement(r, object, "statements", (int)i, err);
         if (rc < 0)
             return rc;
     }
@@ -234,21 +229,15 @@ static int take_wait(json_t *root, int64_t *wait_ms, struct buf *err)
     return 0;
 }
 
-static int read_root(struct sql_request *r, json_t *root, int64_t *wait_ms, struct buf *err)
+int sql_json_request(struct sql_request *r, json_t *root, struct buf *err)
 {
     json_t *statements;
 
-    if (!json_is_object(root)) {
-        buf_printf(err, "the body is %s; it must be an object such as {\"sql\":\"SELECT 1\"}",
-            type_name(root));
-        return STATUS_INVALID;
-    }
-    if (take_wait(root, wait_ms, err) < 0 ||
-        !known_members(root, -1, "sql", "params", "statements", err))
+    if (!known_members(root, -1, "sql", "params", "statements", err))
         return STATUS_INVALID;
     statements = json_object_get(root, "statements");
     if (!statements)
-        return read_statement(r, root, -1, err);
+        return sql_json_statement(r, root, NULL, -1, err);
     if (json_object_size(root) != 1) {
         buf_puts(err, "statements stands alone: put sql and params into its items");
         return STATUS_INVALID;
@@ -256,40 +245,60 @@ static int read_root(struct sql_request *r, json_t *root, int64_t *wait_ms, stru
     return read_transaction(r, statements, err);
 }
 
-int sql_json_read(
-    struct sql_request *r, const char *text, size_t len, int64_t *wait_ms, struct buf *err)
+json_t *sql_json_body(const char *text, size_t len, const char *example, struct buf *err)
 {
     char message[256] = "";
     json_t *root;
-    int rc;
 
     if (!utf8_valid(text, len)) {
         buf_puts(err, "the body is not UTF-8");
-        return STATUS_INVALID;
+        return NULL;
     }
     root = json_read(text, len, message, sizeof(message));
     if (!root) {
         buf_printf(err, "the body is not JSON: %s", message);
-        return STATUS_INVALID;
+    } else if (!json_is_object(root)) {
+        buf_printf(err, "the body is %s; it must be an object such as %s", sql_json_type(root), example);
+        json_decref(root);
+        root = NULL;
     }
-    rc = read_root(r, root, wait_ms, err);
+    return root;
+}
+
+int sql_json_read(
+    struct sql_request *r, const char *text, size_t len, int64_t *wait_ms, struct buf *err)
+{
+    json_t *root = sql_json_body(text, len, "{\"sql\":\"SELECT 1\"}", err);
+    int rc;
+
+    if (!root)
+        return STATUS_INVALID;
+    rc = take_wait(root, wait_ms, err);
+    if (rc == 0)
+        rc = sql_json_request(r, root, err);
     json_decref(root);
     return rc;
 }
 
 void sql_json_put_error(struct buf *out, const struct sql_error *e)
 {
-    buf_printf(out, "{\"error\":{\"code\":\"%s\",\"message\":", e->code);
+    buf_puts(out, "{\"error\":{");
+    sql_json_put_error_members(out, e, "statement");
+    buf_puts(out, "}}");
+}
+
+void sql_json_put_error_members(struct buf *out, const struct sql_error *e, const char *item)
+{
+    buf_printf(out, "\"code\":\"%s\",\"message\":", e->code);
     buf_put_json_text(out, e->message);
     if (e->sqlite_code)
         buf_printf(out, ",\"sqliteCode\":%d", e->sqlite_code);
     if (e->offset >= 0)
         buf_printf(out, ",\"offset\":%d", e->offset);
     if (e->statement >= 0)
-        buf_printf(out, ",\"statement\":%d", e->statement);
+        buf_printf(out, ",\"%s\":%d", item, e->statement);
     if (e->has_seq) {
         buf_puts(out, ",\"seq\":");
         buf_put_u64(out, e->seq);
     }
-    buf_puts(out, "}}");
 }

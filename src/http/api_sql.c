@@ -21,7 +21,7 @@ static const struct {
     {"TOO_LARGE", 413},
 };
 
-static int status_of(const struct request *r, const char *code)
+int api_sql_status(const struct request *r, const char *code)
 {
     /* What the end of the server stops may be tried again. */
     if (atomic_load(&r->http->stopping) && strcmp(code, "QUERY_CANCELLED") == 0)
@@ -32,11 +32,15 @@ static int status_of(const struct request *r, const char *code)
     return 503;
 }
 
-static bool is_json(const char *type)
+bool api_sql_is_json(struct request *r)
 {
+    const char *type = request_header(r, "Content-Type");
     size_t len = type ? strcspn(type, "; \t") : 0;
 
-    return text_same_nocase(type ? type : "", len, "application/json", 16);
+    if (text_same_nocase(type ? type : "", len, "application/json", 16))
+        return true;
+    answer_error(r, 415, "INVALID_FORMAT", "send the body as Content-Type: application/json");
+    return false;
 }
 
 /* How long a stop of the server may go unnoticed. */
@@ -83,7 +87,7 @@ static void execute(struct request *r, struct sql_request *sql, int64_t wait_ms)
         return;
     }
     sql_json_put_error(&error, &sql->error);
-    answer_json(r, status_of(r, sql->error.code), &error);
+    answer_json(r, api_sql_status(r, sql->error.code), &error);
     buf_fini(&error);
 }
 
@@ -95,10 +99,8 @@ void api_sql(struct request *r, const char *rest)
     int rc;
 
     (void)rest;
-    if (!is_json(request_header(r, "Content-Type"))) {
-        answer_error(r, 415, "INVALID_FORMAT", "send the body as Content-Type: application/json");
+    if (!api_sql_is_json(r))
         return;
-    }
     if (request_body(r, &body)) {
         rc = sql_json_read(&sql, body.data ? body.data : "", body.len, &wait_ms, &err);
         buf_fini(&body);

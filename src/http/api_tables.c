@@ -3,6 +3,7 @@
 #include "capture/database.h"
 #include "http/answer.h"
 #include "http/route.h"
+#include "hub/report.h"
 
 #include <string.h>
 
@@ -10,19 +11,9 @@ void api_tables(struct request *r, const char *rest)
 {
     struct schema *schema = database_schema(r->http->db);
     struct buf json = {0};
-    bool any = false;
 
     (void)rest;
-    buf_puts(&json, "{\"tables\":[");
-    for (int i = 0; i < schema->table_count; i++) {
-        if (schema->tables[i]->internal)
-            continue;
-        if (any)
-            buf_putc(&json, ',');
-        table_put_json(&json, schema->tables[i]);
-        any = true;
-    }
-    buf_puts(&json, "]}");
+    report_tables(&json, schema);
     schema_unref(schema);
     answer_json(r, 200, &json);
     buf_fini(&json);
@@ -31,16 +22,13 @@ void api_tables(struct request *r, const char *rest)
 static void answer_table(struct request *r, const char *name, size_t len)
 {
     struct schema *schema = database_schema(r->http->db);
-    const struct table *t = schema_find(schema, name, len);
     struct buf json = {0};
 
-    if (!t || t->internal) {
+    if (report_table(&json, schema, name, len))
+        answer_json(r, 200, &json);
+    else
         answer_error(
             r, 404, "NOT_FOUND", "no such table: %.*s", (int)(len < 200 ? len : 200), name);
-    } else {
-        table_put_json(&json, t);
-        answer_json(r, 200, &json);
-    }
     buf_fini(&json);
     schema_unref(schema);
 }

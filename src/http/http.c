@@ -206,7 +206,6 @@ static void http_free(struct http *h)
     free_strings(h->urls, h->address_count);
     free_strings(h->origins, h->origin_count);
     mem_free(h->addresses);
-    mem_free(h->version);
     mem_free(h);
 }
 
@@ -220,12 +219,10 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->hub = o->hub;
     h->max_body = o->max_body;
     h->compress = o->compress;
-    h->started_ms = clock_mono_ms();
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));
     h->origins = copy_strings(o->origins, o->origin_count);
-    h->version = mem_strdup(o->version);
-    if (!h->addresses || !h->urls || !h->origins || !h->version ||
+    if (!h->addresses || !h->urls || !h->origins ||
         workers_init(&h->workers, threads) < 0) {
         http_free(h);
         return NULL;

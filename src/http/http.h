@@ -22,7 +22,6 @@ struct http_options {
     int threads;     /* workers; 0 for the default */
     size_t max_body; /* bytes of a request body */
     bool compress;   /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
-    const char *version;
     struct database *db; /* both outlive the http object */
     struct hub *hub;
 };

@@ -32,8 +32,6 @@ struct http {
     struct listen_names names;
     size_t max_body;
     bool compress; /* WebSocket clients may have permessage-deflate */
-    char *version;
-    int64_t started_ms; /* monotonic */
     atomic_bool stopping;
     struct buf *start_error; /* while civetweb starts: what it says goes here */
 };

@@ -17,6 +17,11 @@ void api_changes(struct request *r, const char *rest);
 bool api_changes_wanted(const struct request *r);
 void api_changes_later(struct request *r); /* … but this, which has the client come back */
 void api_sql(struct request *r, const char *rest);
+int api_sql_status(const struct request *r, const char *code); /* that fits an error code */
+bool api_sql_is_json(struct request *r); /* the body's type is right, or has been answered */
+void api_realtime(struct request *r, const char *rest);
+void api_realtime_stats(struct request *r, const char *rest);
+void api_sync(struct request *r, const char *rest);
 void web_file(struct request *r, const char *rest);
 
 #endif

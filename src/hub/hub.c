@@ -14,6 +14,7 @@
 
 struct hub {
     struct hub_options options; /* its strings and the schema are the hub's own */
+    int64_t started_ms;         /* monotonic */
     struct shard **shards;
     int count;
     atomic_uint connections; /* reserved or adopted */
@@ -60,6 +61,7 @@ struct hub *hub_new(const struct hub_options *options, struct buf *err)
         return NULL;
     }
     h->options = *options;
+    h->started_ms = clock_mono_ms();
     h->options.schema = schema_ref(options->schema);
     h->options.version = mem_strdup(options->version);
     h->options.epoch = mem_strdup(options->epoch);
@@ -138,6 +140,11 @@ bool hub_post(struct hub *h, struct shard *s, struct message *m)
     return posted;
 }
 
+struct shard *hub_shard(const struct hub *h, int i)
+{
+    return i < h->count ? h->shards[i] : NULL;
+}
+
 void hub_keep(struct hub *h, struct message *m)
 {
     pthread_mutex_lock(&h->posting);
@@ -196,11 +203,11 @@ void hub_publish(struct hub *h, struct batch *b)
 
 bool hub_reserve(struct hub *h)
 {
-    uint32_t max = h->options.max_connections;
+    unsigned max = h->options.max_connections, now = atomic_load(&h->connections);
 
-    if (atomic_fetch_add(&h->connections, 1) < max || !max)
-        return true;
-    atomic_fetch_sub(&h->connections, 1);
+    while (!max || now < max)
+        if (atomic_compare_exchange_weak(&h->connections, &now, now + 1))
+            return true;
     return false;
 }
 
@@ -284,6 +291,16 @@ static void add_sizes(struct hub_stats *out, const struct loop_stats *l)
     out->inflated_messages += l->inflated_messages;
     out->inflated_before += l->inflated_before;
     out->inflated_after += l->inflated_after;
+}
+
+const struct hub_options *hub_settings(const struct hub *h)
+{
+    return &h->options;
+}
+
+int64_t hub_uptime(const struct hub *h)
+{
+    return (clock_mono_ms() - h->started_ms) / 1000;
 }
 
 void hub_stats(struct hub *h, struct hub_stats *out)

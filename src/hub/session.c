@@ -391,6 +391,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     list_add_tail(&a->shard->sessions, &s->node);
     s->conn = c;
     s->shard = a->shard;
+    s->since_ms = clock_wall_ms();
     s->dialect = a->dialect;
     s->user_id = a->user_id;
     s->address = a->address;

@@ -83,6 +83,7 @@ void shard_wake(struct shard *s); /* another turn follows this one at once; its 
  * no receiver, to be freed. Any thread.
  */
 bool hub_post(struct hub *h, struct shard *s, struct message *m);
+struct shard *hub_shard(const struct hub *h, int i); /* NULL past the last; any thread */
 void hub_keep(struct hub *h, struct message *m);
 
 /* Makes room in matches and numbers. STATUS_NOMEM. */

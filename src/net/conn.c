@@ -388,3 +388,13 @@ bool conn_closing(const struct conn *c)
 {
     return c->state != CONN_OPEN;
 }
+
+uint64_t conn_messages(const struct conn *c)
+{
+    return c->messages_in;
+}
+
+bool conn_answers(const struct conn *c)
+{
+    return !c->late;
+}

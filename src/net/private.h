@@ -50,6 +50,7 @@ struct conn {
     size_t drained_below;   /* the owner waits until less is queued; 0: it does not */
     size_t ping_ahead;      /* bytes to send up to the end of that ping */
     int64_t latency_us;
+    uint64_t messages_in;
     int fd;
     uint32_t events; /* what epoll watches */
     uint16_t code;   /* to report; 0: none was seen or sent */

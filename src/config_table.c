@@ -24,6 +24,8 @@ const struct config_row config_table[] = {
         KIND_COUNT, AT(max_connections), "10000", 1, 10000000},
     {"max-subscriptions", "N", "subscriptions of one client",
         KIND_COUNT, AT(max_subscriptions), "1000", 1, 1000000},
+    {"max-requests", "N", "requests of one client that have not been answered",
+        KIND_COUNT, AT(max_requests), "100", 1, 1000000},
     {"max-message", "BYTES", "size of a message from a client",
         KIND_SIZE, AT(max_message), "1MiB", 1024, GIB},
     {"max-queue", "BYTES", "what may wait for one client; past it the client is slow: see --on-slow",

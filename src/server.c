@@ -109,6 +109,7 @@ static int start_hub(struct server *s, struct buf *err)
         .heartbeat_ms = c->heartbeat_ms,
         .max_connections = client_limit(c->max_connections),
         .max_subscriptions = (uint32_t)c->max_subscriptions,
+        .max_requests = (uint32_t)c->max_requests,
         .version = ROWTAP_VERSION,
         .epoch = database_epoch(s->db),
         .seq = database_seq(s->db),

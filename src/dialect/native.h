@@ -13,6 +13,8 @@ extern const struct dialect native_dialect;
 #define NATIVE_ECHO_MAX 256
 
 int native_decode(struct command *cmd, const char *data, size_t len);
+/* A command by the name of its type; STATUS_NOT_FOUND: there is none. */
+int native_decode_named(struct command *cmd, const char *name, size_t len);
 void native_decode_fini(struct command *cmd);
 
 void native_encode_reply(struct buf *out, const struct reply *r);

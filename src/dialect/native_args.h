@@ -15,6 +15,8 @@ struct native_memory {
     struct buf request_id, sent_at;
     const char **texts[2]; /* filters, columns */
     size_t *lens[2];
+    struct sql_request *sql;
+    struct sync *sync;
 };
 
 enum { FILTERS, COLUMNS };

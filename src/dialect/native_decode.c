@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "dialect/arguments.h"
 #include "dialect/native_args.h"
+#include "dialect/native_request.h"
 
 #include <string.h>
 
@@ -190,23 +191,32 @@ static const struct {
     {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe},
     {"ping", COMMAND_PING, decode_ping},
     {"heartbeat", COMMAND_HEARTBEAT, decode_heartbeat},
+    {"request", COMMAND_REPORT, native_request_decode}, /* or what its action says */
 };
+
+int native_decode_named(struct command *cmd, const char *name, size_t len)
+{
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        if (len == strlen(commands[i].name) && memcmp(name, commands[i].name, len) == 0) {
+            cmd->type = commands[i].type;
+            return commands[i].decode(cmd);
+        }
+    return STATUS_NOT_FOUND;
+}
 
 static int decode_type(struct command *cmd, const json_t *type)
 {
     size_t len = json_string_length(type);
+    int rc;
 
     if (!json_is_string(type))
         return arguments_refuse(
             cmd, ERROR_INVALID_FORMAT, "%s", type ? "type must be a string" : "type is missing");
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        if (len == strlen(commands[i].name) &&
-            memcmp(json_string_value(type), commands[i].name, len) == 0) {
-            cmd->type = commands[i].type;
-            return commands[i].decode(cmd);
-        }
-    return arguments_refuse(cmd, ERROR_UNKNOWN_TYPE, "unknown message type \"%.*s\"",
-        (int)(len < 64 ? len : 64), json_string_value(type));
+    rc = native_decode_named(cmd, json_string_value(type), len);
+    if (rc == STATUS_NOT_FOUND)
+        return arguments_refuse(cmd, ERROR_UNKNOWN_TYPE, "unknown message type \"%.*s\"",
+            (int)(len < 64 ? len : 64), json_string_value(type));
+    return rc;
 }
 
 int native_decode(struct command *cmd, const char *data, size_t len)
@@ -241,6 +251,7 @@ void native_decode_fini(struct command *cmd)
 
     if (!m)
         return;
+    native_request_fini(m);
     json_decref(m->root);
     buf_fini(&m->request_id);
     buf_fini(&m->sent_at);

@@ -1,6 +1,10 @@
 #include "dialect/native.h"
 
 #include "change/change_json.h"
+#include "dialect/native_request.h"
+#include "dialect/sql_json.h"
+
+#include <string.h>
 
 /* A literal, whose length the compiler knows: for what is written with every change. */
 #define PUT(out, literal) buf_put(out, literal, sizeof(literal) - 1)
@@ -11,6 +15,11 @@
  */
 static void put_head(struct buf *out, const struct reply *r, const char *type)
 {
+    bool response;
+    struct text id = native_request_id(r, &response);
+
+    if (response && r->type != REPLY_ERROR)
+        type = "response";
     buf_puts(out, "{\"id\":\"c");
     buf_put_u64(out, r->connection);
     buf_putc(out, '-');
@@ -20,10 +29,19 @@ static void put_head(struct buf *out, const struct reply *r, const char *type)
     buf_puts(out, ",\"type\":\"");
     buf_puts(out, type);
     buf_putc(out, '"');
-    if (r->request_id.p) {
+    if (id.p) {
         buf_puts(out, ",\"requestId\":");
-        buf_put(out, r->request_id.p, r->request_id.len);
+        buf_put(out, id.p, id.len);
     }
+}
+
+/* The members of a reply, at least one, stand in "data", or in a response's "payload". */
+static void open_data(struct buf *out, const struct reply *r)
+{
+    bool response;
+
+    native_request_id(r, &response);
+    buf_puts(out, response ? ",\"payload\":{\"success\":true," : ",\"data\":{");
 }
 
 static void put_text(struct buf *out, const char *name, struct text t)
@@ -77,7 +95,7 @@ static void put_channel(struct buf *out, const struct reply *r)
 {
     buf_putc(out, ',');
     put_text(out, "channel", r->channel);
-    buf_puts(out, ",\"data\":{");
+    open_data(out, r);
     put_text(out, "channel", r->channel);
 }
 
@@ -87,7 +105,8 @@ static void put_subscribed(struct buf *out, const struct reply *r)
     if (r->channel.p) {
         put_channel(out, r);
     } else {
-        buf_puts(out, ",\"data\":{\"subscription\":");
+        open_data(out, r);
+        buf_puts(out, "\"subscription\":");
         put_subscription(out, r->subscriptions[0]);
         buf_putc(out, ',');
         put_text(out, "table", r->table);
@@ -105,7 +124,7 @@ static void put_unsubscribed(struct buf *out, const struct reply *r)
     if (r->channel.p) {
         put_channel(out, r);
     } else {
-        buf_puts(out, ",\"data\":{");
+        open_data(out, r);
         if (r->table.p) {
             put_text(out, "table", r->table);
             buf_putc(out, ',');
@@ -132,9 +151,11 @@ static void put_sent_at(struct buf *out, const struct reply *r)
 static void put_pong(struct buf *out, const struct reply *r)
 {
     put_head(out, r, "pong");
-    buf_putc(out, ',');
-    put_sent_at(out, r);
-    buf_puts(out, "\"data\":{");
+    if (r->sent_at.p) {
+        buf_puts(out, ",\"sentAt\":");
+        buf_put(out, r->sent_at.p, r->sent_at.len);
+    }
+    open_data(out, r);
     put_sent_at(out, r);
     buf_puts(out, "\"timestamp\":");
     buf_put_i64(out, r->time_ms);
@@ -143,28 +164,55 @@ static void put_pong(struct buf *out, const struct reply *r)
 
 static void put_heartbeat(struct buf *out, const struct reply *r)
 {
+    bool response;
+
     put_head(out, r, "heartbeat");
+    native_request_id(r, &response);
+    buf_puts(out, response ? ",\"payload\":{\"success\":true}}" : "}");
+}
+
+static void put_result(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "result");
+    open_data(out, r);
+    buf_put(out, r->result.p + 1, r->result.len - 1);
     buf_putc(out, '}');
 }
 
-/* Clients look for the code in either place: the one HTTP answers have, or "data". */
+static void put_error_members(struct buf *out, const struct reply *r)
+{
+    if (r->sql) {
+        sql_json_put_error_members(out, r->sql, r->operation ? "operation" : "statement");
+        return;
+    }
+    buf_puts(out, "\"code\":");
+    buf_put_json_text(out, r->code);
+    buf_puts(out, ",\"message\":");
+    buf_put_json_text(out, r->message);
+    if (r->subscription_count) {
+        buf_puts(out, ",\"subscription\":");
+        put_subscription(out, r->subscriptions[0]);
+    }
+}
+
+/*
+ * Clients look for the code in either place: the one HTTP answers have, or "data"; or, after a
+ * request, where its response would have been.
+ */
 static void put_error(struct buf *out, const struct reply *r)
 {
-    static const char *const places[] = {",\"error\":{\"code\":", ",\"data\":{\"code\":"};
+    static const char *const places[] = {
+        ",\"error\":{", ",\"data\":{", ",\"payload\":{\"success\":false,\"error\":{"};
+    bool response;
 
     put_head(out, r, "error");
-    for (int i = 0; i < 2; i++) {
+    native_request_id(r, &response);
+    for (int i = 0; i < (response ? 3 : 2); i++) {
         buf_puts(out, places[i]);
-        buf_put_json_text(out, r->code);
-        buf_puts(out, ",\"message\":");
-        buf_put_json_text(out, r->message);
-        if (r->subscription_count) {
-            buf_puts(out, ",\"subscription\":");
-            put_subscription(out, r->subscriptions[0]);
-        }
+        put_error_members(out, r);
         buf_putc(out, '}');
     }
-    buf_putc(out, '}');
+    buf_puts(out, response ? "}}" : "}");
 }
 
 static void put_resync(struct buf *out, const struct reply *r)
@@ -221,6 +269,7 @@ void native_encode_reply(struct buf *out, const struct reply *r)
         [REPLY_ERROR] = put_error,
         [REPLY_RESYNC] = put_resync,
         [REPLY_SNAPSHOT] = put_snapshot,
+        [REPLY_RESULT] = put_result,
     };
 
     put[r->type](out, r);

@@ -134,8 +134,8 @@ int sync_json_read(struct sync *s, json_t *operations, struct buf *err)
     json_t *object;
     size_t i;
 
-    if (!json_is_array(operations) || json_array_size(operations) == 0) {
-        buf_puts(err, "operations must be a list of at least one operation");
+    if (!json_is_array(operations)) {
+        buf_puts(err, operations ? "operations must be a list" : "operations is missing");
         return STATUS_INVALID;
     }
     json_array_foreach(operations, i, object)

@@ -202,7 +202,7 @@ static void run_sync(struct request *r, json_t *root)
         rc = sync_json_read(&s, operations, &err);
     if (rc == 0)
         rc = build(r, &s);
-    if (rc == 0)
+    if (rc == 0 && s.count)
         database_execute(r->http->db, &s.sql);
     if (rc == STATUS_NOMEM || buf_error(&err))
         answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");

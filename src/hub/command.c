@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "hub/replay.h"
+#include "hub/request.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 #include "hub/snapshot.h"
@@ -313,6 +314,9 @@ void command_run(struct session *s, const struct command *cmd)
         [COMMAND_UNSUBSCRIBE] = run_unsubscribe,
         [COMMAND_PING] = run_ping,
         [COMMAND_HEARTBEAT] = run_heartbeat,
+        [COMMAND_SQL] = request_run,
+        [COMMAND_SYNC] = request_run,
+        [COMMAND_REPORT] = request_run,
     };
 
     run[cmd->type](s, cmd);

@@ -12,11 +12,29 @@
  * struct reply or a change to bytes. It keeps no state and does no I/O, so any thread may call it.
  * The hub declares the table here; src/dialect implements one per format.
  */
+struct sql_request; /* capture/database.h */
+struct sql_error;
+struct sync; /* hub/sync.h */
+
 enum command_type {
     COMMAND_SUBSCRIBE,
     COMMAND_UNSUBSCRIBE,
     COMMAND_PING,
     COMMAND_HEARTBEAT,
+    COMMAND_SQL,
+    COMMAND_SYNC,
+    COMMAND_REPORT,
+};
+
+/* What the server can tell about itself: see hub/report.h. */
+enum report {
+    REPORT_HEALTH,
+    REPORT_WEBSOCKET_HEALTH,
+    REPORT_STATUS,
+    REPORT_STATS,
+    REPORT_REALTIME,
+    REPORT_TABLES,
+    REPORT_TABLE, /* the command's table */
 };
 
 enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
@@ -30,6 +48,7 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 #define ERROR_NOT_FOUND "NOT_FOUND"
 #define ERROR_INVALID_FILTER "INVALID_FILTER"
 #define ERROR_CONFLICT "CONFLICT"
+#define ERROR_TOO_LARGE "TOO_LARGE"
 #define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
 
 struct error_text {
@@ -69,6 +88,10 @@ struct command {
     bool self;     /* false: leave out what this connection itself writes */
     bool batch;    /* one message for all changes of a transaction */
     bool snapshot; /* first the rows that there are; the table is one */
+    enum report report;
+    uint32_t report_limit;   /* clients listed in REPORT_STATS */
+    struct sql_request *sql; /* SQL: what it holds is the hub's to take */
+    struct sync *sync;       /* SYNC: likewise; its texts are the dialect's */
     /* Of a long poll: changes of one answer, and how long it may wait for the first. */
     uint32_t limit;
     int64_t wait_ms;
@@ -87,6 +110,7 @@ enum reply_type {
     REPLY_RESYNC,
     REPLY_SNAPSHOT, /* some rows of one subscription's snapshot */
     REPLY_CHANGES,  /* a long poll's answer */
+    REPLY_RESULT,   /* to SQL, SYNC and REPORT */
 };
 
 /* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
@@ -116,6 +140,9 @@ struct reply {
     uint64_t position;          /* … this change */
     const char *code, *message; /* ERROR */
     bool busy;                  /* ERROR: the same may work in a moment */
+    const struct sql_error *sql; /* ERROR: of SQL; or NULL */
+    bool operation;              /* and its statement is the index of a SYNC's operation */
+    struct text result;          /* RESULT: a JSON object */
     const char *reason;         /* RESYNC */
     const char *user_id;        /* ACK; NULL for nobody */
     const char *version;        /* ACK */

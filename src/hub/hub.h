@@ -33,6 +33,7 @@ struct hub_options {
     int64_t heartbeat_ms;
     uint32_t max_connections;   /* 0: no bound */
     uint32_t max_subscriptions; /* of one connection, channels included; 0: no bound */
+    uint32_t max_requests;      /* of one connection, on their way; 0: no bound */
     const char *version;
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */

@@ -9,6 +9,7 @@
 #include "hub/command.h"
 #include "hub/poll.h"
 #include "hub/replay.h"
+#include "hub/request.h"
 #include "hub/shard.h"
 #include "hub/slow.h"
 #include "hub/snapshot.h"
@@ -388,6 +389,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     list_init(&s->replays);
     list_init(&s->drained);
     list_init(&s->snapshots);
+    list_init(&s->requests);
     list_add_tail(&a->shard->sessions, &s->node);
     s->conn = c;
     s->shard = a->shard;
@@ -412,6 +414,7 @@ static void on_closed(void *owner, int code)
 
     log_debug("%s closed: %d", s->address, code);
     poll_free(s->poll);
+    request_cancel_all(s);
     while (s->sub_count)
         drop_subscription(s, s->subs[--s->sub_count]);
     while (s->membership_count)

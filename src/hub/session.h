@@ -30,6 +30,8 @@ struct session {
     struct list replays;   /* of struct replay */
     struct list snapshots; /* of struct snapshot */
     uint32_t snapshot_count;
+    struct list requests; /* on their way: see hub/request.h */
+    uint32_t request_count;
     struct projection *whole; /* how to write changes of tables themselves */
     bool notifications;       /* in the channel everyone starts in */
     bool slow;                /* hears nothing until it has read what is queued: see hub/slow.h */

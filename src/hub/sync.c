@@ -166,6 +166,8 @@ static int check(struct sync *s, int i, const struct table *t)
 int sync_build(struct sync *s, const struct schema *schema)
 {
     s->sql.transaction = true;
+    if (!s->count)
+        buf_puts(&s->sql.json, "{\"results\":[]}");
     for (int i = 0; i < s->count; i++) {
         const struct sync_operation *op = &s->operations[i];
         struct sql_statement *statement = &s->sql.statements[i];
@@ -189,5 +191,5 @@ int sync_build(struct sync *s, const struct schema *schema)
         if (!statement->sql)
             return STATUS_NOMEM;
     }
-    return 0;
+    return buf_error(&s->sql.json);
 }

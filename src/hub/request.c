@@ -227,6 +227,10 @@ static void begin(struct session *s, const struct command *cmd)
     uint32_t max = s->shard->options->max_requests;
     struct request *q;
 
+    if (!s->shard->options->db) {
+        session_refuse(s, cmd, ERROR_NOT_FOUND, "this server runs no SQL");
+        return;
+    }
     if (max && s->request_count >= max) {
         session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
             "a connection may have at most %u requests on their way: wait for answers", max);

@@ -23,6 +23,7 @@
 #define SNAPSHOTS 4
 #define QUERY_THREADS 4
 #define QUERY_QUEUE 4096
+#define OPEN_QUERIES 64
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
 #define TRIM_SOON_MS 50 /* when the last one left some to delete */
 
@@ -235,12 +236,12 @@ static int start_thread(struct database *db, struct buf *err)
 }
 
 /*
- * Only in WAL do readers not hold up a commit: elsewhere a scan has to end before the writer, or
+ * Only in WAL do readers not hold up a commit: elsewhere a long one has to end before the writer, or
  * another process, gives up.
  */
-static int64_t scan_timeout(const struct database *db)
+static int64_t reading_timeout(const struct database *db, int64_t timeout)
 {
-    int64_t timeout = db->options.scan_timeout_ms, most = db->options.busy_timeout_ms / 2;
+    int64_t most = db->options.busy_timeout_ms / 2;
     if (strcmp(db->journal_mode, "wal") == 0 || (timeout > 0 && timeout < most))
         return timeout;
     return most > 0 ? most : 1;
@@ -252,7 +253,7 @@ static int start_pager(struct database *db, struct buf *err)
         .path = db->open_path,
         .published = &db->published,
         .snapshots = db->options.snapshots > 0 ? db->options.snapshots : SNAPSHOTS,
-        .scan_timeout_ms = scan_timeout(db),
+        .scan_timeout_ms = reading_timeout(db, db->options.scan_timeout_ms),
         .journal = db->options.journal,
         .run = db->writer.journal.run,
         .follow_schema = follow_schema,
@@ -280,6 +281,8 @@ static int start_runner(struct database *db, struct buf *err)
         .published = &db->published,
         .threads = db->options.query_threads > 0 ? db->options.query_threads : QUERY_THREADS,
         .max_waiting = db->options.query_queue ? db->options.query_queue : QUERY_QUEUE,
+        .max_open = db->options.open_queries ? db->options.open_queries : OPEN_QUERIES,
+        .cursor_timeout_ms = reading_timeout(db, db->options.query_timeout_ms),
         .post = post_later,
         .ctx = db,
     };
@@ -448,6 +451,11 @@ void database_post(struct database *db, struct sql_request *r)
 void database_run(struct database *db, struct sql_request *r)
 {
     runner_run(&db->runner, r);
+}
+
+void cursor_open(struct database *db, struct cursor *c)
+{
+    runner_open(&db->runner, c);
 }
 
 bool database_drain(struct database *db, int64_t ms)

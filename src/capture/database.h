@@ -31,7 +31,8 @@ struct database_options {
     int snapshots;           /* scans (scan.h) at once; 0: 4 */
     int64_t scan_timeout_ms; /* how long one may take; 0: any time */
     int query_threads;       /* that database_run uses; 0: 4 */
-    uint32_t query_queue;    /* its requests under way at once; 0: 4096 */
+    uint32_t query_queue;    /* its requests, and cursors, under way at once; 0: 4096 */
+    uint32_t open_queries;   /* cursors (cursor.h) with a read transaction at once; 0: 64 */
     /*
      * A commit's sealed batch, in commit order, on the database thread, before the requests that
      * made it are answered. The receiver takes its own references. May block to slow the writers
@@ -113,6 +114,7 @@ struct sql_request {
      */
     uint64_t seq;
     int64_t changes;
+    int64_t last_rowid; /* of the last statement, as its lastInsertRowid */
     atomic_bool cancel; /* set from any thread: stops it with QUERY_CANCELLED */
     /*
      * Called once when finished; may free the request. On the database thread after database_post,

@@ -90,6 +90,7 @@ static bool is_control(const struct run *x)
 static void end_answer(struct run *x, int64_t changes)
 {
     result_counts(&x->request->json, changes, sqlite3_last_insert_rowid(x->w->conn.db));
+    x->request->last_rowid = sqlite3_last_insert_rowid(x->w->conn.db);
     x->request->changes = x->request->transaction ? x->request->changes + changes : changes;
 }
 
@@ -442,7 +443,7 @@ void executor_reset(struct job *j)
     struct sql_request *r = j->request;
     buf_reset(&r->json);
     sqlerror_init(&r->error);
-    r->changes = 0;
+    r->changes = r->last_rowid = 0;
     j->wrote = j->fk_touched = j->several = false;
     j->index = 0;
     j->begun_ns = r->posted_ns ? r->posted_ns : clock_mono_ns();

@@ -26,7 +26,7 @@ struct query {
     int count;
 };
 
-static bool is_query(const struct prepared *p)
+bool query_reads(const struct prepared *p)
 {
     return p->read_only && p->returns_rows && p->report.control == CONTROL_NONE &&
            !p->report.alone && !p->report.writer;
@@ -48,7 +48,7 @@ static bool prepare_text(struct query *q, int text)
         q->statements[q->count].p = p;
         q->statements[q->count].text = text;
         q->statements[q->count++].pos = pos;
-        if (!is_query(p))
+        if (!query_reads(p))
             return false;
         pos += p->used;
     }
@@ -69,11 +69,7 @@ static void release_all(struct query *q)
         statement_cache_put(q->conn, q->statements[i].p);
 }
 
-/*
- * Begins to read at a moment whose seq is known: no commit ended between looking at the two. Under
- * constant commits it settles for a seq that is not after what it sees.
- */
-static int begin_snapshot(struct sqlconn *c, struct published *p, uint64_t *seq)
+int query_begin(struct sqlconn *c, struct published *p, uint64_t *seq)
 {
     bool exact = false;
     int rc = SQLITE_OK;
@@ -175,7 +171,7 @@ bool query_run(struct sqlconn *c, struct published *published,
     bool readable = prepare_all(&q);
     c->auth.report = NULL;
     if (readable) {
-        int rc = begin_snapshot(c, published, &seq);
+        int rc = query_begin(c, published, &seq);
         if (!failed(&q, rc, 0))
             run_all(&q);
     }

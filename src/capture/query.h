@@ -11,6 +11,14 @@
 bool query_run(struct sqlconn *c, struct published *published,
     const struct database_options *options, struct job *j);
 
+/*
+ * Begins to read at a moment whose seq is known: no commit ended between looking at the two. Under
+ * constant commits it settles for a seq that is not after what it sees. A result code of SQLite.
+ */
+int query_begin(struct sqlconn *c, struct published *published, uint64_t *seq);
+
+bool query_reads(const struct prepared *p); /* a query, which any connection can run */
+
 /* By its first words the request may be one for query_run. False spares the attempt. */
 bool query_possible(const struct sql_request *r);
 

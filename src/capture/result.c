@@ -3,19 +3,19 @@
 #include "capture/values.h"
 #include <string.h>
 
-static void put_columns(struct buf *out, sqlite3_stmt *s)
+void result_columns(struct buf *out, sqlite3_stmt *s)
 {
-    buf_puts(out, "{\"columns\":[");
+    buf_putc(out, '[');
     for (int i = 0; i < sqlite3_column_count(s); i++) {
         if (i > 0)
             buf_putc(out, ',');
         const char *name = sqlite3_column_name(s, i);
         buf_put_json_text(out, name ? name : "");
     }
-    buf_puts(out, "],\"rows\":[");
+    buf_putc(out, ']');
 }
 
-static int put_row(struct buf *out, sqlite3_stmt *s)
+int result_row(struct buf *out, sqlite3_stmt *s)
 {
     for (int i = 0; i < sqlite3_column_count(s); i++) {
         struct value v;
@@ -34,12 +34,14 @@ int result_run(struct buf *out, struct prepared *p)
     bool first = true;
     /* The first step may prepare again after a schema change and so change the columns. */
     rc = sqlite3_step(p->stmt);
-    put_columns(out, p->stmt);
+    buf_puts(out, "{\"columns\":");
+    result_columns(out, p->stmt);
+    buf_puts(out, ",\"rows\":[");
     for (; rc == SQLITE_ROW && !buf_error(out); rc = sqlite3_step(p->stmt)) {
         if (!first)
             buf_putc(out, ',');
         first = false;
-        rc = put_row(out, p->stmt);
+        rc = result_row(out, p->stmt);
         if (rc != SQLITE_OK)
             break;
     }

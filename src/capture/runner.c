@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "capture/cursor_run.h"
 #include "capture/query.h"
 #include "capture/sqlerror.h"
 #include <time.h>
@@ -10,21 +11,21 @@
 /* Between two looks at what is under way. */
 #define WATCH_NS 20000000
 
-struct runner_conn {
-    struct sqlconn conn;
-    struct list node;
-};
-
 /* Ending. */
+
+void runner_ended(struct runner *r)
+{
+    pthread_mutex_lock(&r->lock);
+    if (--r->under_way == 0)
+        pthread_cond_broadcast(&r->idle);
+    pthread_mutex_unlock(&r->lock);
+}
 
 /* The request is the caller's again, who may free it at once. */
 static void end(struct runner *r, struct sql_request *q)
 {
     q->done(q);
-    pthread_mutex_lock(&r->lock);
-    if (--r->under_way == 0)
-        pthread_cond_broadcast(&r->idle);
-    pthread_mutex_unlock(&r->lock);
+    runner_ended(r);
 }
 
 static void refuse(struct runner *r, struct sql_request *q, const char *code, const char *message)
@@ -34,11 +35,6 @@ static void refuse(struct runner *r, struct sql_request *q, const char *code, co
     sqlerror_set(&q->error, code, "%s", message);
     executor_finish(&j, atomic_load(&r->options.published->seq));
     end(r, q);
-}
-
-static void refuse_closing(struct runner *r, struct sql_request *q)
-{
-    refuse(r, q, "QUERY_CANCELLED", "the server shuts down");
 }
 
 /* On the database thread. */
@@ -57,59 +53,17 @@ static void post(struct runner *r, struct sql_request *q)
     r->options.post(r->options.ctx, q);
 }
 
-/* Connections. */
-
-static struct runner_conn *new_conn(struct runner *r, int *rc)
-{
-    struct runner_conn *c = mem_zalloc(sizeof(*c));
-    *rc = SQLITE_NOMEM;
-    if (!c)
-        return NULL;
-    list_init(&c->node);
-    *rc = sqlconn_open(
-        &c->conn, r->options.path, true, r->options.database->busy_timeout_ms, &r->closing);
-    if (*rc == SQLITE_OK)
-        return c;
-    sqlconn_close(&c->conn);
-    mem_free(c);
-    return NULL;
-}
-
-static struct runner_conn *take_conn(struct runner *r, int *rc)
-{
-    struct runner_conn *c = NULL;
-    pthread_mutex_lock(&r->lock);
-    if (!list_empty(&r->conns)) {
-        c = list_entry(r->conns.prev, struct runner_conn, node);
-        list_del(&c->node);
-        r->conn_count--;
-    }
-    pthread_mutex_unlock(&r->lock);
-    return c ? c : new_conn(r, rc);
-}
-
-static void free_conn(struct runner_conn *c)
-{
-    sqlconn_close(&c->conn);
-    mem_free(c);
-}
-
-static void give_conn(struct runner *r, struct runner_conn *c)
-{
-    pthread_mutex_lock(&r->lock);
-    bool keep = r->conn_count < r->options.threads;
-    if (keep) {
-        list_add_tail(&r->conns, &c->node);
-        r->conn_count++;
-    }
-    pthread_mutex_unlock(&r->lock);
-    if (!keep)
-        free_conn(c);
-}
-
 /* Running. */
 
-static void set_running(struct runner_worker *x, struct sql_request *q, struct sqlconn *c)
+void runner_set_open_error(struct sql_error *e, int rc)
+{
+    e->sqlite_code = rc;
+    sqlerror_set(e, "SQL_ERROR", "%s",
+        (rc & 0xff) == SQLITE_NOMEM ? "out of memory"
+                                    : "the database cannot be opened for reading");
+}
+
+void runner_set_running(struct runner_worker *x, struct sql_request *q, struct sqlconn *c)
 {
     pthread_mutex_lock(&x->runner->lock);
     x->request = q;
@@ -117,14 +71,14 @@ static void set_running(struct runner_worker *x, struct sql_request *q, struct s
     pthread_mutex_unlock(&x->runner->lock);
 }
 
-static bool run_query(struct runner_worker *x, struct runner_conn *c, struct sql_request *q)
+static bool run_query(struct runner_worker *x, struct sqlconn *c, struct sql_request *q)
 {
     struct runner *r = x->runner;
     struct published *p = r->options.published;
     struct job j = {.request = q};
-    set_running(x, q, &c->conn);
-    bool was = query_run(&c->conn, p, r->options.database, &j);
-    set_running(x, NULL, NULL);
+    runner_set_running(x, q, c);
+    bool was = query_run(c, p, r->options.database, &j);
+    runner_set_running(x, NULL, NULL);
     if (was) {
         atomic_fetch_add(&p->statements, 1);
         atomic_fetch_add(&p->errors, q->error.code[0] != 0);
@@ -136,14 +90,17 @@ static void serve(struct runner_worker *x, struct sql_request *q)
 {
     struct runner *r = x->runner;
     int rc;
-    struct runner_conn *c = take_conn(r, &rc);
+    struct sqlconn *c = spares_take(&r->spares, &rc);
     if (!c) {
-        refuse(r, q, "SQL_ERROR",
-            rc == SQLITE_NOMEM ? "out of memory" : "the database cannot be opened for reading");
+        struct job j = {.request = q};
+        executor_reset(&j);
+        runner_set_open_error(&q->error, rc);
+        executor_finish(&j, atomic_load(&r->options.published->seq));
+        end(r, q);
         return;
     }
     bool was = run_query(x, c, q);
-    give_conn(r, c);
+    spares_give(&r->spares, c);
     if (was)
         end(r, q);
     else
@@ -159,19 +116,34 @@ static struct sql_request *unlink_at(struct runner *r, struct sql_request **at)
     return q;
 }
 
+/* Takes turns between requests and cursors. The lock is held. */
+static bool next(struct runner *r, struct sql_request **q, struct cursor **c)
+{
+    *q = NULL;
+    *c = r->cursor_turn || !r->head ? cursor_next(r) : NULL;
+    if (!*c && r->head)
+        *q = unlink_at(r, &r->head);
+    r->cursor_turn = *q != NULL;
+    return *q || *c;
+}
+
 static void *run_worker(void *arg)
 {
     struct runner_worker *x = arg;
     struct runner *r = x->runner;
+    struct sql_request *q;
+    struct cursor *c;
     pthread_mutex_lock(&r->lock);
     while (!r->stop) {
-        if (!r->head) {
+        if (!next(r, &q, &c)) {
             pthread_cond_wait(&r->work, &r->lock);
             continue;
         }
-        struct sql_request *q = unlink_at(r, &r->head);
         pthread_mutex_unlock(&r->lock);
-        serve(x, q);
+        if (c)
+            cursor_run(x, c);
+        else
+            serve(x, q);
         pthread_mutex_lock(&r->lock);
     }
     pthread_mutex_unlock(&r->lock);
@@ -219,27 +191,42 @@ static struct sql_request *take_cancelled(struct runner *r)
     return first;
 }
 
-static bool is_draining(struct runner *r)
+struct refusal {
+    const char *code, *message;
+};
+
+static struct refusal why_unwanted(const struct runner *r)
 {
-    pthread_mutex_lock(&r->lock);
-    bool draining = r->draining;
-    pthread_mutex_unlock(&r->lock);
-    return draining;
+    if (is_closing(r) || r->draining)
+        return (struct refusal){"QUERY_CANCELLED", "the server shuts down"};
+    return (struct refusal){"LIMIT_EXCEEDED",
+        "too many statements wait on this server (--query-queue): try again later"};
 }
 
-static void refuse_all(struct runner *r, struct sql_request *q, bool cancelled)
+static void refuse_all(struct runner *r, struct sql_request *q, struct refusal why)
 {
     while (q) {
         struct sql_request *next = (struct sql_request *)q->message.next;
-        if (is_closing(r) || (!cancelled && is_draining(r)))
-            refuse_closing(r, q);
-        else if (cancelled)
-            refuse(r, q, "QUERY_CANCELLED", "the statement was cancelled before it began");
-        else
-            refuse(r, q, "LIMIT_EXCEEDED",
-                "too many statements wait on this server (--query-queue): try again later");
+        refuse(r, q, why.code, why.message);
         q = next;
     }
+}
+
+/* Takes all of `from`, which is empty then. */
+static void take_list(struct list *to, struct list *from)
+{
+    list_init(to);
+    while (!list_empty(from)) {
+        struct list *n = from->next;
+        list_del(n);
+        list_add_tail(to, n);
+    }
+}
+
+static void refuse_cursors(struct list *cursors, struct refusal why)
+{
+    while (!list_empty(cursors))
+        cursor_refuse(list_entry(cursors->next, struct cursor, node), why.code, why.message);
 }
 
 static void pause_watch(struct runner *r)
@@ -256,13 +243,30 @@ static void pause_watch(struct runner *r)
 
 static void look(struct runner *r)
 {
+    struct refusal closing = {"QUERY_CANCELLED", "the server shuts down"};
+    struct refusal cancelled = {
+        "QUERY_CANCELLED", "the statement was cancelled before it began"};
+    struct refusal unwanted = why_unwanted(r);
+    struct list ended, cursors;
     interrupt_running(r);
-    struct sql_request *cancelled = take_cancelled(r), *refused = r->refused;
+    list_init(&ended);
+    cursor_look(r, &ended);
+    take_list(&cursors, &r->unwanted);
+    struct sql_request *waited = take_cancelled(r), *refused = r->refused;
     r->refused = NULL;
     pthread_mutex_unlock(&r->lock);
-    refuse_all(r, cancelled, true);
-    refuse_all(r, refused, false);
+    cursor_end_all(&ended);
+    refuse_cursors(&cursors, unwanted);
+    refuse_all(r, waited, is_closing(r) ? closing : cancelled);
+    refuse_all(r, refused, unwanted);
     pthread_mutex_lock(&r->lock);
+}
+
+static bool has_more(const struct runner *r)
+{
+    return r->refused || !list_empty(&r->unwanted) ||
+           (r->ending && (r->head || !list_empty(&r->fresh) || !list_empty(&r->ready) ||
+                             !list_empty(&r->resting)));
 }
 
 static void *run_watch(void *arg)
@@ -270,10 +274,11 @@ static void *run_watch(void *arg)
     struct runner *r = arg;
     pthread_mutex_lock(&r->lock);
     while (true) {
+        r->alarmed = false;
         look(r);
-        if (r->refused)
+        if (has_more(r) || r->alarmed)
             continue;
-        if (r->stop && !r->head)
+        if (r->ending)
             break;
         r->watching = r->under_way > 0;
         if (r->watching)
@@ -287,11 +292,25 @@ static void *run_watch(void *arg)
 
 /* From outside. */
 
+/* The lock is held. */
 static void wake_watch(struct runner *r, bool now)
 {
     if (now || !r->watching)
         pthread_cond_signal(&r->alarm);
+    r->alarmed |= now;
     r->watching = true;
+}
+
+void runner_wake_watch(struct runner *r)
+{
+    pthread_mutex_lock(&r->lock);
+    wake_watch(r, true);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static bool has_room(const struct runner *r)
+{
+    return !r->draining && !is_closing(r) && r->under_way < r->options.max_waiting;
 }
 
 static void line_up(struct runner *r, struct sql_request *q)
@@ -308,7 +327,7 @@ void runner_run(struct runner *r, struct sql_request *q)
     bool query = query_possible(q);
     q->posted_ns = clock_mono_ns();
     pthread_mutex_lock(&r->lock);
-    bool refused = r->draining || is_closing(r) || r->under_way >= r->options.max_waiting;
+    bool refused = !has_room(r);
     r->under_way++;
     if (refused) {
         q->message.next = (struct message *)r->refused;
@@ -320,6 +339,23 @@ void runner_run(struct runner *r, struct sql_request *q)
     pthread_mutex_unlock(&r->lock);
     if (!refused && !query)
         post(r, q);
+}
+
+void runner_open(struct runner *r, struct cursor *c)
+{
+    cursor_init(c, r);
+    pthread_mutex_lock(&r->lock);
+    bool refused = !has_room(r);
+    r->under_way++;
+    if (refused) {
+        list_add_tail(&r->unwanted, &c->node);
+    } else {
+        list_add_tail(&r->cursors, &c->all);
+        list_add_tail(&r->fresh, &c->node);
+        pthread_cond_signal(&r->work);
+    }
+    wake_watch(r, refused);
+    pthread_mutex_unlock(&r->lock);
 }
 
 bool runner_drain(struct runner *r, int64_t ms)
@@ -346,11 +382,8 @@ bool runner_drain(struct runner *r, int64_t ms)
 void runner_interrupt(struct runner *r)
 {
     atomic_store(&r->closing, true);
-    if (!r->has_locks)
-        return;
-    pthread_mutex_lock(&r->lock);
-    wake_watch(r, true);
-    pthread_mutex_unlock(&r->lock);
+    if (r->has_locks)
+        runner_wake_watch(r);
 }
 
 static void init_locks(struct runner *r)
@@ -370,7 +403,13 @@ int runner_start(struct runner *r, const struct runner_options *options)
 {
     r->options = *options;
     r->tail = &r->head;
-    list_init(&r->conns);
+    spares_init(&r->spares, options->path, options->database->busy_timeout_ms, &r->closing,
+        options->threads);
+    list_init(&r->cursors);
+    list_init(&r->fresh);
+    list_init(&r->ready);
+    list_init(&r->resting);
+    list_init(&r->unwanted);
     init_locks(r);
     r->workers = mem_array((size_t)options->threads, sizeof(*r->workers));
     if (!r->workers)
@@ -398,17 +437,16 @@ void runner_stop(struct runner *r)
     pthread_mutex_lock(&r->lock);
     r->stop = true;
     pthread_cond_broadcast(&r->work);
-    pthread_cond_broadcast(&r->alarm);
     pthread_mutex_unlock(&r->lock);
     for (int i = 0; i < r->started; i++)
         pthread_join(r->workers[i].thread, NULL);
+    pthread_mutex_lock(&r->lock);
+    r->ending = true;
+    wake_watch(r, true);
+    pthread_mutex_unlock(&r->lock);
     if (r->has_watch)
         pthread_join(r->watch, NULL);
-    while (!list_empty(&r->conns)) {
-        struct runner_conn *c = list_entry(r->conns.next, struct runner_conn, node);
-        list_del(&c->node);
-        free_conn(c);
-    }
+    spares_fini(&r->spares);
 }
 
 void runner_fini(struct runner *r)

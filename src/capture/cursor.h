@@ -6,20 +6,20 @@
 
 /*
  * SQL whose result comes in pages, no faster than they are taken: for those who may not block. At
- * most CURSOR_PAGES pages of one cursor exist; while the receiver has them all the cursor rests, and
- * holds no thread.
+ * most CURSOR_PAGES pages of one cursor exist; while the receiver has them all the cursor rests,
+ * and holds no thread.
  *
  * A single statement that only reads is stepped as the pages are wanted, so its memory is that of
  * the pages. All else (scripts, writes) runs whole, like database_run, and its last statement's
  * result, which max_result bounds, is cut into pages afterwards.
  *
- * A cursor that is stepped holds a read transaction from its first step to its last, on a connection
- * of its own. It delays no writer in WAL mode, but for as long as it is open the log cannot be
- * restarted: what is committed meanwhile, here or by other processes, makes it longer (the
- * follower's pin, capture/tracker.h, moves only when the log is copied into the file entirely). So
- * query_timeout_ms bounds the whole of it, the time that the receiver takes included; in other
- * journal modes, where readers do delay writers, half of busy_timeout_ms does if that is less. At
- * most open_queries cursors are open; others wait in line.
+ * A cursor that is stepped holds a read transaction from its first step to its last, on a
+ * connection of its own. It delays no writer in WAL mode, but for as long as it is open the log
+ * cannot be restarted: what is committed meanwhile, here or by other processes, makes it longer
+ * (the follower's pin, capture/tracker.h, moves only when the log is copied into the file
+ * entirely). So query_timeout_ms bounds the whole of it, the time that the receiver takes included;
+ * in other journal modes, where readers do delay writers, half of busy_timeout_ms does if that is
+ * less. At most open_queries cursors are open; others wait in line.
  */
 #define CURSOR_PAGES 2
 
@@ -41,8 +41,8 @@ enum cursor_state { CURSOR_WAITS, CURSOR_RUNS, CURSOR_RESTS, CURSOR_AWAY, CURSOR
 
 struct cursor {
     /*
-     * What to run: one text. The asker keeps it alive until done. Afterwards error, seq, changes and
-     * last_rowid tell what became of it. `done`, `ctx` and `cancel` are not the asker's.
+     * What to run: one text. The asker keeps it alive until done. Afterwards error, seq, changes
+     * and last_rowid tell what became of it. `done`, `ctx` and `cancel` are not the asker's.
      */
     struct sql_request request;
     uint32_t page_rows; /* at most so many in a page */
@@ -59,10 +59,10 @@ struct cursor {
     void (*done)(struct cursor *c);
     void *ctx;
 
-    struct buf columns;         /* JSON: ["a","b"]; there from the first page on */
-    atomic_uint_fast64_t rows;  /* that were found so far; any thread */
-    int64_t begun_ns;           /* when it was asked for, by the steady clock */
-    atomic_int percent;         /* of the rows, where that is known, else -1; any thread */
+    struct buf columns;        /* JSON: ["a","b"]; there from the first page on */
+    atomic_uint_fast64_t rows; /* that were found so far; any thread */
+    int64_t begun_ns;          /* when it was asked for, by the steady clock */
+    atomic_int percent;        /* of the rows, where that is known, else -1; any thread */
 
     /* The database's own. */
     struct runner *runner;

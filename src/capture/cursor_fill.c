@@ -67,8 +67,7 @@ static int bind(struct cursor *c)
 static void limit(struct cursor *c)
 {
     int64_t left_ms = c->deadline_ns ? (c->deadline_ns - clock_mono_ns()) / 1000000 : 0;
-    sqlconn_limit(
-        c->conn, c->deadline_ns && left_ms < 1 ? 1 : left_ms, &c->request.cancel);
+    sqlconn_limit(c->conn, c->deadline_ns && left_ms < 1 ? 1 : left_ms, &c->request.cancel);
 }
 
 static enum cursor_step sqlite_failed(

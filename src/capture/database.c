@@ -236,8 +236,8 @@ static int start_thread(struct database *db, struct buf *err)
 }
 
 /*
- * Only in WAL do readers not hold up a commit: elsewhere a long one has to end before the writer, or
- * another process, gives up.
+ * Only in WAL do readers not hold up a commit: elsewhere a long one has to end before the writer,
+ * or another process, gives up.
  */
 static int64_t reading_timeout(const struct database *db, int64_t timeout)
 {

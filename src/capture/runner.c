@@ -244,8 +244,7 @@ static void pause_watch(struct runner *r)
 static void look(struct runner *r)
 {
     struct refusal closing = {"QUERY_CANCELLED", "the server shuts down"};
-    struct refusal cancelled = {
-        "QUERY_CANCELLED", "the statement was cancelled before it began"};
+    struct refusal cancelled = {"QUERY_CANCELLED", "the statement was cancelled before it began"};
     struct refusal unwanted = why_unwanted(r);
     struct list ended, cursors;
     interrupt_running(r);

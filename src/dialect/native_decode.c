@@ -188,8 +188,7 @@ static const struct {
     int (*decode)(struct command *cmd);
 } commands[] = {
     {"subscribe", COMMAND_SUBSCRIBE, decode_subscribe},
-    {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe},
-    {"ping", COMMAND_PING, decode_ping},
+    {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe}, {"ping", COMMAND_PING, decode_ping},
     {"heartbeat", COMMAND_HEARTBEAT, decode_heartbeat},
     {"request", COMMAND_REPORT, native_request_decode}, /* or what its action says */
 };

@@ -131,8 +131,8 @@ static int decode_action(struct command *cmd, const char *name, size_t len)
     if (!memchr(name, ':', len) && strcmp(name, "request") != 0)
         rc = native_decode_named(cmd, name, len);
     if (rc == STATUS_NOT_FOUND)
-        return arguments_refuse(cmd, ERROR_NOT_FOUND, "there is no action \"%.*s\"",
-            (int)(len < 64 ? len : 64), name);
+        return arguments_refuse(
+            cmd, ERROR_NOT_FOUND, "there is no action \"%.*s\"", (int)(len < 64 ? len : 64), name);
     return rc;
 }
 

@@ -5,8 +5,9 @@
 
 /*
  * {"type":"request","requestId","payload":{"action",…}} is the command of that name, or one that is
- * only there as an action; its reply comes as {"type":"response","requestId","payload":{…}}. So that
- * every reply finds its way, the id as the hub has it ends in a mark then, which no JSON ends in.
+ * only there as an action; its reply comes as {"type":"response","requestId","payload":{…}}. So
+ * that every reply finds its way, the id as the hub has it ends in a mark then, which no JSON ends
+ * in.
  */
 #define NATIVE_REQUEST_MARK '>'
 

@@ -33,7 +33,10 @@ static void put_error(struct buf *out, const struct reply *r)
     buf_put_json_text(&body, r->message);
     buf_puts(&body, "}}");
     put_head(out, r,
-        busy ? "503 Service Unavailable" : missing ? "404 Not Found" : "400 Bad Request", body.len);
+        busy      ? "503 Service Unavailable"
+        : missing ? "404 Not Found"
+                  : "400 Bad Request",
+        body.len);
     if (r->busy)
         buf_puts(out, "Retry-After: 1\r\n");
     buf_puts(out, "\r\n");

@@ -5,7 +5,8 @@
 
 /*
  * The long poll: a request with the parameters of a stream of events (sse.h), answered once with an
- * array of the native dialect's messages. The header Rowtap-Position is the `since` of the next one.
+ * array of the native dialect's messages. The header Rowtap-Position is the `since` of the next
+ * one.
  */
 extern const struct dialect poll_dialect;
 

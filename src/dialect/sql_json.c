@@ -258,7 +258,8 @@ json_t *sql_json_body(const char *text, size_t len, const char *example, struct 
     if (!root) {
         buf_printf(err, "the body is not JSON: %s", message);
     } else if (!json_is_object(root)) {
-        buf_printf(err, "the body is %s; it must be an object such as %s", sql_json_type(root), example);
+        buf_printf(
+            err, "the body is %s; it must be an object such as %s", sql_json_type(root), example);
         json_decref(root);
         root = NULL;
     }

@@ -34,7 +34,8 @@ int sql_json_read(
     struct sql_request *r, const char *text, size_t len, int64_t *wait_ms, struct buf *err);
 
 /*
- * The parts of it. An object's text, or NULL and what is wrong with it (the caller owns the result);
+ * The parts of it. An object's text, or NULL and what is wrong with it (the caller owns the
+ * result);
  * {"sql","params"} or {"statements"}; one statement, of a list if item >= 0; one parameter. Results
  * as above.
  */

@@ -304,10 +304,8 @@ static int decode(struct command *cmd, const char *data, size_t len, bool poll)
     struct sse_memory *m;
     int rc;
 
-    *cmd = (struct command){.type = COMMAND_SUBSCRIBE,
-        .self = true,
-        .limit = SSE_POLL_CHANGES,
-        .wait_ms = SSE_POLL_MS};
+    *cmd = (struct command){
+        .type = COMMAND_SUBSCRIBE, .self = true, .limit = SSE_POLL_CHANGES, .wait_ms = SSE_POLL_MS};
     cmd->memory = m = mem_zalloc(sizeof(*m));
     if (!m || !buf_reserve(&m->text, len + 1))
         return STATUS_NOMEM;

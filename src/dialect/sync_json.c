@@ -62,8 +62,8 @@ static int check_members(json_t *object, size_t i, enum sync_kind kind, struct b
     return 0;
 }
 
-static int read_columns(struct sync *s, size_t i, const char *member, json_t *object, int *count,
-    struct buf *err)
+static int read_columns(
+    struct sync *s, size_t i, const char *member, json_t *object, int *count, struct buf *err)
 {
     struct sync_operation *op = &s->operations[s->count - 1];
     struct sql_statement *statement = &s->sql.statements[s->sql.statement_count - 1];
@@ -108,8 +108,7 @@ static int find_parts(
     return 0;
 }
 
-static int read_row(
-    struct sync *s, json_t *object, size_t i, enum sync_kind kind, struct buf *err)
+static int read_row(struct sync *s, json_t *object, size_t i, enum sync_kind kind, struct buf *err)
 {
     json_t *table = json_object_get(object, "table"), *data, *key;
     struct sync_operation *op;

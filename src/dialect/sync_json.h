@@ -7,8 +7,8 @@
 /*
  * The operations of POST /api/realtime and of the action `sync`: a list of
  * {"type":"INSERT","table","data":{…}}, {"type":"UPDATE","table","data","key":{…}},
- * {"type":"DELETE","table","key"} (`where` is another name for `key`) and {"sql","params"}. Pure; any
- * thread.
+ * {"type":"DELETE","table","key"} (`where` is another name for `key`) and {"sql","params"}. Pure;
+ * any thread.
  */
 
 /*
@@ -17,7 +17,8 @@
  */
 int sync_json_read(struct sync *s, json_t *operations, struct buf *err);
 
-/* The members "results" and "seq" of what the transaction answered, or "results":[] and the error. */
+/* The members "results" and "seq" of what the transaction answered, or "results":[] and the error.
+ */
 void sync_json_put_outcome(struct buf *out, const struct sql_request *r);
 
 #endif

@@ -65,8 +65,9 @@ static void send_head(struct request *r, const struct dialect *dialect, const ch
 
     request_close_after(r);
     if (dialect == &poll_dialect)
-        buf_printf(&head, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%s"
-                          "Connection: close\r\n\r\n",
+        buf_printf(&head,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%s"
+            "Connection: close\r\n\r\n",
             headers);
     else
         sse_put_head(&head, headers);

@@ -222,8 +222,8 @@ void api_sync(struct request *r, const char *rest)
     (void)rest;
     if (!api_sql_is_json(r) || !request_body(r, &body))
         return;
-    root = sql_json_body(body.data ? body.data : "", body.len,
-        "{\"type\":\"SYNC\",\"operations\":[…]}", &err);
+    root = sql_json_body(
+        body.data ? body.data : "", body.len, "{\"type\":\"SYNC\",\"operations\":[…]}", &err);
     buf_fini(&body);
     if (root)
         run_sync(r, root);

@@ -2,9 +2,9 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "capture/database.h"
+#include "dialect/sql_json.h"
 #include "http/answer.h"
 #include "http/route.h"
-#include "dialect/sql_json.h"
 
 #include <string.h>
 

@@ -222,8 +222,7 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));
     h->origins = copy_strings(o->origins, o->origin_count);
-    if (!h->addresses || !h->urls || !h->origins ||
-        workers_init(&h->workers, threads) < 0) {
+    if (!h->addresses || !h->urls || !h->origins || workers_init(&h->workers, threads) < 0) {
         http_free(h);
         return NULL;
     }

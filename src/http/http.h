@@ -21,7 +21,7 @@ struct http_options {
     int origin_count;
     int threads;     /* workers; 0 for the default */
     size_t max_body; /* bytes of a request body */
-    bool compress;   /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
+    bool compress; /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
     struct database *db; /* both outlive the http object */
     struct hub *hub;
 };

@@ -115,10 +115,8 @@ static bool first_line_well_formed(const struct mg_request_info *info)
     const char *version = info->http_version - strlen("HTTP/");
     const char *target = info->query_string ? info->query_string : info->request_uri;
 
-    return info->request_uri == end_of(info->request_method) + 1 &&
-           version == end_of(target) + 1 &&
-           (info->num_headers == 0 ||
-               info->http_headers[0].name == end_of(info->http_version) + 2);
+    return info->request_uri == end_of(info->request_method) + 1 && version == end_of(target) + 1 &&
+           (info->num_headers == 0 || info->http_headers[0].name == end_of(info->http_version) + 2);
 }
 
 /*

@@ -49,8 +49,8 @@ struct request {
     const char *path;  /* undecoded, without the query string */
     const char *query; /* or NULL */
     const char
-        *origin; /* a listed --origin that sent it: told that it may read the answer; or NULL */
-    size_t head_len;        /* bytes, with the empty line */
+        *origin;     /* a listed --origin that sent it: told that it may read the answer; or NULL */
+    size_t head_len; /* bytes, with the empty line */
     int64_t content_length; /* 0 without a body */
     bool chunked;
     bool head;      /* HEAD: the answer's body is left out */

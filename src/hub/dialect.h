@@ -132,20 +132,20 @@ struct reply {
      * `recovered` that may lie in the past. SNAPSHOT: the last change that the rows show.
      */
     uint64_t seq;
-    bool resumed;               /* SUBSCRIBED: the past was asked for */
-    bool recovered;             /* SUBSCRIBED, resumed: and it follows */
-    struct text rows;           /* SNAPSHOT: as put_row wrote them; CHANGES: as put_item did */
-    bool last;                  /* SNAPSHOT: no more rows follow */
-    bool resumable;             /* who has got this message may go on after … */
-    uint64_t position;          /* … this change */
-    const char *code, *message; /* ERROR */
-    bool busy;                  /* ERROR: the same may work in a moment */
+    bool resumed;                /* SUBSCRIBED: the past was asked for */
+    bool recovered;              /* SUBSCRIBED, resumed: and it follows */
+    struct text rows;            /* SNAPSHOT: as put_row wrote them; CHANGES: as put_item did */
+    bool last;                   /* SNAPSHOT: no more rows follow */
+    bool resumable;              /* who has got this message may go on after … */
+    uint64_t position;           /* … this change */
+    const char *code, *message;  /* ERROR */
+    bool busy;                   /* ERROR: the same may work in a moment */
     const struct sql_error *sql; /* ERROR: of SQL; or NULL */
     bool operation;              /* and its statement is the index of a SYNC's operation */
     struct text result;          /* RESULT: a JSON object */
-    const char *reason;         /* RESYNC */
-    const char *user_id;        /* ACK; NULL for nobody */
-    const char *version;        /* ACK */
+    const char *reason;          /* RESYNC */
+    const char *user_id;         /* ACK; NULL for nobody */
+    const char *version;         /* ACK */
     const char *epoch;
     int64_t heartbeat_ms; /* ACK */
     size_t max_message;   /* ACK; bytes */
@@ -189,8 +189,9 @@ struct batch_message {
  * Most dialects are spoken over WebSockets. One with put_keep_alive is a stream instead: the one
  * command is what the client connected with, its reply begins the HTTP response, an error ends it.
  *
- * A stream with `once` is a long poll: nothing is sent but one whole HTTP response, REPLY_CHANGES or
- * REPLY_ERROR. For it put_reply adds a REPLY_RESYNC to those in `out`, as put_item does a change.
+ * A stream with `once` is a long poll: nothing is sent but one whole HTTP response, REPLY_CHANGES
+ * or REPLY_ERROR. For it put_reply adds a REPLY_RESYNC to those in `out`, as put_item does a
+ * change.
  */
 struct dialect {
     const char *name;

@@ -92,7 +92,7 @@ struct hub_stats {
     uint64_t history_bytes, history_after;
     double latency_ms; /* mean of the connections' last pings, 0 when there is none */
 };
-void hub_stats(struct hub *h, struct hub_stats *out); /* any thread */
+void hub_stats(struct hub *h, struct hub_stats *out);        /* any thread */
 const struct hub_options *hub_settings(const struct hub *h); /* as given; any thread */
 int64_t hub_uptime(const struct hub *h);                     /* seconds; any thread */
 

@@ -124,7 +124,8 @@ struct reply poll_too_large(void)
 {
     return (struct reply){.type = REPLY_ERROR,
         .code = ERROR_LIMIT_EXCEEDED,
-        .message = "the answer is larger than --max-queue allows: ask for fewer changes with limit"};
+        .message =
+            "the answer is larger than --max-queue allows: ask for fewer changes with limit"};
 }
 
 void poll_end(struct poll *p)

@@ -59,8 +59,7 @@ static struct text id_of(const struct request *q)
 
 static void reply_result(struct session *s, struct text id, const struct buf *json)
 {
-    struct reply r = {
-        .type = REPLY_RESULT, .request_id = id, .result = {json->data, json->len}};
+    struct reply r = {.type = REPLY_RESULT, .request_id = id, .result = {json->data, json->len}};
     const struct command cmd = {.request_id = id};
     size_t max = s->shard->options->max_queue, queued = conn_queued(s->conn);
 

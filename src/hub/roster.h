@@ -15,8 +15,8 @@ struct hub;
 struct roster {
     struct message message;
     struct hub *hub;
-    int next;            /* loop */
-    uint32_t limit;      /* of those listed */
+    int next;       /* loop */
+    uint32_t limit; /* of those listed */
     uint32_t listed;
     struct buf clients; /* JSON objects with commas between them */
     /* Called once, on any thread. The roster is the owner's again; roster_fini is due. */

@@ -18,7 +18,7 @@ struct session {
     const struct dialect *dialect;
     char *user_id; /* NULL for nobody */
     char *address;
-    int64_t since_ms; /* wall clock */
+    int64_t since_ms;           /* wall clock */
     struct subscription **subs; /* by number, ascending */
     uint32_t sub_count, sub_cap;
     uint32_t batch_count; /* of them, those with `batch` */

@@ -72,7 +72,8 @@ static const char *find_column(const struct table *t, struct text name)
 
     if (i >= 0)
         return t->columns[i].name;
-    return text_same_nocase(name.p, name.len, "rowid", strlen("rowid")) ? table_rowid_name(t) : NULL;
+    return text_same_nocase(name.p, name.len, "rowid", strlen("rowid")) ? table_rowid_name(t)
+                                                                        : NULL;
 }
 
 static void put_insert(struct buf *out, const struct table *t, const struct sync_operation *op)
@@ -154,8 +155,7 @@ static int check(struct sync *s, int i, const struct table *t)
     const struct sync_operation *op = &s->operations[i];
 
     if (!t || t->internal)
-        return missing(
-            s, i, "operations[%d]: no such table: %.*s", i, cut(op->table), op->table.p);
+        return missing(s, i, "operations[%d]: no such table: %.*s", i, cut(op->table), op->table.p);
     for (int k = 0; k < op->data_count + op->key_count; k++)
         if (!find_column(t, op->names[k]))
             return missing(s, i, "operations[%d]: table %.128s has no column %.*s", i, t->name,

@@ -27,8 +27,8 @@ struct sync {
 /* NULL: no memory. The names are an array of that size, the sync's; texts stay the caller's. */
 struct sync_operation *sync_add(struct sync *s, enum sync_kind kind, size_t names);
 /*
- * Writes the SQL; of no operations there is none, and s->sql.json is the answer already. STATUS_NOMEM, or STATUS_NOT_FOUND with what is not there (a table, a column) in
- * s->sql.error.
+ * Writes the SQL; of no operations there is none, and s->sql.json is the answer already.
+ * STATUS_NOMEM, or STATUS_NOT_FOUND with what is not there (a table, a column) in s->sql.error.
  */
 int sync_build(struct sync *s, const struct schema *schema);
 void sync_fini(struct sync *s); /* the request too */

@@ -129,6 +129,6 @@ size_t conn_queued(const struct conn *c); /* bytes waiting to be sent */
 void conn_want_drained(struct conn *c, size_t below);
 bool conn_closing(const struct conn *c);
 uint64_t conn_messages(const struct conn *c); /* that came from the peer */
-bool conn_answers(const struct conn *c); /* no ping has been unanswered for half a heartbeat */
+bool conn_answers(const struct conn *c);      /* no ping has been unanswered for half a heartbeat */
 
 #endif

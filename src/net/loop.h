@@ -23,7 +23,7 @@ struct loop_options {
     size_t compress_min;  /* bytes of a text or shared body that is worth compressing */
     int64_t heartbeat_ms; /* a ping this often; nothing heard within another one: 1001; 0: none */
     void *ctx;            /* the receiver that mailbox messages run with */
-    void (*turn_end)(void *ctx);              /* before sending; may be NULL */
+    void (*turn_end)(void *ctx); /* before sending; may be NULL */
     /* About once a second, and when loop_tick_by asked for it; may be NULL. */
     void (*tick)(void *ctx, int64_t mono_ms);
     /*

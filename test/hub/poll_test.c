@@ -215,8 +215,10 @@ static void test_gap(void **state)
 static void test_errors(void **state)
 {
     (void)state;
-    expect(ask("table=nobody"), HEAD("404 Not Found", "64") "\r\n"
-        "{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"no such table: nobody\"}}");
+    expect(ask("table=nobody"),
+        HEAD("404 Not Found",
+            "64") "\r\n"
+                  "{\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"no such table: nobody\"}}");
     answer(ask("table=users&filter=x%3D1"));
     assert_non_null(strstr(text, "HTTP/1.1 400 Bad Request\r\n"));
     assert_non_null(strstr(text, "{\"error\":{\"code\":\"INVALID_FILTER\","));
@@ -265,8 +267,10 @@ static void test_end(void **state)
     (void)state;
     assert_false(readable(fd, 100));
     hub_stop(f.hub, 500);
-    expect(fd, HEAD("503 Service Unavailable", "75") "Retry-After: 1\r\n\r\n"
-        "{\"error\":{\"code\":\"LIMIT_EXCEEDED\",\"message\":\"the server is shutting down\"}}");
+    expect(fd,
+        HEAD("503 Service Unavailable", "75") "Retry-After: 1\r\n\r\n"
+                                              "{\"error\":{\"code\":\"LIMIT_EXCEEDED\",\"message\":"
+                                              "\"the server is shutting down\"}}");
 }
 
 /* Who goes is forgotten, and its place is free. */

@@ -46,8 +46,8 @@ static int teardown(void **state)
 #define MEMBERS(code, message) "{\"code\":\"" code "\",\"message\":\"" message "\"}"
 #define FAILURE(id, code, message)                                                                 \
     "{\"id\":\"c\",\"timestamp\":T,\"type\":\"error\",\"requestId\":" id                           \
-    ",\"error\":" MEMBERS(code, message) ",\"data\":" MEMBERS(code, message)                       \
-    ",\"payload\":{\"success\":false,\"error\":" MEMBERS(code, message) "}}"
+    ",\"error\":" MEMBERS(code, message) ",\"data\":" MEMBERS(                                     \
+        code, message) ",\"payload\":{\"success\":false,\"error\":" MEMBERS(code, message) "}}"
 
 static void test_commands(void **state)
 {
@@ -65,7 +65,8 @@ static void test_commands(void **state)
         {REQUEST("5", "\"action\":\"ping\",\"sentAt\":1.5"),
             RESPONSE("5", ",\"sentAt\":1.5,\"payload\":{\"success\":true,\"sentAt\":1.5,"
                           "\"timestamp\":T}")},
-        {REQUEST("6", "\"action\":\"heartbeat\""), RESPONSE("6", ",\"payload\":{\"success\":true}")},
+        {REQUEST("6", "\"action\":\"heartbeat\""),
+            RESPONSE("6", ",\"payload\":{\"success\":true}")},
         {"{\"type\":\"request\",\"requestId\":7,\"action\":\"heartbeat\"}",
             RESPONSE("7", ",\"payload\":{\"success\":true}")},
         {"{\"type\":\"request\",\"id\":8,\"data\":{\"action\":\"heartbeat\"}}",
@@ -188,9 +189,10 @@ static void test_sync(void **state)
     assert_string_equal(r->statements[4].sql, "SELECT :a");
     fake_sql_answer(0, "{\"results\":[]}");
     client_expect(c, RESPONSE("1", ",\"payload\":{\"success\":true,\"results\":[]}"));
-    client_send(c, REQUEST("2", "\"action\":\"sync\",\"operations\":["
-                                "{\"type\":\"DELETE\",\"table\":\"users\",\"key\":{\"id\":1}},"
-                                "{\"type\":\"DELETE\",\"table\":\"users\",\"key\":{\"x\\\"\":1}}]"));
+    client_send(
+        c, REQUEST("2", "\"action\":\"sync\",\"operations\":["
+                        "{\"type\":\"DELETE\",\"table\":\"users\",\"key\":{\"id\":1}},"
+                        "{\"type\":\"DELETE\",\"table\":\"users\",\"key\":{\"x\\\"\":1}}]"));
     client_expect_part(c, "\"error\":{\"code\":\"NOT_FOUND\",\"message\":\"operations[1]: table "
                           "users has no column x\\\"\",\"operation\":1}");
     client_free(c);
@@ -206,8 +208,9 @@ static void test_limit(void **state)
     client_send(c, SQL("1"));
     client_send(c, REQUEST("2", "\"action\":\"health\""));
     client_send(c, SQL("3"));
-    client_expect(c, FAILURE("3", "LIMIT_EXCEEDED",
-                         "a connection may have at most 2 requests on their way: wait for answers"));
+    client_expect(
+        c, FAILURE("3", "LIMIT_EXCEEDED",
+               "a connection may have at most 2 requests on their way: wait for answers"));
     fake_sql_expect(2);
     fake_sql_answer(0, "{\"rows\":[]}");
     client_expect_part(c, "\"requestId\":1,");
@@ -299,7 +302,8 @@ static void test_stats(void **state)
     for (int i = 0; i < 7; i++)
         clients[i] = client_new(&f);
     client_send(clients[3], REQUEST("1", "\"action\":\"stats\""));
-    client_expect_part(clients[3], "\"requestId\":1,\"payload\":{\"success\":true,\"clientCount\":7,");
+    client_expect_part(
+        clients[3], "\"requestId\":1,\"payload\":{\"success\":true,\"clientCount\":7,");
     assert_int_equal(clients_in(clients[3]->text), 7);
     assert_non_null(strstr(clients[3]->text, "\"userId\":\"ann\""));
     assert_non_null(strstr(clients[3]->text, "\"messageCount\":1,\"isAlive\":true}"));

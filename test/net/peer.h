@@ -25,12 +25,12 @@ struct server {
     atomic_int opened, closed, refused, messages;
     atomic_int drained;
     atomic_int notes_sent, notes_lost;
-    atomic_int forgotten; /* its news, with loop_options.forget */
-    atomic_int last_code; /* what `closed` was told */
-    atomic_int refuse;    /* 1: open returns NULL; 2: after conn_close_now with 1008 */
-    atomic_int posted;    /* by peer_server_post */
+    atomic_int forgotten;   /* its news, with loop_options.forget */
+    atomic_int last_code;   /* what `closed` was told */
+    atomic_int refuse;      /* 1: open returns NULL; 2: after conn_close_now with 1008 */
+    atomic_int posted;      /* by peer_server_post */
     atomic_int window_bits; /* of connections from now on: they have permessage-deflate */
-    atomic_int too_early; /* messages "expect N" that were handled before the Nth post */
+    atomic_int too_early;   /* messages "expect N" that were handled before the Nth post */
 };
 
 extern const struct conn_ops server_ops;

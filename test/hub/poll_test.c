@@ -108,8 +108,10 @@ static void expect_changes(int fd, int changes, const char *position)
 
 static void insert(int from, int to, const char *name)
 {
+    const struct value v = {.p = name, .len = (uint32_t)strlen(name), .type = VALUE_TEXT};
+
     for (int i = from; i <= to; i++) {
-        feed_insert(&f, users, ROW(INTEGER(i), TEXT(name)));
+        feed_insert(&f, users, ROW(INTEGER(i), v));
         feed_commit(&f, 0, NULL);
         feed_publish(&f);
     }
@@ -301,6 +303,7 @@ static void test_memory(void **state)
 
     (void)state;
     insert(1, 5, "x");
+    expect_changes(ask("table=users&since=e1:0&timeout=0"), 5, ": e1:5\r\n");
     for (long n = 0; hit && n < 1000; n++) {
         int fd;
 

@@ -80,6 +80,17 @@ static bool same_key(const struct table *old, const struct table *t)
     return true;
 }
 
+/* Nor does one make a column that is computed of one that is not, or the contrary. */
+static bool same_kinds(const struct table *old, const struct table *t)
+{
+    for (int i = 0; i < t->column_count; i++) {
+        int at = column_with_id(old, t->columns[i].id);
+        if (at >= 0 && old->columns[at].kind != t->columns[i].kind)
+            return false;
+    }
+    return true;
+}
+
 static void forget_identity(struct table *t)
 {
     t->id = 0;
@@ -96,7 +107,7 @@ void schema_diff_identify(const struct schema *previous, struct schema *fresh)
             continue;
         t->id = old->id;
         identify_columns(old, t);
-        if (!same_key(old, t))
+        if (!same_key(old, t) || !same_kinds(old, t))
             forget_identity(t);
     }
     for (int i = 0; i < fresh->table_count; i++) {

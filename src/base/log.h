@@ -51,6 +51,13 @@ static inline struct log_field log_uint(const char *name, uint64_t value)
     return (struct log_field){.name = name, .kind = LOG_FIELD_UNSIGNED, .number = value};
 }
 
+/* One that 0 leaves out. */
+static inline struct log_field log_id(const char *name, uint64_t id)
+{
+    return (struct log_field){
+        .name = name, .kind = id ? LOG_FIELD_UNSIGNED : LOG_FIELD_TEXT, .number = id};
+}
+
 static inline struct log_field log_int(const char *name, int64_t value)
 {
     return (struct log_field){.name = name, .kind = LOG_FIELD_SIGNED, .number = (uint64_t)value};

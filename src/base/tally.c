@@ -10,6 +10,8 @@
 static const int64_t durations[] = {10 * US, 25 * US, 50 * US, 100 * US, 250 * US, 500 * US, MS,
     2500 * US, 5 * MS, 10 * MS, 25 * MS, 50 * MS, 100 * MS, 250 * MS, 500 * MS, S, 2500 * MS, 5 * S,
     10 * S};
+static const int64_t moments[] = {100, 250, 500, US, 2500, 5 * US, 10 * US, 25 * US, 50 * US,
+    100 * US, 250 * US, 500 * US, MS, 2500 * US, 5 * MS, 10 * MS};
 static const int64_t counts[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024};
 static const int64_t bytes[] = {
     256, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, MIB, 4 * MIB, 16 * MIB, 64 * MIB};
@@ -17,6 +19,7 @@ static const int64_t bytes[] = {
 _Static_assert(COUNT(durations) < TALLY_BUCKETS, "the last bucket has no bound");
 
 const struct tally_scale tally_durations = {COUNT(durations), 1e-9, durations};
+const struct tally_scale tally_moments = {COUNT(moments), 1e-9, moments};
 const struct tally_scale tally_counts = {COUNT(counts), 1, counts};
 const struct tally_scale tally_bytes = {COUNT(bytes), 1, bytes};
 

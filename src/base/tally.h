@@ -17,6 +17,7 @@ struct tally_scale {
     const int64_t *bounds; /* ascending; a bucket is for what is not above its bound */
 };
 extern const struct tally_scale tally_durations; /* nanoseconds, 10 µs to 10 s */
+extern const struct tally_scale tally_moments;   /* nanoseconds, 100 ns to 10 ms */
 extern const struct tally_scale tally_counts;    /* 1 to 1024 */
 extern const struct tally_scale tally_bytes;     /* 256 B to 64 MiB */
 

@@ -6,6 +6,7 @@
 #include "http/listen.h"
 #include "spelling.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,46 @@ static void put_rule(struct buf *out, const struct config_row *row)
     }
 }
 
+static void put_value(struct buf *out, const struct config *c, const struct config_row *row)
+{
+    const void *value = (const char *)c + row->offset;
+    const struct config_list *list = value;
+    const char *words = row->argument;
+    int64_t n;
+
+    switch (row->kind) {
+    case KIND_FLAG:
+        buf_puts(out, *(const bool *)value ? "" : "=0");
+        break;
+    case KIND_LIST:
+        for (int i = 0; i < list->count; i++)
+            buf_printf(out, "%c%s", i ? ',' : '=', list->items[i]);
+        break;
+    case KIND_LOG_LEVEL:
+        buf_printf(out, "=%s", log_level_name(*(const enum log_level *)value));
+        break;
+    case KIND_CHOICE:
+        n = (int64_t)strcspn(words, "|");
+        buf_printf(out, "=%.*s", *(const bool *)value ? INT_MAX : (int)n,
+            *(const bool *)value ? words + n + 1 : words);
+        break;
+    default:
+        memcpy(&n, value, sizeof(n));
+        buf_putc(out, '=');
+        put_number(out, row->kind, n);
+    }
+}
+
+void config_put_given(const struct config *c, struct buf *out)
+{
+    for (size_t i = 0; i < config_rows; i++) {
+        if (!(c->given >> i & 1))
+            continue;
+        buf_printf(out, "%s--%s", out->len ? " " : "", config_table[i].name);
+        put_value(out, c, &config_table[i]);
+    }
+}
+
 static void variable_name(char out[WORD_MAX], const struct config_row *row)
 {
     snprintf(out, WORD_MAX, "ROWTAP_%s", row->name);
@@ -215,6 +256,9 @@ static int assign(struct config *c, const struct config_row *row, const char *va
 {
     char name[WORD_MAX];
     int rc = set(c, row, value, origin);
+
+    if (origin != FROM_DEFAULT)
+        c->given |= UINT64_C(1) << (row - config_table);
 
     if (rc == 0 || rc == STATUS_NOMEM)
         return rc;

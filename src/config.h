@@ -20,7 +20,7 @@ struct config_list {
 struct config {
     char *database; /* NULL: not given */
     struct config_list listen, origins;
-    int64_t heartbeat_ms, query_timeout_ms, busy_timeout_ms;
+    int64_t heartbeat_ms, query_timeout_ms, busy_timeout_ms, slow_query_ms;
     uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction,
         max_body;
     uint64_t journal_changes, journal_bytes;
@@ -32,6 +32,7 @@ struct config {
     uint64_t compress_min;
     enum log_level log_level;
     bool log_json, resync_slow;
+    uint64_t given; /* options that are not the defaults: bits by their place in the table */
 };
 
 void config_init(struct config *c);
@@ -46,5 +47,7 @@ void config_fini(struct config *c);
 int config_parse(struct config *c, int argc, char **argv, struct buf *err);
 
 void config_put_help(struct buf *out);
+/* The options that were given, here or there: "--listen=… --journal". */
+void config_put_given(const struct config *c, struct buf *out);
 
 #endif

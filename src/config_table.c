@@ -74,6 +74,8 @@ const struct config_row config_table[] = {
         KIND_FLAG, AT(no_compression), NULL, 0, 0},
     {"compress-min-size", "BYTES", "send smaller messages uncompressed",
         KIND_SIZE, AT(compress_min), "512", 0, GIB},
+    {"slow-query", "SECONDS", "log SQL that runs for longer, without its values; 0 for never",
+        KIND_DURATION, AT(slow_query_ms), "1", 0, 86400000},
     {"log-level", "LEVEL", "error, warn, info or debug",
         KIND_LOG_LEVEL, AT(log_level), "info", 0, 0},
     {"log-format", "text|json", "how log lines are written",
@@ -84,3 +86,5 @@ const struct config_row config_table[] = {
 /* clang-format on */
 
 const size_t config_rows = sizeof(config_table) / sizeof(*config_table);
+
+_Static_assert(sizeof(config_table) / sizeof(*config_table) <= 64, "config.given has a bit each");

@@ -2,11 +2,9 @@
 #include "base/log.h"
 #include "cli/cli.h"
 #include "config.h"
-#include "server.h"
+#include "service.h"
 #include "spelling.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,19 +13,6 @@ static const char *const verbs[] = {
     "sql", "watch", "tail", "health", "status", "bench", "help", "version"};
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
-
-/* All threads started later inherit this; the main thread waits for these signals. */
-static void block_signals(void)
-{
-    sigset_t set;
-
-    signal(SIGPIPE, SIG_IGN);
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-}
 
 static int serve(int argc, char **argv)
 {
@@ -47,8 +32,8 @@ static int serve(int argc, char **argv)
     } else {
         log_set_level(config.log_level);
         log_set_json(config.log_json);
-        block_signals();
-        status = server_run(&config);
+        service_block_signals();
+        status = service_run(&config);
     }
     buf_fini(&text);
     config_fini(&config);

@@ -9,20 +9,15 @@
 #include "hub/hub.h"
 #include "version.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #define FINISH_MS 1500   /* statements under way at the end may take this long */
 #define INTERRUPT_MS 300 /* then this to answer that they were interrupted */
-#define FAREWELL_MS 500  /* clients have this to answer the Close frame */
+#define FAREWELL_MS 1200 /* clients have this to answer the Close frame */
 #define BACKLOG_BYTES ((size_t)64 << 20)
 #define OTHER_FILES 640 /* descriptors besides the WebSocket clients' */
-#define DEMO_SECONDS 2
 
 struct server {
     const struct config *config;
@@ -70,6 +65,7 @@ static int open_database(struct server *s, struct buf *err)
         .path = c->database,
         .query_timeout_ms = c->query_timeout_ms,
         .busy_timeout_ms = c->busy_timeout_ms,
+        .slow_query_ms = c->slow_query_ms,
         .max_result = c->max_result,
         .max_transaction = c->max_transaction,
         .readers = (int)c->readers,
@@ -160,8 +156,9 @@ struct server *server_start(const struct config *config, struct buf *err)
 {
     struct server *s = mem_zalloc(sizeof(*s));
 
-    if (!s) {
+    if (!s || log_start() < 0) {
         buf_puts(err, "out of memory");
+        mem_free(s);
         return NULL;
     }
     s->config = config;
@@ -215,20 +212,10 @@ void server_stop(struct server *s)
         database_close(s->db);
     hub_free(s->hub);
     mem_free(s);
+    log_stop();
 }
 
-/* A second Ctrl-C while stopping ends the process at once. */
-static void let_interrupt_kill(void)
-{
-    sigset_t interrupt;
-
-    signal(SIGINT, SIG_DFL);
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
-}
-
-static void demo_tick(struct server *s)
+void server_change_demo(struct server *s)
 {
     struct buf err = {0};
 
@@ -237,45 +224,32 @@ static void demo_tick(struct server *s)
     buf_fini(&err);
 }
 
-static void wait_for_end(struct server *s)
+bool server_works(struct server *s)
 {
-    const struct timespec tick = {.tv_sec = DEMO_SECONDS};
-    sigset_t set;
+    bool loops = hub_turns(s->hub);
 
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGHUP);
-    for (;;) {
-        int signo = s->config->demo ? sigtimedwait(&set, NULL, &tick) : sigwaitinfo(&set, NULL);
-
-        if (signo == SIGTERM || signo == SIGINT) {
-            log_info("stopping on %s", signo == SIGTERM ? "SIGTERM" : "SIGINT");
-            return;
-        }
-        if (signo == SIGHUP)
-            log_info("SIGHUP: nothing to reread");
-        else if (signo < 0 && errno == EAGAIN)
-            demo_tick(s);
-    }
+    return database_works(s->db) && loops;
 }
 
-int server_run(const struct config *config)
+void server_log_start(const struct server *s, const char *options)
 {
-    struct buf err = {0};
-    struct server *s = server_start(config, &err);
-    const char *address;
+    log_event(LOG_INFO, "started", log_text("version", ROWTAP_VERSION),
+        log_text("sqlite", database_sqlite_version()), log_text("database", database_path(s->db)),
+        log_text("journal_mode", database_journal_mode(s->db)),
+        log_text("external_writes", database_external(s->db) ? "yes" : "no"),
+        log_text("epoch", database_epoch(s->db)), log_uint("seq", database_seq(s->db)),
+        log_text("options", options));
+}
 
-    if (!s) {
-        fprintf(stderr, "rowtap: %s\n", buf_text(&err) ? buf_text(&err) : "out of memory");
-        buf_fini(&err);
-        return 1;
-    }
-    for (int i = 0; (address = server_address(s, i)); i++)
-        fprintf(stderr, "listening on %s\n", address);
-    wait_for_end(s);
-    let_interrupt_kill();
-    server_stop(s);
-    buf_fini(&err);
-    return 0;
+void server_log_stop(struct server *s)
+{
+    struct database_stats database;
+    struct hub_stats hub;
+
+    database_stats(s->db, &database);
+    hub_stats(s->hub, &hub);
+    log_event(LOG_INFO, "work so far", log_uint("connections", hub.connections),
+        log_uint("accepted", hub.accepted), log_uint("commits", database.commits),
+        log_uint("changes", database.changes), log_uint("delivered", hub.deliveries),
+        log_uint("seq", database_seq(s->db)));
 }

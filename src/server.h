@@ -2,6 +2,7 @@
 #define ROWTAP_SERVER_H
 
 #include "base/buf.h"
+#include <stdbool.h>
 
 /*
  * The whole server: the database, the hub and the HTTP side, put together. Its functions run on one
@@ -20,10 +21,11 @@ const char *server_address(const struct server *s, int i);
  */
 void server_stop(struct server *s);
 
-/*
- * Serves until SIGTERM or SIGINT, which must be blocked in every thread; announces the addresses on
- * stderr. The process's exit status.
- */
-int server_run(const struct config *config);
+bool server_works(struct server *s);       /* all threads have answered since the last call */
+void server_change_demo(struct server *s); /* one of the demonstration's changes */
+
+/* A line in the log each: what it is and with which options; what it has done. */
+void server_log_start(const struct server *s, const char *options);
+void server_log_stop(struct server *s);
 
 #endif

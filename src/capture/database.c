@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/pulse.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "capture/copier.h"
@@ -14,10 +15,12 @@
 #include "capture/runner.h"
 #include "capture/settle.h"
 #include "capture/sqlerror.h"
+#include "capture/statement_log.h"
 #include "capture/watch.h"
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define EPOCH_LENGTH 12
 #define SNAPSHOTS 4
@@ -31,6 +34,7 @@ struct database {
     struct database_options options;
     char *path;      /* as given */
     char *open_path; /* as SQLite must hear it */
+    const char *wal_path; /* SQLite's, as long as the writer is open */
     char epoch[JOURNAL_EPOCH_MAX + 1];
     char journal_mode[16];
     struct published published;
@@ -52,6 +56,8 @@ struct database {
     struct message follow_message;
     atomic_bool following; /* it is posted */
     struct message start_message;
+    struct pulse pulse;
+    uint64_t steps_seen; /* when database_works was last asked */
     bool has_readers, has_mailbox, has_thread, external;
 };
 
@@ -231,6 +237,7 @@ static int start_thread(struct database *db, struct buf *err)
         buf_puts(err, "cannot start the database thread: too many threads?");
         return STATUS_IO;
     }
+    pthread_setname_np(db->thread, "database");
     db->has_thread = true;
     return STATUS_OK;
 }
@@ -308,6 +315,7 @@ static int start(struct database *db, const char *path, struct buf *err)
     if (status == STATUS_OK) {
         if (db->options.journal)
             strcpy(db->epoch, db->writer.journal.epoch);
+        db->wal_path = sqlite3_filename_wal(sqlite3_db_filename(db->writer.conn.db, "main"));
         db->published.schema = schema_ref(db->writer.recorder.schema);
         status = start_watch(db);
     }
@@ -442,9 +450,24 @@ int database_ping(struct database *db)
     return rc == SQLITE_OK ? STATUS_OK : STATUS_IO;
 }
 
+bool database_works(struct database *db)
+{
+    bool answered = pulse_ask(&db->pulse, &db->mailbox);
+    uint64_t steps = atomic_load_explicit(&db->writer.conn.steps, memory_order_relaxed);
+    bool moved = steps != db->steps_seen;
+    db->steps_seen = steps;
+    return answered || moved;
+}
+
+const char *database_sqlite_version(void)
+{
+    return sqlite3_libversion();
+}
+
 void database_post(struct database *db, struct sql_request *r)
 {
     r->posted_ns = clock_mono_ns();
+    statement_log_begin(r);
     post_later(db, r);
 }
 
@@ -504,6 +527,7 @@ static bool read_only(struct database *db, struct sql_request *r)
     bool was = query_run(c, &db->published, &db->options, &j);
     readers_give(&db->readers, c);
     if (was) {
+        statement_log_end(r, &db->published, &db->options, false);
         atomic_fetch_add(&db->published.statements, 1);
         atomic_fetch_add(&db->published.errors, r->error.code[0] != 0);
     }
@@ -513,10 +537,17 @@ static bool read_only(struct database *db, struct sql_request *r)
 void database_execute(struct database *db, struct sql_request *r)
 {
     r->posted_ns = clock_mono_ns();
+    statement_log_begin(r);
     if (!query_possible(r) || !read_only(db, r))
         post_and_wait(db, r);
     if (r->done)
         r->done(r);
+}
+
+static uint64_t wal_bytes(const struct database *db)
+{
+    struct stat st;
+    return db->wal_path && stat(db->wal_path, &st) == 0 ? (uint64_t)st.st_size : 0;
 }
 
 void database_stats(struct database *db, struct database_stats *out)
@@ -528,5 +559,14 @@ void database_stats(struct database *db, struct database_stats *out)
         .statements = atomic_load(&p->statements),
         .errors = atomic_load(&p->errors),
         .group_commits = atomic_load(&p->group_commits),
+        .own = atomic_load(&p->own),
+        .external = atomic_load(&p->external),
+        .restarts = atomic_load(&p->restarts),
+        .journal_bytes = atomic_load(&p->journal_bytes),
+        .wal_bytes = wal_bytes(db),
     };
+    tally_read(&p->reads, &out->reads);
+    tally_read(&p->writes, &out->writes);
+    tally_read(&p->commit_times, &out->commit_times);
+    tally_read(&p->group_sizes, &out->group_sizes);
 }

@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 #include "base/mailbox.h"
+#include "base/tally.h"
 #include "change/batch.h"
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -20,6 +21,7 @@ struct database_options {
     const char *path;
     int64_t query_timeout_ms; /* 0: none */
     int64_t busy_timeout_ms;  /* how long to wait for another process's lock */
+    int64_t slow_query_ms;    /* what runs for longer is logged; 0: nothing is */
     size_t max_result;        /* bytes of one answer's JSON; 0: no bound */
     size_t max_transaction;   /* bytes of captured rows of one commit; 0: no bound */
     int readers;              /* pooled read connections */
@@ -68,6 +70,12 @@ const char *database_path(const struct database *db);
 const char *database_journal_mode(const struct database *db); /* "wal", "delete", …; constant */
 /* Reads one row's worth of nothing through a pooled connection: 0, or STATUS_IO. Any thread. */
 int database_ping(struct database *db);
+/*
+ * Whether the database thread still works: it has answered since the last call, or a statement or
+ * a wait for a lock has gone on. One thread asks.
+ */
+bool database_works(struct database *db);
+const char *database_sqlite_version(void);
 
 struct sql_param {
     char *name; /* without its leading : @ or $; NULL for one by position */
@@ -114,6 +122,9 @@ struct sql_request {
      */
     uint64_t seq;
     int64_t changes;
+    uint64_t rows;            /* that came out of it, of all its statements */
+    uint64_t number;          /* names it in the log */
+    int64_t began_ns, run_ns; /* when it ran last, and for how long, without waiting */
     int64_t last_rowid; /* of the last statement, as its lastInsertRowid */
     atomic_bool cancel; /* set from any thread: stops it with QUERY_CANCELLED */
     /*
@@ -160,6 +171,13 @@ bool database_drain(struct database *db, int64_t ms);
 
 struct database_stats {
     uint64_t commits, changes, statements, errors, group_commits;
+    uint64_t own, external; /* the commits of this server and of other processes */
+    uint64_t restarts; /* of the log, that the server let happen */
+    uint64_t journal_bytes;
+    uint64_t wal_bytes; /* of the -wal file as it is now */
+    /* Requests that read, and that wrote, in nanoseconds without waiting; the same of COMMIT; and
+     * requests that shared one. */
+    struct tally_copy reads, writes, commit_times, group_sizes;
 };
 void database_stats(struct database *db, struct database_stats *out); /* any thread */
 

@@ -115,6 +115,7 @@ static enum step step_statement(struct run *x)
     buf_truncate(&x->request->json, x->start);
     sqlconn_limit(&w->conn, w->options->query_timeout_ms, &x->request->cancel);
     int rc = result_run(&x->request->json, x->p);
+    x->request->rows += x->p->rows;
     enum step step;
     if (w->open && w->recorder.failed)
         step = capture_failed(x);
@@ -444,6 +445,9 @@ void executor_reset(struct job *j)
     buf_reset(&r->json);
     sqlerror_init(&r->error);
     r->changes = r->last_rowid = 0;
+    r->rows = 0;
+    r->began_ns = clock_mono_ns();
+    r->run_ns = 0;
     j->wrote = j->fk_touched = j->several = false;
     j->index = 0;
     j->begun_ns = r->posted_ns ? r->posted_ns : clock_mono_ns();
@@ -473,6 +477,7 @@ enum outcome executor_write(struct writer *w, struct job *j)
     if (j->fk_touched && !w->lost)
         w->lost = sqlconn_run(&w->conn, OWN_FK_NOW) != SQLITE_OK && !w->alone;
     step = check_answer(&x, step);
+    r->run_ns = clock_mono_ns() - r->began_ns;
     if (step == STEP_FAILED && j->several)
         r->error.statement = j->index;
     if (w->lost && !w->alone)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "capture/query.h"
 #include "capture/sqlerror.h"
+#include "capture/statement_log.h"
 #include "capture/unit.h"
 
 /* A group takes no further request after so long, so that the first does not wait for many. */
@@ -41,6 +42,7 @@ static void answer(struct group *g, struct sql_request *r)
 {
     if (r->error.code[0])
         atomic_fetch_add(&g->w->published->errors, 1);
+    statement_log_end(r, g->w->published, g->w->options, true);
     r->done(r);
 }
 
@@ -94,6 +96,7 @@ static void commit(struct group *g, struct schema *schema)
         return;
     }
     atomic_fetch_add(&g->w->published->group_commits, 1);
+    tally_add(&g->w->published->group_sizes, &tally_counts, g->count);
     for (int i = 0; i < g->count; i++)
         finish(g, &g->jobs[i], g->w->base + g->jobs[i].end);
 }

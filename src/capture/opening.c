@@ -182,7 +182,7 @@ static int open_journal(struct writer *w, const struct database_options *options
         return rc;
     w->tx = w->journal.committed.last_tx;
     atomic_store(&published->seq, w->journal.committed.last_seq);
-    atomic_store(&published->past, w->journal.committed.after);
+    writer_note_past(w);
     return rc;
 }
 

@@ -1,5 +1,6 @@
 #include "capture/query.h"
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "capture/moment.h"
 #include "capture/result.h"
@@ -105,8 +106,10 @@ static void run_one(struct query *q, int i, size_t start, struct params *params)
     q->conn->auth.report = &p->report;
     int rc = params_bind(params, p);
     sqlconn_limit(q->conn, q->options->query_timeout_ms, &r->cancel);
-    if (rc == SQLITE_OK)
+    if (rc == SQLITE_OK) {
         rc = result_run(&r->json, p);
+        r->rows += p->rows;
+    }
     failed(q, rc, q->statements[i].pos);
     sqlconn_unlimit(q->conn);
     result_counts(&r->json, 0, 0);
@@ -179,6 +182,7 @@ bool query_run(struct sqlconn *c, struct published *published,
     c->auth.denied[0] = 0;
     if (!sqlite3_get_autocommit(c->db))
         sqlconn_run(c, OWN_ROLLBACK);
+    j->request->run_ns = clock_mono_ns() - j->request->began_ns;
     if (readable)
         executor_finish(j, seq);
     return readable;

@@ -32,6 +32,7 @@ int result_run(struct buf *out, struct prepared *p)
 {
     int rc;
     bool first = true;
+    p->rows = 0;
     /* The first step may prepare again after a schema change and so change the columns. */
     rc = sqlite3_step(p->stmt);
     buf_puts(out, "{\"columns\":");
@@ -41,6 +42,7 @@ int result_run(struct buf *out, struct prepared *p)
         if (!first)
             buf_putc(out, ',');
         first = false;
+        p->rows++;
         rc = result_row(out, p->stmt);
         if (rc != SQLITE_OK)
             break;

@@ -27,6 +27,12 @@ static const char *const own_sql[OWN_COUNT] = {
     [OWN_FK_NOW] = "PRAGMA defer_foreign_keys=OFF",
 };
 
+static void count_step(struct sqlconn *c)
+{
+    uint64_t n = atomic_load_explicit(&c->steps, memory_order_relaxed);
+    atomic_store_explicit(&c->steps, n + 1, memory_order_relaxed);
+}
+
 bool sqlconn_late(const struct sqlconn *c)
 {
     long long deadline = atomic_load_explicit(&c->deadline_ns, memory_order_relaxed);
@@ -52,6 +58,7 @@ enum sqlconn_stop sqlconn_stopped(struct sqlconn *c)
 static int on_progress(void *ctx)
 {
     struct sqlconn *c = ctx;
+    count_step(c);
     return atomic_load_explicit(&c->limited, memory_order_relaxed) &&
            sqlconn_stopped(c) != STOP_NONE;
 }
@@ -61,6 +68,7 @@ static int on_busy(void *ctx, int count)
 {
     struct sqlconn *c = ctx;
     int64_t now = clock_mono_ns();
+    count_step(c);
     if (count == 0)
         c->busy_since_ns = now;
     if (atomic_load_explicit(c->closing, memory_order_relaxed) ||

@@ -50,6 +50,9 @@ struct sqlconn {
 
     bool log_is_open; /* it has read something, in WAL mode; see wal_files.h */
 
+    /* Signs of life of what runs or waits for a lock. Written by its thread. */
+    _Atomic uint64_t steps;
+
     atomic_bool limited;        /* a user's statement runs: the rest of this block applies */
     bool give_up;               /* capture failed: stop the statement */
     atomic_llong deadline_ns;   /* 0: none */

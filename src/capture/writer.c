@@ -191,7 +191,7 @@ bool writer_trim(struct writer *w)
     w->journal.place = place;
     if (journal_trim(&w->journal) != SQLITE_OK)
         return false;
-    atomic_store(&w->published->past, w->journal.committed.after);
+    writer_note_past(w);
     return journal_overdue(&w->journal);
 }
 

@@ -1,6 +1,7 @@
 #ifndef ROWTAP_CAPTURE_WRITER_H
 #define ROWTAP_CAPTURE_WRITER_H
 
+#include "base/tally.h"
 #include "capture/database.h"
 #include "capture/follower.h"
 #include "capture/journal.h"
@@ -19,7 +20,13 @@ struct published {
     /* Odd while a commit is under way; so a reader can tell which seq its snapshot belongs to. */
     atomic_uint turn;
     atomic_uint_fast64_t past; /* every later change can be read from the journal */
+    atomic_uint_fast64_t journal_bytes;
     atomic_uint_fast64_t commits, changes, statements, errors, group_commits;
+    atomic_uint_fast64_t restarts; /* of the log */
+    atomic_uint_fast64_t own, external; /* the commits of this server and of other processes */
+    struct tally reads, writes;    /* ns that requests ran */
+    struct tally commit_times;     /* ns, with the journal */
+    struct tally group_sizes;      /* requests */
 };
 
 /* A savepoint that the user opened in the present unit. */
@@ -98,6 +105,7 @@ int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or 
  * result code of SQLite; on failure the transaction may still be open.
  */
 int writer_commit(struct writer *w);
+void writer_note_past(struct writer *w); /* tells other threads how far the journal reaches */
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
 
 /* Where the journal stands in the log, for journal_write_place; JOURNAL_NO_PLACE: not known. */

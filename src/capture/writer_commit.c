@@ -1,5 +1,6 @@
 #include "capture/writer_parts.h"
 
+#include "base/clock.h"
 #include <string.h>
 
 /* `turn` odd: a commit is under way. */
@@ -36,7 +37,7 @@ void writer_publish_batch(struct writer *w, struct batch *b, struct schema *sche
     batch_seal(b, &seq, &w->tx);
     set_published_schema(w, schema);
     atomic_store(&p->seq, seq);
-    atomic_fetch_add(&p->commits, b->transaction_count);
+    atomic_fetch_add(&p->commits, b->transaction_count - b->continued);
     atomic_fetch_add(&p->changes, b->change_count);
     writer_set_turn(w, false);
     if ((b->transaction_count > 0 || b->gap) && w->options->publish)
@@ -57,6 +58,7 @@ void writer_publish_ready(struct writer *w)
             schema = schema_ref(b->transactions[i].schema);
         }
     b = batch_ref(b);
+    atomic_fetch_add(&w->published->external, b->transaction_count - b->continued);
     follower_taken(&w->follower);
     writer_publish_batch(w, b, schema ? schema : w->published->schema);
     schema_unref(schema);
@@ -79,6 +81,7 @@ void writer_publish(struct writer *w)
     writer_publish_ready(w);
     w->base = atomic_load(&w->published->seq);
     writer_set_known(w, w->recorder.schema);
+    atomic_fetch_add(&w->published->own, b->transaction_count - b->continued);
     writer_publish_batch(w, b, w->recorder.schema);
     writer_note_place(w);
 }
@@ -125,8 +128,16 @@ int writer_write_journal(struct writer *w)
     return rc;
 }
 
+void writer_note_past(struct writer *w)
+{
+    const struct journal_span *s = &w->journal.committed;
+    atomic_store(&w->published->past, s->after);
+    atomic_store(&w->published->journal_bytes, s->oldest_seq ? s->total - s->oldest_total : 0);
+}
+
 int writer_commit_parts(struct writer *w)
 {
+    int64_t began_ns = clock_mono_ns();
     int rc = writer_write_journal(w);
     if (rc == SQLITE_OK) {
         writer_set_turn(w, true);
@@ -134,7 +145,8 @@ int writer_commit_parts(struct writer *w)
     }
     if (rc == SQLITE_OK) {
         journal_committed(&w->journal);
-        atomic_store(&w->published->past, w->journal.committed.after);
+        tally_add(&w->published->commit_times, &tally_durations, clock_mono_ns() - began_ns);
+        writer_note_past(w);
         return rc;
     }
     writer_set_turn(w, false);

@@ -96,7 +96,7 @@ static int write_gap(struct writer *w)
         rc = sqlconn_run(&w->conn, OWN_COMMIT);
     if (rc == SQLITE_OK) {
         journal_committed(&w->journal);
-        atomic_store(&w->published->past, w->journal.committed.after);
+        writer_note_past(w);
         return STATUS_OK;
     }
     journal_rolled_back(&w->journal);
@@ -187,6 +187,7 @@ static bool may_restart(void *ctx)
 static void parked(void *ctx)
 {
     struct writer *w = ctx;
+    atomic_fetch_add(&w->published->restarts, 1);
     if (w->journal.options.enabled)
         commit_place(w);
 }

@@ -3,6 +3,7 @@
 
 #include <civetweb.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -99,6 +100,8 @@ static void error_va(struct request *r, int status, const char *headers, const c
     struct buf message = {0}, json = {0};
 
     buf_vprintf(&message, fmt, ap);
+    r->code = code;
+    snprintf(r->why, sizeof(r->why), "%s", buf_text(&message) ? buf_text(&message) : "");
     put_error(&json, code, buf_error(&message) ? "out of memory" : buf_text(&message));
     if (buf_error(&json))
         answer_json(r, 503, &json);

@@ -1,5 +1,6 @@
 #include "http/handover.h"
 
+#include "base/log.h"
 #include "hub/hub.h"
 
 #include <civetweb.h>
@@ -31,8 +32,11 @@ const char *handover_run(
     const char *why;
     int fd;
 
-    if (!hub_reserve(r->http->hub))
+    if (!hub_reserve(r->http->hub)) {
+        log_event(LOG_WARN, "server full", log_text("address", r->info->remote_addr),
+            log_text("path", r->path));
         return "the server has as many clients as --max-connections allows";
+    }
     fd = take(r, &why);
     if (fd < 0) {
         hub_unreserve(r->http->hub);

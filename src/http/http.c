@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "http/answer.h"
+#include "http/request_log.h"
 #include "http/route.h"
 
 #include <civetweb.h>
@@ -92,7 +93,7 @@ static int begin_request(struct mg_connection *conn)
     if (request_init(&r, h, conn))
         route_run(&r);
     request_finish(&r);
-    log_debug("http: %s %s %d", r.method, r.path, r.status);
+    request_log(&r);
     workers_set(&h->workers, r.worker, WORKER_WAITING, NULL);
     return r.status ? r.status : 500;
 }

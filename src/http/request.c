@@ -233,7 +233,10 @@ bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
 {
     const char *wrong;
 
-    *r = (struct request){.http = h, .conn = conn, .info = mg_get_request_info(conn)};
+    *r = (struct request){.http = h,
+        .conn = conn,
+        .info = mg_get_request_info(conn),
+        .began_ns = clock_mono_ns()};
     r->worker = mg_get_thread_pointer(conn);
     r->method = r->info->request_method;
     r->path = r->info->local_uri_raw;

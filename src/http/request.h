@@ -2,6 +2,7 @@
 #define ROWTAP_HTTP_REQUEST_H
 
 #include "base/buf.h"
+#include "base/tally.h"
 #include "http/listen.h"
 #include "http/workers.h"
 #include <stdatomic.h>
@@ -18,6 +19,13 @@ struct mg_connection;
 struct mg_context;
 struct mg_request_info;
 
+/* What was answered, by any thread: for GET /metrics. */
+#define REQUEST_STATUSES 500
+struct request_stats {
+    _Atomic uint64_t by_status[REQUEST_STATUSES]; /* from 100 on */
+    struct tally times;                           /* ns, from the head to the end of the answer */
+};
+
 /* The server's HTTP side. Constant after the start, but for what is marked. */
 struct http {
     struct mg_context *ctx;
@@ -33,6 +41,7 @@ struct http {
     size_t max_body;
     bool compress; /* WebSocket clients may have permessage-deflate */
     atomic_bool stopping;
+    struct request_stats stats; /* changes */
     struct buf *start_error; /* while civetweb starts: what it says goes here */
 };
 
@@ -57,6 +66,9 @@ struct request {
     bool keep;      /* the connection may serve another request */
     bool body_read; /* up to its end */
     int status;     /* of the answer */
+    int64_t began_ns;
+    const char *code; /* of an error that was answered, or NULL … */
+    char why[128];    /* … and its message, cut */
 };
 
 /* Reads the head; false: it was malformed and has been answered. */

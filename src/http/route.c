@@ -23,6 +23,7 @@ static const struct route routes[] = {
     {"GET", "/api/realtime", api_realtime},
     {"POST", "/api/realtime", api_sync},
     {"GET", "/api/realtime/stats", api_realtime_stats},
+    {"GET", "/metrics", metrics},
     {"GET", "/", web_file},
     {"GET", "/console.css", web_file},
     {"GET", "/page.js", web_file},

@@ -22,6 +22,7 @@ bool api_sql_is_json(struct request *r); /* the body's type is right, or has bee
 void api_realtime(struct request *r, const char *rest);
 void api_realtime_stats(struct request *r, const char *rest);
 void api_sync(struct request *r, const char *rest);
+void metrics(struct request *r, const char *rest);
 void web_file(struct request *r, const char *rest);
 
 #endif

@@ -293,6 +293,18 @@ static void add_sizes(struct hub_stats *out, const struct loop_stats *l)
     out->inflated_after += l->inflated_after;
 }
 
+const int hub_codes[HUB_CODES] = {
+    1000, 1001, 1002, 1003, 1005, 1006, 1007, 1008, 1009, 1011, 1012, 1013, 0};
+
+bool hub_turns(struct hub *h)
+{
+    bool all = true;
+
+    for (int i = 0; i < h->count; i++)
+        all &= loop_turns(h->shards[i]->loop);
+    return all;
+}
+
 const struct hub_options *hub_settings(const struct hub *h)
 {
     return &h->options;
@@ -301,6 +313,26 @@ const struct hub_options *hub_settings(const struct hub *h)
 int64_t hub_uptime(const struct hub *h)
 {
     return (clock_mono_ms() - h->started_ms) / 1000;
+}
+
+static void add_shard(struct hub_stats *out, const struct shard *s, const struct loop_stats *l)
+{
+    uint64_t waiting = atomic_load_explicit(&s->pending, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&s->backlog, memory_order_relaxed);
+
+    for (int i = 0; i < HUB_CODES; i++)
+        out->closed_by_code[i] += atomic_load_explicit(&s->closed[i], memory_order_relaxed);
+    if (waiting > out->batches_waiting)
+        out->batches_waiting = waiting;
+    if (bytes > out->backlog_bytes)
+        out->backlog_bytes = bytes;
+    tally_read(&s->fanout_times, &out->fanout_times);
+    tally_read(&s->delays, &out->delays);
+    tally_read(&s->match_times, &out->match_times);
+    for (int i = 0; i < TALLY_BUCKETS; i++)
+        out->queues.buckets[i] += l->queues.buckets[i];
+    out->queues.count += l->queues.count;
+    out->queues.sum += l->queues.sum;
 }
 
 void hub_stats(struct hub *h, struct hub_stats *out)
@@ -330,6 +362,7 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         measured += l.latency_count;
         out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);
         out->deliveries += atomic_load_explicit(&s->deliveries, memory_order_relaxed);
+        add_shard(out, s, &l);
     }
     out->gaps = atomic_load_explicit(&h->gaps, memory_order_relaxed);
     out->history_bytes = atomic_load_explicit(&h->shards[0]->history_bytes, memory_order_relaxed);

@@ -2,6 +2,7 @@
 #define ROWTAP_HUB_HUB_H
 
 #include "base/buf.h"
+#include "base/tally.h"
 #include "change/batch.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -79,6 +80,13 @@ struct hub_client {
 int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct hub_client *client,
     const void *hello, size_t hello_len);
 
+/* Whether all loops have come round since the last call. One thread asks, before hub_stop. */
+bool hub_turns(struct hub *h);
+
+/* Close codes that are counted; what is none of them is counted as the last, 0. */
+#define HUB_CODES 13
+extern const int hub_codes[HUB_CODES];
+
 struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
     uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;
@@ -90,7 +98,14 @@ struct hub_stats {
     uint64_t gaps; /* in the changes, that clients were told of */
     /* Of the memory's history, which the loops share: every change after history_after is in it. */
     uint64_t history_bytes, history_after;
-    double latency_ms; /* mean of the connections' last pings, 0 when there is none */
+    uint64_t closed_by_code[HUB_CODES];
+    uint64_t batches_waiting,
+        backlog_bytes;              /* published and not handled yet, by the slowest loop */
+    struct tally_copy fanout_times; /* ns, of one batch on one loop */
+    struct tally_copy delays; /* ns, from its publication until it was queued for the clients */
+    struct tally_copy match_times; /* ns, of some of the rows' changes */
+    struct tally_copy queues; /* bytes that waited for a connection when it was its turn to send */
+    double latency_ms;        /* mean of the connections' last pings, 0 when there is none */
 };
 void hub_stats(struct hub *h, struct hub_stats *out);        /* any thread */
 const struct hub_options *hub_settings(const struct hub *h); /* as given; any thread */

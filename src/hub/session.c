@@ -1,7 +1,6 @@
 #include "hub/session.h"
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -10,6 +9,7 @@
 #include "hub/poll.h"
 #include "hub/replay.h"
 #include "hub/request.h"
+#include "hub/session_log.h"
 #include "hub/shard.h"
 #include "hub/slow.h"
 #include "hub/snapshot.h"
@@ -75,6 +75,7 @@ void session_error(struct session *s, const struct command *cmd, const struct er
         .message = e->message,
         .busy = e->busy};
 
+    session_log_refused(s, e->code);
     session_reply(s, &r);
 }
 
@@ -110,7 +111,7 @@ void session_slow(void *owner, struct buf *last)
     struct reply r = {.type = REPLY_RESYNC, .reason = "slow_consumer"};
     struct session *s = owner;
 
-    log_info("%s reads too slowly: closing it", s->address);
+    session_log_slow(s, "closed");
     if (s->poll)
         r = poll_too_large();
     session_put_reply(s, last, &r);
@@ -399,6 +400,8 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->address = a->address;
     s->headers = a->headers;
     s->notifications = !session_is_stream(s);
+    s->opened_ns = clock_mono_ns();
+    session_log_opened(s);
     if (session_is_stream(s))
         hear(s, a->request, strlen(a->request));
     else
@@ -412,7 +415,7 @@ static void on_closed(void *owner, int code)
 {
     struct session *s = owner;
 
-    log_debug("%s closed: %d", s->address, code);
+    session_log_closed(s, code);
     poll_free(s->poll);
     request_cancel_all(s);
     while (s->sub_count)

@@ -39,10 +39,15 @@ static void run_publication(struct message *m, void *receiver)
     struct publication *p = list_entry(m, struct publication, message);
     struct shard *s = receiver;
     struct batch *b = p->batch;
+    int64_t began, ended;
 
+    began = clock_mono_ns();
     if (!s->busy_ns && work_waits(s))
-        s->busy_ns = clock_mono_ns();
+        s->busy_ns = began;
     fanout_batch(s, b);
+    ended = clock_mono_ns();
+    tally_add_own(&s->fanout_times, &tally_durations, ended - began);
+    tally_add_own(&s->delays, &tally_durations, ended - p->published_ns);
     remember(s, b);
     replay_follow(s);
     p->batch = NULL;
@@ -67,6 +72,7 @@ void shard_publish(struct shard *s, struct batch *b)
     assert(atomic_load(&s->pending) < SHARD_PUBLICATIONS);
     p->message.run = run_publication;
     p->batch = batch_ref(b);
+    p->published_ns = clock_mono_ns();
     atomic_fetch_add(&s->backlog, b->bytes);
     atomic_fetch_add(&s->pending, 1);
     loop_post(s->loop, &p->message);

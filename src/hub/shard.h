@@ -21,6 +21,7 @@
 struct publication {
     struct message message;
     struct batch *batch;
+    int64_t published_ns; /* by the steady clock */
 };
 
 struct shard {
@@ -35,6 +36,11 @@ struct shard {
     atomic_uint connections; /* given to this loop and not ended */
     atomic_ullong subscriptions, deliveries;
     atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
+    atomic_ullong closed[HUB_CODES];            /* connections, by their close code */
+    struct tally fanout_times;                  /* ns, of a batch */
+    struct tally delays;      /* ns, from its publication until it is queued for the clients */
+    struct tally match_times; /* ns, of a row's change; some of them */
+    uint32_t matched;         /* changes, for that */
 
     uint64_t seq;           /* of the last change handled */
     uint64_t gap;           /* the last one: nothing is resumed from before it */

@@ -1,9 +1,9 @@
 #include "hub/slow.h"
 
-#include "base/log.h"
 #include "hub/changeset.h"
 #include "hub/replay.h"
 #include "hub/session.h"
+#include "hub/session_log.h"
 #include "hub/shard.h"
 #include "hub/snapshot.h"
 
@@ -11,7 +11,7 @@ void slow_begin(void *session)
 {
     struct session *s = session;
 
-    log_info("%s reads too slowly: forgetting what waits for it", s->address);
+    session_log_slow(s, "what waited for it is forgotten");
     s->slow = true;
 }
 

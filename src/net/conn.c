@@ -220,6 +220,21 @@ void conn_fail(struct conn *c, int code, const char *reason)
     finish(c, code, reason);
 }
 
+/* Longer than a Close frame: before it there is something else in the queue. */
+#define CLOSE_MAX (WS_HEADER_MAX + 125)
+
+void conn_hurry(struct conn *c, const char *reason)
+{
+    uint8_t payload[125];
+
+    if (c->out.bytes <= CLOSE_MAX)
+        return;
+    outq_drop(&c->out, &c->loop->pool);
+    if (!conn_is_stream(c))
+        conn_put_control(c, WS_CLOSE, payload, ws_close_payload(payload, c->code, reason));
+    conn_touch(c);
+}
+
 void conn_finish(struct conn *c, int code)
 {
     finish(c, code, NULL);

@@ -238,6 +238,8 @@ void conn_io_flush(struct conn *c)
     if (c->state == CONN_DEAD)
         return;
     c->blocked = false;
+    if (c->out.bytes)
+        tally_add_own(&c->loop->queues, &tally_bytes, (int64_t)c->out.bytes);
     for (i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)
         send_some(c);
     if (c->state == CONN_DEAD)

@@ -14,6 +14,7 @@
 
 #define EVENTS 256 /* taken from epoll at once */
 #define TICK_MS 1000
+#define STOP_REASON "server is shutting down"
 
 static _Thread_local struct loop *current;
 
@@ -30,6 +31,11 @@ bool loop_is_current(const struct loop *l)
 void loop_post(struct loop *l, struct message *m)
 {
     mailbox_post(&l->mailbox, m);
+}
+
+bool loop_turns(struct loop *l)
+{
+    return pulse_ask(&l->pulse, &l->mailbox);
 }
 
 void loop_tick_by(struct loop *l, int64_t mono_ms)
@@ -118,6 +124,8 @@ static int timeout(const struct loop *l)
         return 0;
     if (l->stopping && l->stop_due < due)
         due = l->stop_due;
+    if (l->hurry_due && l->hurry_due < due)
+        due = l->hurry_due;
     for (i = 0; i < 3; i++) {
         struct conn *c = first(lists[i]);
 
@@ -128,10 +136,20 @@ static int timeout(const struct loop *l)
     return due > 0 ? (int)due : 0;
 }
 
+/* Half of the grace has not been enough for those that read slowly. */
+static void hurry_all(struct loop *l)
+{
+    for (struct list *n = l->closing.next; n != &l->closing; n = n->next)
+        conn_hurry(list_entry(n, struct conn, timer), STOP_REASON);
+    l->hurry_due = 0;
+}
+
 static void run_timers(struct loop *l)
 {
     struct conn *c;
 
+    if (l->hurry_due && l->hurry_due <= l->now)
+        hurry_all(l);
     while ((c = first(&l->idle)) && c->due <= l->now)
         heartbeat_due(c);
     while ((c = first(&l->closing)) && c->due <= l->now)
@@ -256,10 +274,11 @@ static void run_stop(struct message *m, void *receiver)
     (void)receiver;
     l->stopping = true;
     l->stop_due = l->now + l->grace_ms;
+    l->hurry_due = l->now + l->grace_ms / 2;
     while ((c = first(&l->idle))) {
         if (c->ops->stopping && c->owner)
             c->ops->stopping(c->owner);
-        conn_close(c, WS_CLOSE_RESTART, "server is shutting down");
+        conn_close(c, WS_CLOSE_RESTART, STOP_REASON);
     }
 }
 
@@ -438,4 +457,5 @@ void loop_stats(struct loop *l, struct loop_stats *out)
     };
     if (l->options.compress)
         compression_stats(l, out);
+    tally_read(&l->queues, &out->queues);
 }

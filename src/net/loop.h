@@ -2,6 +2,7 @@
 #define ROWTAP_NET_LOOP_H
 
 #include "base/mailbox.h"
+#include "base/tally.h"
 #include "net/conn.h"
 #include <stdint.h>
 
@@ -45,16 +46,23 @@ struct loop_stats {
     uint64_t deflating; /* connections */
     uint64_t deflated_bodies, deflated_messages, deflated_before, deflated_after;
     uint64_t inflated_messages, inflated_before, inflated_after;
+    struct tally_copy queues; /* bytes that waited for a connection when it was its turn to send */
 };
 
 struct loop *loop_new(const struct loop_options *options); /* starts the thread; NULL: errno */
 /*
- * Closes every connection with 1012, waits at most `grace_ms` for the peers, ends the thread.
+ * Closes every connection with 1012, waits at most `grace_ms` for the peers, ends the thread. What
+ * a peer has not taken after half of it is left out, so that it hears of the Close frame.
  * Messages posted before are still run, the last of them perhaps on the caller's thread in the
  * loop's name; sockets still to be adopted are refused. No more posts may follow. Then loop_free.
  */
 void loop_stop(struct loop *l, int64_t grace_ms);
 void loop_free(struct loop *l);
+
+/*
+ * Whether the loop still turns: true when it has come round since the last call. One thread asks.
+ */
+bool loop_turns(struct loop *l);
 
 int loop_id(const struct loop *l);
 void loop_post(struct loop *l, struct message *m); /* any thread */

@@ -1,6 +1,8 @@
 #ifndef ROWTAP_NET_PRIVATE_H
 #define ROWTAP_NET_PRIVATE_H
 
+#include "base/pulse.h"
+#include "base/tally.h"
 #include "net/deflate.h"
 #include "net/inflate.h"
 #include "net/loop.h"
@@ -78,15 +80,17 @@ struct loop {
     struct loop_options options;
     struct mailbox mailbox;
     struct message stop;
+    struct pulse pulse;
     struct loop_counters counters;
+    struct tally queues; /* bytes that waited for a connection when it was its turn to send */
     pthread_t thread;
     bool running; /* the thread is to be joined */
     int epoll;
     bool stopping;
     int64_t grace_ms;
-    int64_t stop_due;
-    int64_t half_ms; /* half a heartbeat */
-    int64_t now;     /* ms, at the start of the turn */
+    int64_t stop_due, hurry_due; /* ms, while stopping; hurry_due 0: that is through */
+    int64_t half_ms;             /* half a heartbeat */
+    int64_t now;                 /* ms, at the start of the turn */
     int64_t next_tick;
     struct list idle, closing, draining; /* every living connection is in one, ordered by due */
     struct list dead;                    /* to be told to the owners */
@@ -150,6 +154,8 @@ void conn_free(struct conn *c);
 void conn_end(struct conn *c);
 /* Sends a Close frame, unless one was sent, and ends without waiting for the peer's. */
 void conn_fail(struct conn *c, int code, const char *reason);
+/* One that is closing is not to send more than its Close frame, and what has begun before it. */
+void conn_hurry(struct conn *c, const char *reason);
 void conn_finish(struct conn *c, int code); /* answers the peer's Close */
 void conn_finish_silently(struct conn *c);  /* sends what is queued, and ends */
 /* Queues a control frame, whatever the bound. STATUS_NOMEM. */

@@ -51,6 +51,12 @@ BLACK_BOX = [
     ("foreign-snapshot", "asan", ["test/contract/foreign_snapshot_test.py"], 240, True),
     ("compression", "asan", ["test/contract/compression_test.py"], 240, True),
     ("sse", "asan", ["test/contract/sse_test.py"], 240, True),
+    ("metrics", "asan", ["test/contract/metrics_test.py"], 240, True),
+    ("log", "asan", ["test/contract/log_test.py"], 240, True),
+    ("service", "asan", ["test/contract/service_test.py"], 240, True),
+    ("stop", "asan", ["test/fault/stop_test.py"], 240, True),
+    ("stop", "tsan", ["test/fault/stop_test.py"], 300, False),
+    ("metrics", "tsan", ["test/contract/metrics_test.py", "--quick"], 240, False),
     ("kill", "asan", ["test/fault/kill_test.py"], 180, True),
     ("damage", "asan", ["test/fault/damage_test.py"], 180, True),
     ("full", "asan", ["test/fault/full_test.py"], 120, False),
@@ -218,6 +224,7 @@ def plan(args):
     for name in ["gcc"] if args.quick else BUILDS:
         if name == "gcc":
             suites.append(("check-symbols", name, ["scripts/check-symbols", os.path.join(TOP, "build", name, "rowtap")], {}, 60))
+            suites.append(("check-readme", name, ["scripts/check-readme", os.path.join(TOP, "build", name, "rowtap")], {}, 120))
         suites.append(("unit/" + name, name, None, {}, 0))
         for box, on, command, limit, quick in BLACK_BOX:
             if args.quick and quick:

@@ -27,7 +27,7 @@ struct config {
     uint64_t slow_queue;
     int64_t slow_ms, journal_age_ms, snapshot_timeout_ms;
     uint64_t max_subscriptions, max_requests, loops, readers, snapshots, http_threads;
-    uint64_t query_threads, query_queue;
+    uint64_t query_threads, query_queue, open_queries, max_queries;
     bool journal, keep_journal_mode, no_external, insecure, demo, no_compression;
     uint64_t compress_min;
     enum log_level log_level;

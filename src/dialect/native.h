@@ -17,6 +17,8 @@ int native_decode(struct command *cmd, const char *data, size_t len);
 int native_decode_named(struct command *cmd, const char *name, size_t len);
 void native_decode_fini(struct command *cmd);
 
+/* The members that every message but a change's begins with; the type is a name. */
+void native_encode_head(struct buf *out, const struct reply *r, const char *type);
 void native_encode_reply(struct buf *out, const struct reply *r);
 void native_encode_body(struct buf *out, const struct change_message *m);
 void native_encode_prefix(struct buf *out, const struct change_prefix *p);

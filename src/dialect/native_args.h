@@ -12,7 +12,7 @@
 /* What a decoded command's texts point into; its `memory`. */
 struct native_memory {
     json_t *root;
-    struct buf request_id, sent_at;
+    struct buf request_id, sent_at, query_id;
     const char **texts[2]; /* filters, columns */
     size_t *lens[2];
     struct sql_request *sql;

@@ -6,6 +6,7 @@
 #include "dialect/arguments.h"
 #include "dialect/native_args.h"
 #include "dialect/native_request.h"
+#include "dialect/native_query.h"
 
 #include <string.h>
 
@@ -191,6 +192,8 @@ static const struct {
     {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe}, {"ping", COMMAND_PING, decode_ping},
     {"heartbeat", COMMAND_HEARTBEAT, decode_heartbeat},
     {"request", COMMAND_REPORT, native_request_decode}, /* or what its action says */
+    {"query:start", COMMAND_QUERY_START, native_query_start},
+    {"query:cancel", COMMAND_QUERY_CANCEL, native_query_cancel},
 };
 
 int native_decode_named(struct command *cmd, const char *name, size_t len)
@@ -254,6 +257,7 @@ void native_decode_fini(struct command *cmd)
     json_decref(m->root);
     buf_fini(&m->request_id);
     buf_fini(&m->sent_at);
+    buf_fini(&m->query_id);
     for (int i = 0; i < 2; i++) {
         mem_free(m->texts[i]);
         mem_free(m->lens[i]);

@@ -1,6 +1,7 @@
 #include "dialect/native.h"
 
 #include "change/change_json.h"
+#include "dialect/native_query.h"
 #include "dialect/native_request.h"
 #include "dialect/sql_json.h"
 
@@ -33,6 +34,11 @@ static void put_head(struct buf *out, const struct reply *r, const char *type)
         buf_puts(out, ",\"requestId\":");
         buf_put(out, id.p, id.len);
     }
+}
+
+void native_encode_head(struct buf *out, const struct reply *r, const char *type)
+{
+    put_head(out, r, type);
 }
 
 /* The members of a reply, at least one, stand in "data", or in a response's "payload". */
@@ -193,6 +199,10 @@ static void put_error_members(struct buf *out, const struct reply *r)
         buf_puts(out, ",\"subscription\":");
         put_subscription(out, r->subscriptions[0]);
     }
+    if (r->query_id.p) {
+        buf_puts(out, ",\"queryId\":");
+        buf_put(out, r->query_id.p, r->query_id.len);
+    }
 }
 
 /*
@@ -270,6 +280,11 @@ void native_encode_reply(struct buf *out, const struct reply *r)
         [REPLY_RESYNC] = put_resync,
         [REPLY_SNAPSHOT] = put_snapshot,
         [REPLY_RESULT] = put_result,
+        [REPLY_QUERY_STARTED] = native_query_encode,
+        [REPLY_QUERY_PROGRESS] = native_query_encode,
+        [REPLY_QUERY_ROWS] = native_query_encode,
+        [REPLY_QUERY_COMPLETE] = native_query_encode,
+        [REPLY_QUERY_ERROR] = native_query_encode,
     };
 
     put[r->type](out, r);

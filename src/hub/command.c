@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "hub/query.h"
 #include "hub/replay.h"
 #include "hub/request.h"
 #include "hub/session.h"
@@ -317,6 +318,8 @@ void command_run(struct session *s, const struct command *cmd)
         [COMMAND_SQL] = request_run,
         [COMMAND_SYNC] = request_run,
         [COMMAND_REPORT] = request_run,
+        [COMMAND_QUERY_START] = query_start,
+        [COMMAND_QUERY_CANCEL] = query_cancel,
     };
 
     run[cmd->type](s, cmd);

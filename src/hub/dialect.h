@@ -24,6 +24,8 @@ enum command_type {
     COMMAND_SQL,
     COMMAND_SYNC,
     COMMAND_REPORT,
+    COMMAND_QUERY_START,
+    COMMAND_QUERY_CANCEL,
 };
 
 /* What the server can tell about itself: see hub/report.h. */
@@ -50,6 +52,10 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 #define ERROR_CONFLICT "CONFLICT"
 #define ERROR_TOO_LARGE "TOO_LARGE"
 #define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
+#define ERROR_QUERY_CANCELLED "QUERY_CANCELLED"
+
+struct sql_request; /* capture/database.h */
+struct sql_error;
 
 struct error_text {
     const char *code;  /* one of the above; NULL: no error */
@@ -90,11 +96,12 @@ struct command {
     bool snapshot; /* first the rows that there are; the table is one */
     enum report report;
     uint32_t report_limit;   /* clients listed in REPORT_STATS */
-    struct sql_request *sql; /* SQL: what it holds is the hub's to take */
+    struct sql_request *sql; /* SQL, QUERY_START: what it holds is the hub's to take */
     struct sync *sync;       /* SYNC: likewise; its texts are the dialect's */
     /* Of a long poll: changes of one answer, and how long it may wait for the first. */
     uint32_t limit;
     int64_t wait_ms;
+    struct text query_id; /* opaque, as request_id */
     struct error_text error;
     void *memory; /* the dialect's */
 };
@@ -111,6 +118,31 @@ enum reply_type {
     REPLY_SNAPSHOT, /* some rows of one subscription's snapshot */
     REPLY_CHANGES,  /* a long poll's answer */
     REPLY_RESULT,   /* to SQL, SYNC and REPORT */
+    REPLY_QUERY_STARTED, /* these five have a query_report */
+    REPLY_QUERY_PROGRESS,
+    REPLY_QUERY_ROWS,
+    REPLY_QUERY_COMPLETE,
+    REPLY_QUERY_ERROR,
+};
+
+/*
+ * How a query stands: to its client, or (reply.channel is "queries") to whoever listens there, with
+ * whose it is and what its text is like, but no rows and no error's message.
+ */
+struct query_report {
+    struct text id; /* as the command had it, or JSON text */
+    uint64_t row_count;
+    int64_t elapsed_ns;
+    int percent;                 /* PROGRESS; -1: not known */
+    uint64_t page;               /* ROWS: counts them from 0 */
+    struct text columns;         /* ROWS, COMPLETE: a JSON list */
+    struct text rows;            /* the members of one */
+    bool results;                /* COMPLETE: columns and rows are the whole result */
+    int64_t changes, last_rowid; /* COMPLETE */
+    uint64_t seq;                /* COMPLETE: of the last change it made, or saw */
+    const struct sql_error *error;
+    uint64_t connection; /* in the channel: whose it is */
+    struct text user, sql;
 };
 
 /* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
@@ -144,6 +176,8 @@ struct reply {
     bool operation;              /* and its statement is the index of a SYNC's operation */
     struct text result;          /* RESULT: a JSON object */
     const char *reason;          /* RESYNC */
+    struct text query_id;        /* ERROR: the query that the command named */
+    const struct query_report *query;
     const char *user_id;         /* ACK; NULL for nobody */
     const char *version;         /* ACK */
     const char *epoch;

@@ -35,6 +35,7 @@ struct hub_options {
     uint32_t max_connections;   /* 0: no bound */
     uint32_t max_subscriptions; /* of one connection, channels included; 0: no bound */
     uint32_t max_requests;      /* of one connection, on their way; 0: no bound */
+    uint32_t max_queries;       /* of one connection, under way at once; 0: no bound */
     const char *version;
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */
@@ -95,6 +96,7 @@ struct hub_stats {
     /* With permessage-deflate, as in struct loop_stats. */
     uint64_t deflating, deflated_bodies, deflated_messages, deflated_before, deflated_after;
     uint64_t inflated_messages, inflated_before, inflated_after;
+    uint64_t running_queries; /* that clients started and the database has not ended */
     uint64_t gaps; /* in the changes, that clients were told of */
     /* Of the memory's history, which the loops share: every change after history_after is in it. */
     uint64_t history_bytes, history_after;

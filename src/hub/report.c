@@ -30,6 +30,8 @@ static void put_health(struct buf *out, struct hub *h, const struct hub_stats *s
     buf_put_u64(out, s->connections);
     buf_puts(out, ",\"uptime\":");
     buf_put_i64(out, hub_uptime(h));
+    buf_puts(out, ",\"runningQueries\":");
+    buf_put_u64(out, s->running_queries);
     buf_puts(out, ",\"version\":");
     buf_put_json_text(out, o->version);
     buf_putc(out, ',');

@@ -7,6 +7,8 @@
 #include "hub/changeset.h"
 #include "hub/command.h"
 #include "hub/poll.h"
+#include "hub/query.h"
+#include "hub/query_news.h"
 #include "hub/replay.h"
 #include "hub/request.h"
 #include "hub/session_log.h"
@@ -73,7 +75,8 @@ void session_error(struct session *s, const struct command *cmd, const struct er
         .request_id = cmd->request_id,
         .code = e->code,
         .message = e->message,
-        .busy = e->busy};
+        .busy = e->busy,
+        .query_id = cmd->query_id};
 
     session_log_refused(s, e->code);
     session_reply(s, &r);
@@ -270,6 +273,11 @@ bool session_in_tables(const struct session *s)
     return i < s->membership_count;
 }
 
+static bool is_queries(const struct channel *c)
+{
+    return c->len == strlen(QUERY_CHANNEL) && memcmp(c->name, QUERY_CHANNEL, c->len) == 0;
+}
+
 int session_join(struct session *s, const struct command *cmd)
 {
     uint32_t place = session_membership(s, cmd->channel), cap = s->membership_cap;
@@ -293,11 +301,15 @@ int session_join(struct session *s, const struct command *cmd)
     m->self = cmd->self;
     m->from = s->shard->seq;
     s->memberships[s->membership_count++] = m;
+    if (is_queries(m->channel))
+        query_news_count(s->shard, 1);
     return 0;
 }
 
 void session_leave(struct session *s, uint32_t place)
 {
+    if (is_queries(s->memberships[place]->channel))
+        query_news_count(s->shard, -1);
     replay_cancel(s->memberships[place]->follower);
     channel_leave(&s->shard->channels, s->memberships[place]);
     s->memberships[place] = s->memberships[--s->membership_count];
@@ -391,6 +403,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     list_init(&s->drained);
     list_init(&s->snapshots);
     list_init(&s->requests);
+    list_init(&s->queries);
     list_add_tail(&a->shard->sessions, &s->node);
     s->conn = c;
     s->shard = a->shard;
@@ -416,6 +429,7 @@ static void on_closed(void *owner, int code)
     struct session *s = owner;
 
     session_log_closed(s, code);
+    query_drop(s);
     poll_free(s->poll);
     request_cancel_all(s);
     while (s->sub_count)
@@ -462,6 +476,7 @@ static void on_drained(void *owner)
     }
     replay_drained(s);
     snapshot_drained(s);
+    query_drained(s);
 }
 
 const struct conn_ops session_ops = {

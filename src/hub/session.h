@@ -33,6 +33,8 @@ struct session {
     uint32_t snapshot_count;
     struct list requests; /* on their way: see hub/request.h */
     uint32_t request_count;
+    struct list queries; /* of struct query, in hub/query.c */
+    uint32_t query_count, last_query;
     struct projection *whole; /* how to write changes of tables themselves */
     bool notifications;       /* in the channel everyone starts in */
     bool slow;                /* hears nothing until it has read what is queued: see hub/slow.h */

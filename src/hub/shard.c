@@ -6,6 +6,7 @@
 #include "hub/fanout.h"
 #include "hub/gap.h"
 #include "hub/poll.h"
+#include "hub/query.h"
 #include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/slow.h"
@@ -21,7 +22,7 @@
 /* Something is to be done at the end of the turn. */
 static bool work_waits(const struct shard *s)
 {
-    return !list_empty(&s->replays) || !list_empty(&s->snapshots);
+    return !list_empty(&s->replays) || !list_empty(&s->snapshots) || !list_empty(&s->queries);
 }
 
 static void remember(struct shard *s, struct batch *b)
@@ -128,6 +129,8 @@ static void run_slice(struct shard *s)
         replay_run(s);
     if (!list_empty(&s->snapshots))
         snapshot_run(s);
+    if (!list_empty(&s->queries))
+        query_write(s);
 }
 
 /*
@@ -199,6 +202,7 @@ struct shard *shard_new(
     list_init(&s->waiting);
     list_init(&s->parked);
     list_init(&s->snapshots);
+    list_init(&s->queries);
     list_init(&s->drained);
     list_init(&s->polls);
     list_init(&s->polls_ready);

@@ -35,6 +35,8 @@ struct shard {
     atomic_size_t backlog;   /* bytes of the batches pending */
     atomic_uint connections; /* given to this loop and not ended */
     atomic_ullong subscriptions, deliveries;
+    atomic_uint running_queries; /* that the database has */
+    atomic_int query_listeners;  /* who joined channel "queries" */
     atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
     atomic_ullong closed[HUB_CODES];            /* connections, by their close code */
     struct tally fanout_times;                  /* ns, of a batch */
@@ -61,6 +63,7 @@ struct shard {
     struct list polls_ready;   /* those that have something to answer */
     struct list snapshots;     /* those that have rows to write; the first is next */
     uint32_t snapshot_count;   /* all of them */
+    struct list queries;       /* those that have something to write; the first is next */
     struct buf rows;           /* of the message being written */
     struct map replay_columns; /* their projections to some of a table's columns */
     struct message again;      /* wakes the loop for the next slice */

@@ -1,6 +1,7 @@
 #include "hub/slow.h"
 
 #include "hub/changeset.h"
+#include "hub/query.h"
 #include "hub/replay.h"
 #include "hub/session.h"
 #include "hub/session_log.h"
@@ -33,6 +34,7 @@ static void recover(struct session *s)
     for (uint32_t i = 0; i < s->membership_count; i++)
         s->memberships[i]->from = s->shard->seq;
     session_reply(s, &r);
+    query_drained(s);
 }
 
 void slow_run(struct shard *shard)

@@ -54,9 +54,6 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 #define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
 #define ERROR_QUERY_CANCELLED "QUERY_CANCELLED"
 
-struct sql_request; /* capture/database.h */
-struct sql_error;
-
 struct error_text {
     const char *code;  /* one of the above; NULL: no error */
     bool busy;         /* the same may work in a moment */

@@ -37,8 +37,9 @@ struct query {
     int page_count;
     struct message progress_message, done_message;
     atomic_bool telling; /* the former is on its way */
-    struct buf id, request_id;
-    struct buf text; /* of the SQL, for others to see */
+    struct buf id;
+    struct buf request_id; /* of what the next message answers: the start, or a cancel */
+    struct buf text;       /* of the SQL, for others to see */
 };
 
 static void query_free(struct query *q)
@@ -75,9 +76,11 @@ static struct query_report report_of(const struct query *q)
 
 static void send(struct query *q, enum reply_type type, const struct query_report *report)
 {
-    struct reply r = {.type = type, .request_id = text_of(&q->request_id), .query = report};
+    struct reply r = {.type = type, .query = report};
     struct buf *scratch = &q->shard->scratch;
 
+    if (type != REPLY_QUERY_PROGRESS && type != REPLY_QUERY_ROWS)
+        r.request_id = text_of(&q->request_id);
     session_reply(q->session, &r);
     if (scratch->cap > SCRATCH_KEPT)
         buf_fini(scratch);
@@ -408,6 +411,7 @@ void query_start(struct session *s, const struct command *cmd)
     begin(q, s, cmd->sql);
     report = report_of(q);
     tell(q, REPLY_QUERY_STARTED, &report);
+    buf_reset(&q->request_id);
     cursor_open(s->shard->options->db, &q->cursor);
 }
 

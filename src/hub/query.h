@@ -5,10 +5,10 @@
 
 /*
  * SQL that a client runs over its connection (capture/cursor.h): started, told how far it is, and
- * answered with the rows, in messages that are written at the end of the loop's turns, one page each
- * and no faster than the client reads. A client that reads slowly slows its own queries only. When
- * the connection goes, its queries are cancelled; what is on the way to another thread belongs to
- * it, and is freed when it is back. Everything is told to channel "queries" too (query_news.h).
+ * answered with the rows, in messages that are written at the end of the loop's turns, one page
+ * each and no faster than the client reads. A client that reads slowly slows its own queries only.
+ * When the connection goes, its queries are cancelled; what is on the way to another thread belongs
+ * to it, and is freed when it is back. Everything is told to channel "queries" too (query_news.h).
  * Loop thread only.
  */
 struct session;

@@ -14,7 +14,8 @@ struct shard;
 
 #define QUERY_CHANNEL "queries"
 
-/* Tells all loops; *r is one of the query's reports. Not told where memory runs out. Loop thread. */
+/* Tells all loops; *r is one of the query's reports. Not told where memory runs out. Loop thread.
+ */
 void query_news(struct session *from, enum reply_type type, const struct query_report *r);
 /* One more has joined the channel on a loop, or (-1) one less. */
 void query_news_count(struct shard *s, int more);

@@ -35,8 +35,8 @@ struct shard {
     atomic_size_t backlog;   /* bytes of the batches pending */
     atomic_uint connections; /* given to this loop and not ended */
     atomic_ullong subscriptions, deliveries;
-    atomic_uint running_queries; /* that the database has */
-    atomic_int query_listeners;  /* who joined channel "queries" */
+    atomic_uint running_queries;                /* that the database has */
+    atomic_int query_listeners;                 /* who joined channel "queries" */
     atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
     atomic_ullong closed[HUB_CODES];            /* connections, by their close code */
     struct tally fanout_times;                  /* ns, of a batch */

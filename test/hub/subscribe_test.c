@@ -360,7 +360,7 @@ static void test_refusals(void **state)
         {"{\"type\":\"subscribe\",\"channel\":\"a b\"}", "INVALID_FORMAT"},
         {"{\"type\":\"subscribe\",\"channel\":\"\"}", "INVALID_FORMAT"},
         {"{\"type\":\"unsubscribe\",\"channel\":\"room\"}", "NOT_FOUND"},
-        {"{\"type\":\"query:start\"}", "UNKNOWN_TYPE"},
+        {"{\"type\":\"query:begin\"}", "UNKNOWN_TYPE"},
         {"{", "INVALID_FORMAT"},
         {"", "INVALID_FORMAT"},
     };

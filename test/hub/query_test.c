@@ -58,7 +58,8 @@ static struct cursor *begin(struct client *c, const char *id)
 {
     char text[200];
 
-    snprintf(text, sizeof(text), "{\"type\":\"query:start\",\"queryId\":%s,\"sql\":\"SELECT 1\"}", id);
+    snprintf(
+        text, sizeof(text), "{\"type\":\"query:start\",\"queryId\":%s,\"sql\":\"SELECT 1\"}", id);
     client_send(c, text);
     snprintf(text, sizeof(text), STARTED("%s"), id);
     client_expect(c, text);
@@ -104,9 +105,10 @@ static void one_message(void **state)
     cursor->request.changes = 3;
     cursor->request.last_rowid = -1;
     fake_cursor_done(cursor, NULL);
-    expect(c, HEAD "\"query:complete\",\"data\":{\"queryId\":\"q1\",\"rowCount\":2,\"duration\":D,"
-                   "\"changes\":3,\"lastInsertRowid\":-1,\"seq\":7,\"results\":{\"columns\":[\"a\"],"
-                   "\"rows\":[[1],[2]]}}}");
+    expect(c,
+        HEAD "\"query:complete\",\"data\":{\"queryId\":\"q1\",\"rowCount\":2,\"duration\":D,"
+             "\"changes\":3,\"lastInsertRowid\":-1,\"seq\":7,\"results\":{\"columns\":[\"a\"],"
+             "\"rows\":[[1],[2]]}}}");
     expect_running(0);
     client_free(c);
 }

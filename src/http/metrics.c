@@ -201,7 +201,7 @@ static void put_labelled(struct buf *out, const struct request *r, const struct 
     }
     put_type(out, "rowtap_build_info", "gauge", "Always 1.");
     buf_puts(out, "rowtap_build_info{version=\"");
-    put_label(out, r->http->version);
+    put_label(out, hub_settings(r->http->hub)->version);
     buf_puts(out, "\",sqlite=\"");
     put_label(out, database_sqlite_version());
     buf_puts(out, "\"} 1\n");
@@ -213,7 +213,7 @@ static void read_figures(struct figures *f, const struct http *h)
     database_stats(h->db, &f->database);
     process_read(&f->process);
     f->seq = database_seq(h->db);
-    f->uptime = (double)(clock_mono_ms() - h->started_ms) / 1000;
+    f->uptime = (double)hub_uptime(h->hub);
 }
 
 void metrics(struct request *r, const char *rest)

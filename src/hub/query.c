@@ -4,7 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "capture/cursor.h"
-#include "capture/sqlmask.h"
+#include "capture/sqlshape.h"
 #include "hub/query_news.h"
 #include "hub/replay.h"
 #include "hub/session.h"
@@ -23,6 +23,7 @@
  */
 #define PAGE_ROWS 1000
 #define PAGE_BYTES (1u << 20)   /* unless one row is longer */
+#define TEXT_MAX 1000           /* of its SQL, for others */
 #define SCRATCH_KEPT (1u << 20) /* one large row must not keep its memory for ever */
 
 struct query {
@@ -351,7 +352,7 @@ static struct query *query_new(struct session *s, const struct command *cmd)
     else
         put_id(s, &q->id);
     buf_put(&q->request_id, cmd->request_id.p, cmd->request_id.p ? cmd->request_id.len : 0);
-    sqlmask_put(&q->text, sql->sql, sql->len);
+    sqlshape_put(&q->text, sql->sql, sql->len, TEXT_MAX, s->shard->topics.schema);
     if (!buf_error(&q->id) && !buf_error(&q->request_id) && !buf_error(&q->text))
         return q;
     query_free(q);

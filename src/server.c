@@ -104,6 +104,7 @@ static int start_hub(struct server *s, struct buf *err)
         .max_backlog = BACKLOG_BYTES,
         .history = c->history,
         .heartbeat_ms = c->heartbeat_ms,
+        .idle_ms = c->idle_timeout_ms,
         .max_connections = client_limit(c->max_connections),
         .max_subscriptions = (uint32_t)c->max_subscriptions,
         .max_requests = (uint32_t)c->max_requests,

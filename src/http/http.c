@@ -207,6 +207,7 @@ static void http_free(struct http *h)
     free_strings(h->urls, h->address_count);
     free_strings(h->origins, h->origin_count);
     mem_free(h->addresses);
+    mem_free(h->ports);
     mem_free(h);
 }
 
@@ -221,9 +222,11 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->max_body = o->max_body;
     h->compress = o->compress;
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
+    h->ports = mem_array((size_t)o->listen_count + 1, sizeof(*h->ports));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));
     h->origins = copy_strings(o->origins, o->origin_count);
-    if (!h->addresses || !h->urls || !h->origins || workers_init(&h->workers, threads) < 0) {
+    if (!h->addresses || !h->ports || !h->urls || !h->origins ||
+        workers_init(&h->workers, threads) < 0) {
         http_free(h);
         return NULL;
     }
@@ -273,6 +276,7 @@ static int find_urls(struct http *h)
         rc = STATUS_NOMEM;
     for (int i = 0; i < h->address_count && rc == 0; i++) {
         listen_set_port(&h->addresses[i], ports[i].port);
+        h->ports[i] = ports[i].port;
         listen_format(text, &h->addresses[i]);
         snprintf(url, sizeof(url), "http://%s", text);
         h->urls[i] = mem_strdup(url);
@@ -280,6 +284,8 @@ static int find_urls(struct http *h)
             rc = STATUS_NOMEM;
     }
     mem_free(ports);
+    if (rc == 0)
+        workers_ports(&h->workers, h->ports, h->address_count);
     return rc;
 }
 

@@ -41,7 +41,7 @@ static int low_end(void)
 {
     int limit = descriptor_limit();
 
-    return limit >= 2048 ? 512 : limit / 4;
+    return limit >= 4 * PEER_LOW ? PEER_LOW : limit / 4;
 }
 
 static int port_of(const union address *a)
@@ -133,6 +133,27 @@ int peer_find_listener(int port)
             return fd;
     }
     return -1;
+}
+
+int peer_port(int fd, int server_port)
+{
+    union address remote, local;
+    socklen_t len = sizeof(remote), size = sizeof(local);
+
+    if (getpeername(fd, &remote.sa, &len) < 0 || !is_inet(&remote) ||
+        getsockname(fd, &local.sa, &size) < 0 || port_of(&local) != server_port)
+        return 0;
+    return port_of(&remote);
+}
+
+void peer_each(int server_port, void (*each)(int fd, int port, void *ctx), void *ctx)
+{
+    for (int fd = 0; fd < low_end(); fd++) {
+        int port = peer_port(fd, server_port);
+
+        if (port)
+            each(fd, port, ctx);
+    }
 }
 
 static void reset_options(int fd)

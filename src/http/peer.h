@@ -19,6 +19,15 @@ int peer_find(const struct peer *p);
 int peer_find_listener(int port);
 
 /*
+ * The connections to a local port that are still in HTTP: calls back with the descriptor, below
+ * PEER_LOW, and the peer's port.
+ */
+#define PEER_LOW 512
+void peer_each(int server_port, void (*each)(int fd, int port, void *ctx), void *ctx);
+/* The peer's port if `fd` is such a connection, or 0. */
+int peer_port(int fd, int server_port);
+
+/*
  * Takes the connection out of civetweb: returns a new descriptor for it, above the low numbers (so
  * that peer_find stays short) where the limit allows, and puts a dead socket at `fd`: civetweb
  * reads end-of-file there and closes only that. -1 with errno; nothing was changed then. Timeouts

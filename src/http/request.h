@@ -33,6 +33,7 @@ struct http {
     struct hub *hub;
     struct workers workers;
     struct listen_address *addresses;
+    int *ports; /* of the addresses */
     char **urls;
     int address_count;
     char **origins;

@@ -2,12 +2,14 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "http/silence.h"
 
 #include <sys/socket.h>
 #include <time.h>
 
 #define TICK_MS 500
-#define PATIENCE_MS 1000 /* a silent client keeps its worker this long while others queue */
+#define HURRIED_TICK_MS 100 /* when all workers are taken */
+#define PATIENCE_MS 1000    /* a silent client keeps its worker this long while others queue */
 
 static void shut(struct worker *x, int how)
 {
@@ -38,33 +40,52 @@ static void deadline_in(struct timespec *t, int64_t ms)
     t->tv_nsec %= 1000000000;
 }
 
+/* Sleeps while there is nothing to look after. Under the lock. */
+static void wait_for_tick(struct workers *w)
+{
+    struct timespec until;
+
+    w->asleep = w->taken == 0;
+    while (w->asleep && !w->stopping)
+        pthread_cond_wait(&w->wake, &w->lock);
+    deadline_in(&until, w->hurried ? HURRIED_TICK_MS : TICK_MS);
+    if (!w->stopping)
+        pthread_cond_timedwait(&w->wake, &w->lock, &until);
+    w->hurried = w->taken >= w->count;
+}
+
 static void *run(void *arg)
 {
     struct workers *w = arg;
 
     pthread_mutex_lock(&w->lock);
     while (!w->stopping) {
-        struct timespec until;
         bool full;
-        int given;
+        int given, ports;
         int64_t now;
 
-        w->asleep = w->taken == 0;
-        while (w->asleep && !w->stopping)
-            pthread_cond_wait(&w->wake, &w->lock);
-        deadline_in(&until, TICK_MS);
-        if (!w->stopping)
-            pthread_cond_timedwait(&w->wake, &w->lock, &until);
-        full = w->taken >= w->count;
+        wait_for_tick(w);
+        full = w->hurried;
         given = w->given;
+        ports = w->port_count;
         pthread_mutex_unlock(&w->lock);
         now = clock_mono_ms();
         for (int i = 0; i < given; i++)
             look_after(&w->all[i], now, full ? now - PATIENCE_MS : INT64_MIN);
+        for (int i = 0; full && i < ports; i++)
+            silence_end(w->silence, w, w->ports[i], PATIENCE_MS);
         pthread_mutex_lock(&w->lock);
     }
     pthread_mutex_unlock(&w->lock);
     return NULL;
+}
+
+void workers_ports(struct workers *w, const int *ports, int count)
+{
+    pthread_mutex_lock(&w->lock);
+    w->ports = ports;
+    w->port_count = count;
+    pthread_mutex_unlock(&w->lock);
 }
 
 int workers_init(struct workers *w, int count)
@@ -73,8 +94,13 @@ int workers_init(struct workers *w, int count)
 
     *w = (struct workers){.count = count};
     w->all = mem_array((size_t)count, sizeof(*w->all));
-    if (!w->all)
+    w->silence = mem_zalloc(sizeof(*w->silence));
+    if (!w->all || !w->silence) {
+        mem_free(w->all);
+        mem_free(w->silence);
+        w->all = NULL;
         return STATUS_NOMEM;
+    }
     for (int i = 0; i < count; i++)
         pthread_mutex_init(&w->all[i].lock, NULL);
     pthread_mutex_init(&w->lock, NULL);
@@ -104,6 +130,7 @@ void workers_fini(struct workers *w)
     for (int i = 0; i < w->count; i++)
         pthread_mutex_destroy(&w->all[i].lock);
     mem_free(w->all);
+    mem_free(w->silence);
     w->all = NULL;
 }
 
@@ -134,7 +161,7 @@ void workers_set(struct workers *w, struct worker *x, enum worker_state state, c
     pthread_mutex_lock(&w->lock);
     w->taken += (state != WORKER_FREE) - (before != WORKER_FREE);
     w->busy += (state == WORKER_BUSY) - (before == WORKER_BUSY);
-    if (w->taken && w->asleep) {
+    if (w->taken && (w->asleep || (w->taken == w->count && !w->hurried))) {
         w->asleep = false;
         pthread_cond_signal(&w->wake);
     }

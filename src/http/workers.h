@@ -38,12 +38,18 @@ struct workers {
     pthread_mutex_t lock;
     pthread_cond_t wake, idle;
     bool stopping, started;
-    bool asleep; /* nothing to look after */
+    bool asleep;  /* nothing to look after */
+    bool hurried; /* all were taken when it last looked */
     pthread_t thread;
+    struct silence *silence;
+    const int *ports; /* that the server listens on; see workers_ports */
+    int port_count;
 };
 
 int workers_init(struct workers *w, int count); /* STATUS_NOMEM, STATUS_IO */
 void workers_fini(struct workers *w);
+/* Where silent clients are looked for. The array outlives the workers. */
+void workers_ports(struct workers *w, const int *ports, int count);
 
 struct worker *workers_give(struct workers *w); /* to a starting civetweb thread; NULL: none left */
 void workers_set(

@@ -173,6 +173,7 @@ static struct loop *start_loop(struct shard *s, int id)
         .compress = s->options->compress,
         .compress_min = s->options->compress_min,
         .heartbeat_ms = s->options->heartbeat_ms,
+        .idle_ms = s->options->idle_ms,
         .ctx = s,
         .turn_end = on_turn_end,
         .tick = poll_tick,

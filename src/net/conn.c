@@ -62,6 +62,7 @@ struct conn *conn_new(
     list_init(&c->timer);
     list_init(&c->dirty);
     list_init(&c->heavy);
+    list_init(&c->quiet);
     list_init(&c->notes);
     outq_init(&c->out);
     ws_parser_init(&c->parser, false, l->options.max_message);
@@ -102,6 +103,7 @@ void conn_end(struct conn *c)
     heartbeat_stop(c);
     list_del(&c->dirty);
     list_del(&c->heavy);
+    list_del(&c->quiet);
     list_del(&c->timer);
     list_add_tail(&l->dead, &c->timer);
     loop_count(&l->counters.closed, 1);
@@ -179,6 +181,7 @@ static void move(struct conn *c, enum conn_state state)
 {
     c->state = (uint8_t)state;
     list_del(&c->heavy);
+    list_del(&c->quiet);
     conn_touch(c);
     list_del(&c->timer);
     c->due = c->loop->now + CLOSING_MS;
@@ -358,6 +361,7 @@ static int send_text(
         conn_close_now(c, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
         return STATUS_NOMEM;
     }
+    c->active_ms = c->loop->now;
     if (soft && c->out.bytes > soft && list_empty(&c->heavy)) {
         c->heavy_since = c->loop->now;
         list_add_tail(&c->loop->heavy, &c->heavy);

@@ -2,6 +2,7 @@
 #include "base/status.h"
 #include "net/private.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /*
@@ -19,10 +20,38 @@ static void again(struct conn *c)
     list_add_tail(&l->idle, &c->timer);
 }
 
+/* Each is looked at four times in idle_ms, so that a message costs no more than a note of its time.
+ */
+static void look_later(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    c->quiet_due = l->now + l->options.idle_ms / 4 + 1;
+    list_del(&c->quiet);
+    list_add_tail(&l->quiet, &c->quiet);
+}
+
 void heartbeat_start(struct conn *c)
 {
     c->half = true;
     again(c);
+    c->active_ms = c->loop->now;
+    if (c->loop->options.idle_ms && !conn_is_stream(c))
+        look_later(c);
+}
+
+void heartbeat_quiet_due(struct conn *c)
+{
+    struct loop *l = c->loop;
+    char reason[100];
+
+    if (l->now - c->active_ms < l->options.idle_ms) {
+        look_later(c);
+        return;
+    }
+    list_del(&c->quiet);
+    snprintf(reason, sizeof(reason), "idle: no message for %lld ms", (long long)l->options.idle_ms);
+    conn_close(c, WS_CLOSE_GOING_AWAY, reason);
 }
 
 static int put_keep_alive(struct conn *c)

@@ -114,6 +114,11 @@ static struct conn *first(const struct list *l)
     return list_empty(l) ? NULL : list_entry(l->next, struct conn, timer);
 }
 
+static struct conn *first_quiet(const struct loop *l)
+{
+    return list_entry(l->quiet.next, struct conn, quiet);
+}
+
 static int timeout(const struct loop *l)
 {
     const struct list *lists[] = {&l->idle, &l->closing, &l->draining};
@@ -126,6 +131,8 @@ static int timeout(const struct loop *l)
         due = l->stop_due;
     if (l->hurry_due && l->hurry_due < due)
         due = l->hurry_due;
+    if (!list_empty(&l->quiet) && first_quiet(l)->quiet_due < due)
+        due = first_quiet(l)->quiet_due;
     for (i = 0; i < 3; i++) {
         struct conn *c = first(lists[i]);
 
@@ -152,6 +159,8 @@ static void run_timers(struct loop *l)
         hurry_all(l);
     while ((c = first(&l->idle)) && c->due <= l->now)
         heartbeat_due(c);
+    while (!list_empty(&l->quiet) && first_quiet(l)->quiet_due <= l->now)
+        heartbeat_quiet_due(first_quiet(l));
     while ((c = first(&l->closing)) && c->due <= l->now)
         conn_end(c);
     while ((c = first(&l->draining)) && c->due <= l->now)
@@ -335,6 +344,7 @@ static void init_lists(struct loop *l)
     list_init(&l->told);
     list_init(&l->dirty);
     list_init(&l->heavy);
+    list_init(&l->quiet);
 }
 
 static int take_memory(struct loop *l)

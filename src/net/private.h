@@ -36,6 +36,9 @@ struct conn {
     struct list timer;   /* in one of the loop's lists: idle, closing, draining, dead, told */
     struct list dirty;   /* in the loop's dirty list, or alone */
     struct list heavy;   /* in the loop's list of those above slow_queue, or alone */
+    struct list quiet;   /* in the loop's list by quiet_due, or alone */
+    int64_t quiet_due;   /* ms; when it is next looked at */
+    int64_t active_ms;   /* the last message */
     struct list notes;   /* by what they wait for */
     uint64_t sent;       /* bytes, so far */
     int64_t heavy_since; /* ms */
@@ -97,6 +100,7 @@ struct loop {
     struct list told;                    /* to be freed */
     struct list dirty;                   /* something to send */
     struct list heavy;                   /* by heavy_since */
+    struct list quiet;                   /* by quiet_due; with idle_ms alone */
     struct outq_pool pool;
     struct deflater *deflater;
     struct inflater *inflater;
@@ -171,6 +175,7 @@ void conn_io_flush(struct conn *c);                  /* sends what the socket ta
 
 void heartbeat_start(struct conn *c);
 void heartbeat_due(struct conn *c);
+void heartbeat_quiet_due(struct conn *c); /* is it idle? */
 void heartbeat_arrived(struct conn *c); /* some bytes came */
 void heartbeat_sent(struct conn *c, size_t n);
 void heartbeat_pong(struct conn *c, const char *data, size_t len);

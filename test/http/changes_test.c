@@ -106,6 +106,8 @@ static void refuses_what_it_cannot_do(void **state)
     exchange(GET("?x=1") "Connection: close\n\n",
         REFUSED("400 *", "INVALID_FORMAT", "unknown parameter \\\"x\\\"*"));
     exchange(GET("") "Content-Length: 1\n\nx", REFUSED("400 *", "INVALID_FORMAT", "*no body"));
+    exchange(GET("?timeout=1") "Connection: close\n\n",
+        REFUSED("400 *", "INVALID_FORMAT", "timeout is for a long poll*"));
     exchange(GET("") "Origin: http://evil.com\nConnection: close\n\n", "HTTP/1.1 403 *");
     exchange("GET /api/changes HTTP/1.1\nHost: evil.com\nConnection: close\n" EVENTS "\n",
         "HTTP/1.1 403 *");
@@ -131,6 +133,32 @@ static void answers_head(void **state)
         "HTTP/1.1 200 OK\nContent-Type: text/event-stream\nDate: *\nConnection: close\n\n");
     exchange("HEAD /api/changes?x HTTP/1.1\n" HOST EVENTS "Connection: close\n\n",
         "HTTP/1.1 400 *\nConnection: close\n\n");
+    exchange("HEAD /api/changes HTTP/1.1\n" HOST "Connection: close\n\n",
+        "HTTP/1.1 200 OK\nContent-Type: application/json\nDate: *\nConnection: close\n\n");
+    exchange("HEAD /api/changes?batch HTTP/1.1\n" HOST "Connection: close\n\n",
+        "HTTP/1.1 400 *\nConnection: close\n\n");
+}
+
+#define POLL(query, headers) "GET /api/changes" query " HTTP/1.1\n" HOST headers "\n"
+#define POLLED(position, body)                                                                     \
+    "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: *\nDate: *, * GMT\n"         \
+    "Cache-Control: no-store\n*Connection: close\nRowtap-Position: *:" position "\n\n" body
+
+/* Without the wish for a stream it is a long poll. */
+static void polls(void **state)
+{
+    (void)state;
+    exchange(POLL("?timeout=0", ""), POLLED("*", "[]"));
+    exchange(POLL("?timeout=0", "Accept: */*\n"), POLLED("*", "[]"));
+    exchange(POLL("?timeout=0", "Accept: text/event-stream;q=0.00\n"), POLLED("*", "[]"));
+    exchange(POLL("?channel=tables&since=0&timeout=0", ""),
+        POLLED("*", "[{\"id\":\"*\"type\":\"table:created\",*}]"));
+    exchange(POLL("?table=nope", ""), REFUSED("404 Not Found", "NOT_FOUND", "no such table: nope"));
+    exchange(POLL("?timeout=61", "Connection: close\n"),
+        REFUSED("400 *", "INVALID_FORMAT", "timeout is how many seconds*"));
+    exchange(POLL("?snapshot", "Connection: close\n"),
+        REFUSED("400 *", "INVALID_FORMAT", "snapshot is for a stream*"));
+    exchange(POLL("", "Origin: http://evil.com\nConnection: close\n"), "HTTP/1.1 403 *");
 }
 
 /* As EventSource does it after a break: the header says more than the URL. */
@@ -291,6 +319,7 @@ int main(void)
         cmocka_unit_test(refuses_what_it_cannot_do),
         cmocka_unit_test(or_else_it_is_a_poll),
         cmocka_unit_test(answers_head),
+        cmocka_unit_test(polls),
         cmocka_unit_test(goes_on_after_the_last_event),
         cmocka_unit_test(gives_a_snapshot),
         cmocka_unit_test(ends_with_its_table),

@@ -46,6 +46,8 @@ BLACK_BOX = [
     ("mixed", "asan", ["test/contract/mixed_test.py"], 240, True),
     ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
     ("ddl", "asan", ["test/contract/ddl_test.py"], 240, True),
+    ("requests", "asan", ["test/contract/requests_test.py"], 300, True),
+    ("limits", "asan", ["test/contract/limits_test.py"], 300, True),
     ("wait", "asan", ["test/contract/wait_test.py"], 120, True),
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),
     ("foreign-snapshot", "asan", ["test/contract/foreign_snapshot_test.py"], 240, True),
@@ -83,6 +85,7 @@ BLACK_BOX = [
     ("snapshot", "tsan", ["test/contract/snapshot_test.py", "--quick"], 400, False),
     ("foreign-snapshot", "tsan", ["test/contract/foreign_snapshot_test.py", "--quick"], 300, False),
     ("mixed", "tsan", ["test/contract/mixed_test.py"], 400, False),
+    ("requests", "tsan", ["test/contract/requests_test.py"], 400, False),
     ("transcript", "tsan", ["test/contract/transcript_test.py"], 400, False),
 ]
 

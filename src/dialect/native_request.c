@@ -170,6 +170,8 @@ int native_request_decode(struct command *cmd)
     struct native_memory *m = cmd->memory;
     json_t *action;
 
+    if (cmd->request_id.p && arguments_is(cmd->request_id, "null"))
+        cmd->request_id = (struct text){0};
     if (!cmd->request_id.p)
         return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "a request needs a requestId");
     if (mark(cmd, &m->request_id) < 0)

@@ -395,6 +395,8 @@ static void *on_open(struct conn *c, void *start_ctx)
     if (!s || !s->whole || (a->dialect->once && !s->poll)) {
         if (s && s->whole)
             projection_put(s->whole);
+        if (s)
+            poll_free(s->poll);
         mem_free(s);
         arrival_free(a);
         return NULL;

@@ -115,17 +115,6 @@ static void refuses_what_it_cannot_do(void **state)
         "HTTP/1.1 405 *\nAllow: GET, HEAD, OPTIONS\n*");
 }
 
-/* Who does not accept events gets an array. */
-static void or_else_it_is_a_poll(void **state)
-{
-    (void)state;
-    exchange("GET /api/changes?timeout=0 HTTP/1.1\n" HOST "Connection: close\nAccept: */*\n\n",
-        "HTTP/1.1 200 OK\nContent-Type: application/json\n*\nRowtap-Position: *\n\n[]");
-    exchange("GET /api/changes?timeout=0 HTTP/1.1\n" HOST "Connection: close\n"
-             "Accept: text/event-stream;q=0.00\n\n",
-        "HTTP/1.1 200 OK\nContent-Type: application/json\n*[]");
-}
-
 static void answers_head(void **state)
 {
     (void)state;
@@ -317,7 +306,6 @@ int main(void)
         cmocka_unit_test(begins_with_a_head),
         cmocka_unit_test(accepts_what_clients_send),
         cmocka_unit_test(refuses_what_it_cannot_do),
-        cmocka_unit_test(or_else_it_is_a_poll),
         cmocka_unit_test(answers_head),
         cmocka_unit_test(polls),
         cmocka_unit_test(goes_on_after_the_last_event),

@@ -11,7 +11,7 @@
 /* A descriptor of our own, or -1 and why. */
 static int take(struct request *r, const char **why)
 {
-    int fd = peer_find(&r->worker->peer), moved;
+    int fd = request_socket(r), moved;
 
     if (fd < 0) {
         *why = "this connection's addresses are not unique on this machine; connect again";

@@ -236,7 +236,8 @@ bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
     *r = (struct request){.http = h,
         .conn = conn,
         .info = mg_get_request_info(conn),
-        .began_ns = clock_mono_ns()};
+        .began_ns = clock_mono_ns(),
+        .fd = -1};
     r->worker = mg_get_thread_pointer(conn);
     r->method = r->info->request_method;
     r->path = r->info->local_uri_raw;
@@ -256,9 +257,16 @@ bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
     return true;
 }
 
-bool request_alone(const struct request *r)
+int request_socket(struct request *r)
 {
-    int fd = peer_find(&r->worker->peer);
+    if (r->fd < 0)
+        r->fd = peer_find(&r->worker->peer);
+    return r->fd;
+}
+
+bool request_alone(struct request *r)
+{
+    int fd = request_socket(r);
     int64_t taken = fd < 0 ? -1 : peer_bytes_read(fd);
 
     return taken < 0 || taken <= r->worker->bytes_before + (int64_t)r->head_len;

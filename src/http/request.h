@@ -66,6 +66,7 @@ struct request {
     bool head;      /* HEAD: the answer's body is left out */
     bool keep;      /* the connection may serve another request */
     bool body_read; /* up to its end */
+    int fd;         /* see request_socket; -1: not asked for yet */
     int status;     /* of the answer */
     int64_t began_ns;
     const char *code; /* of an error that was answered, or NULL … */
@@ -82,8 +83,10 @@ bool request_accepts(const struct request *r, const char *type);
 /* A comma-separated header contains that token, in any case, on any of its lines. */
 bool request_header_has(const struct request *r, const char *name, const char *token);
 
+/* The connection's descriptor, or -1 where it cannot be told. */
+int request_socket(struct request *r);
 /* Nothing has been taken from the connection that came behind the head. */
-bool request_alone(const struct request *r);
+bool request_alone(struct request *r);
 /* Reads the whole body. False: it was too large, late or broken, and has been answered. */
 bool request_body(struct request *r, struct buf *body);
 /* After the answer: lets a client that is still sending its body read the answer first. */

@@ -9,7 +9,7 @@
 
 #define READS 4  /* of one connection in one turn */
 #define SENDS 4  /* likewise */
-#define PONGS 64 /* queued before only the latest ping is answered (RFC 6455 section 5.5.3) */
+#define PONGS 4096 /* queued before only the latest ping is answered (RFC 6455 section 5.5.3) */
 #define DRAINING_MS 1000 /* for the peer to close its side after ours */
 
 static void watch(struct conn *c, uint32_t events)

@@ -60,7 +60,7 @@ struct conn {
     uint32_t events; /* what epoll watches */
     uint16_t code;   /* to report; 0: none was seen or sent */
     uint8_t state;
-    uint8_t pongs;       /* queued since the queue was last empty */
+    uint16_t pongs;      /* queued since the queue was last empty */
     uint8_t window_bits; /* of what the peer decompresses; 0: nothing is compressed */
     bool blocked;        /* the socket took less than it was given */
     bool eof;            /* the peer will send no more */

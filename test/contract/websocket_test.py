@@ -49,6 +49,8 @@ class Run:
                 return str(failure)
             except asyncio.TimeoutError:
                 return "not finished within a minute"
+            except Exception as error:  # what came could not even be read
+                return f"{type(error).__name__}: {error}"
 
     def say(self, good, text):
         self.number += 1

@@ -83,6 +83,9 @@ def pings():
         bad(name, f"2.14.{i}", f"a ping of 5 bytes whose length takes {wide} bytes", frame(PING, b"short", wide=wide))
     row(name, "2.15.1", "64 pings at once", send(b"".join(frame(PING, b"%d" % i) for i in range(64))),
         expect(*(pong(b"%d" % i) for i in range(64))), clean())
+    thousand = [b"ping %d" % i for i in range(1000)]
+    row(name, "2.15.5", "1000 pings at once, each answered", send(b"".join(frame(PING, p) for p in thousand)), expect(*map(pong, thousand)), clean())
+    row(name, "2.15.6", "the same in chops of 5", send(b"".join(frame(PING, p) for p in thousand), 5), expect(*map(pong, thousand)), clean())
     row(name, "2.15.2", "a ping every now and then", *[s for i in range(5) for s in (send(frame(PING, b"%d" % i)), expect(pong(b"%d" % i)))], clean())
     ok(name, "2.15.3", "a pong for a ping that was never sent changes nothing", frame(PONG, b"\0" * 8) + frame(TEXT, say("still here")), reply("still here"))
     ok(name, "2.15.4", "a thousand pongs", b"".join(frame(PONG, b"%d" % i) for i in range(1000)) + frame(PING, b"end"), pong(b"end"))

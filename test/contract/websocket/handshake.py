@@ -50,7 +50,7 @@ class Handshake:
             peer.end()
 
     async def say(self, peer, data):
-        size = self.chop or len(data)
+        size = self.chop or len(data) or 1
         try:
             for i in range(0, len(data), size):
                 await peer.send(data[i:i + size])
@@ -175,7 +175,7 @@ def methods():
         add(f"2.{i}", f"the method {method[:20]}", request(f"{method} /ws HTTP/1.1"), refused(501, 405, stays=False))
     add("2.14", "CONNECT", request("CONNECT HERE HTTP/1.1"), refused(400, 405, 501))
     for i, (title, data) in enumerate((("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), ("a TLS hello", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + b"x" * 200),
-                                       ("a frame", frame(TEXT, b"{}")), ("noise", bytes(range(256)) * 2), ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
+                                       ("a frame", frame(TEXT, b"{}", key=b"\0\0\0\0")), ("noise", bytes(range(256)) * 2), ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n\r\n"),
                                        ("only a method", b"GET\r\n\r\n"), ("no version", b"GET /ws\r\n\r\n"), ("two blanks", b"GET  /ws  HTTP/1.1\r\nHost: HERE\r\n\r\n"),
                                        ("a blank in the target", b"GET /w s HTTP/1.1\r\nHost: HERE\r\n\r\n"), ("a method with a colon", b"G:T /ws HTTP/1.1\r\nHost: HERE\r\n\r\n")), 1):
         if title != "two blanks":
@@ -336,6 +336,24 @@ def sizes():
     add("11.14", "a header of 15 KiB byte by byte", request("GET /ws HTTP/1.1", "X: " + "v" * 15 * 1024), accepted(), chop=512)
 
 
+def slow():
+    """A head that does not come is answered with 408, and no one waits for it for ever."""
+    late = refused(408, stays=False)
+    for i, (title, data) in enumerate((("half a first line", b"GET /ws HT"), ("a first line", b"GET /ws HTTP/1.1\r\n"),
+                                       ("a head without its last line end", request_cut()), ("one byte", b"G")), 1):
+        add(f"15.{i}", f"{title}, then nothing", data, late)
+    add("15.5", "nothing at all", b"", nothing())
+    add("15.6", "empty lines, then nothing", b"\r\n" * 10, nothing(400, 408))
+
+
+def nothing(*statuses):
+    async def judge(peer):
+        head = await peer.head(15)
+        if head and head.status not in statuses:
+            raise Failure(f"answered with {head.status}")
+    return judge
+
+
 def early():
     """Bytes right behind the head, which a client must not send before it has the answer (section 4.1).
     The server may take them or refuse, but none may be lost or taken for anything else."""
@@ -402,5 +420,5 @@ def after_refusal():
     return judge
 
 
-for build_ in (good, methods, versions, keys, not_an_upgrade, hosts, targets, bodies, syntax, sizes, early):
+for build_ in (good, methods, versions, keys, not_an_upgrade, hosts, targets, bodies, syntax, sizes, slow, early):
     build_()

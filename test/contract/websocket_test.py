@@ -12,7 +12,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), HERE]
 from harness import BIN, SLOW, Directory, Server, equal, note, seconds  # noqa: E402
-from websocket import closing, framing, handshake, hostile, limits, text  # noqa: E402, F401
+from websocket import closing, compression, framing, handshake, hostile, limits, text  # noqa: E402, F401
 from websocket.table import SECTIONS  # noqa: E402
 from websocket.wire import Failure  # noqa: E402
 

@@ -1,4 +1,5 @@
 """Sections 1 to 5: framing, pings and pongs, reserved bits, opcodes, fragmentation."""
+from .echo import echo, prose
 from .table import (NOT_JSON, NOT_TEXT, bad, clean, error, expect, fails, ok, pong, reply, row, say, send, silence)
 from .wire import BINARY, CLOSE, PING, PONG, TEXT, fragments, frame
 
@@ -19,6 +20,7 @@ def framing():
         for j, (chop, title) in enumerate(((None, "at once"), (1, "byte by byte"), (997, "in chops of 997")), 1):
             if chop != 1 or size <= 1000:
                 ok(name, f"1.3.{i}.{j}", f"JSON of {size} bytes, {title}", frame(TEXT, text), reply(f"size {size}"), chop=chop)
+        row(name, f"1.3.{i}.4", f"JSON of {size} bytes comes back", echo(prose, size), clean()) if size > 64 else None
     for i, key in enumerate((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\1", b"\x80\0\0\0", b"\x22\x22\x22\x22"), 1):
         ok(name, f"1.4.{i}", f"the mask {key.hex()}", frame(TEXT, say("masked", 1000), key=key), reply("masked"))
     for i, size in enumerate((0, 1, 125, 126, 127, 65535), 1):

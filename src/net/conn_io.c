@@ -7,8 +7,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define READS 4  /* of one connection in one turn */
-#define SENDS 4  /* likewise */
+#define READS 4    /* of one connection in one turn */
+#define SENDS 4    /* likewise */
 #define PONGS 4096 /* queued before only the latest ping is answered (RFC 6455 section 5.5.3) */
 #define DRAINING_MS 1000 /* for the peer to close its side after ours */
 

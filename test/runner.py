@@ -164,7 +164,7 @@ def suite(name, command, env=None, limit=300):
     print(f"{name:<34} {words}{ending} [{taken:.1f} s]", flush=True)
     if failed:
         print(what_failed(text) + f"\n    log: {os.path.relpath(log, TOP)}", flush=True)
-    for line in re.findall(r"^ok .*# SKIP .*$", text, re.M):
+    for line in re.findall(r"^# (section .*)$", text, re.M) + re.findall(r"^ok .*# SKIP .*$", text, re.M):
         print("    " + line, flush=True)
 
 

@@ -11,7 +11,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, ".."), HERE]
-from harness import BIN, SLOW, Directory, Server, equal, note, seconds  # noqa: E402
+from harness import BIN, SANITIZER, Directory, Server, equal, note, seconds  # noqa: E402
 from websocket import closing, compression, framing, handshake, hostile, limits, text  # noqa: E402, F401
 from websocket.table import SECTIONS  # noqa: E402
 from websocket.wire import Failure  # noqa: E402
@@ -19,6 +19,7 @@ from websocket.wire import Failure  # noqa: E402
 AT_ONCE = 24
 SERVERS = {
     "default": [],
+    "ending": [],  # by SIGTERM, in section 7
     "small": ["--max-message", limits.SMALL],
     "large": ["--max-message", limits.LARGE],
 }
@@ -69,8 +70,18 @@ class Run:
             note(f"section {name}: {len(rows) - bad} passed, {bad} failed, {time.monotonic() - begun:.1f} s")
 
 
+def finish(server):
+    """The server has forgotten every connection, and ends well; one that a case told to end has done so."""
+    if getattr(server, "told", False):
+        equal(server.wait(seconds(10)), 0, "exit status")
+        equal(SANITIZER.findall(server.stderr()), [], "sanitizer reports")
+        server.forget()
+        return
+    forgotten(server)
+    server.stop()
+
+
 def forgotten(server):
-    """Every connection of the cases has ended."""
     end = time.monotonic() + seconds(10)
     while server.get("/health").json["connectedClients"] and time.monotonic() < end:
         time.sleep(0.1)
@@ -93,8 +104,7 @@ def main():
         asyncio.run(run.all(servers))
         for name, server in servers.items():
             try:
-                forgotten(server)
-                server.stop()
+                finish(server)
                 run.say(True, f"the server {name} ends well")
             except AssertionError as error:
                 run.say(False, f"the server {name} ends well")

@@ -1,7 +1,10 @@
 """Section 7: the closing handshake."""
+import asyncio
+import signal
+
 from . import table
-from .table import NOT_JSON, bad, closed, expect, pong, reply, row, say, send, silence
-from .wire import CLOSE, PING, TEXT, close, frame
+from .table import NOT_JSON, Row, bad, closed, expect, pong, reply, row, say, section, send, silence
+from .wire import CLOSE, PING, TEXT, Peer, close, frame
 
 NAME = "7 closing"
 HELLO = frame(TEXT, b"Hello World!")
@@ -107,5 +110,33 @@ def unanswered(noise=b""):
     return step
 
 
-for build in (basic, payload_length, payload_value, codes, after_failure):
+class Shutdown(Row):
+    """SIGTERM while peers are connected that behave in several ways: each gets one Close frame with 1012
+    and then the end, whether it answers or not."""
+
+    async def run(self, servers):
+        server = servers[self.on]
+        begun = frame(TEXT, b"{", fin=False)
+        peers = [await Peer(server).connect() for _ in range(6)]
+        try:
+            for peer, said in zip(peers, (b"", b"", begun, begun, frame(TEXT, say(1))[:9], frame(PING)[:1])):
+                await peer.upgrade()
+                await peer.send(said)
+            server.signal(signal.SIGTERM)
+            server.told = True
+            for i, peer in enumerate(peers):
+                await table.close_frame(peer, (1012,))
+                if i % 2 == 0:
+                    await peer.send(close(1012))
+            await asyncio.gather(*(peer.ended(8) for peer in peers))
+        finally:
+            for peer in peers:
+                peer.end()
+
+
+def shutdown():
+    section(NAME).append(Shutdown("7.17.1", "the server is told to end", (), on="ending"))
+
+
+for build in (shutdown, basic, payload_length, payload_value, codes, after_failure):
     build()

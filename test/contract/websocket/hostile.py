@@ -89,8 +89,8 @@ def floods():
     row(NAME, "X.3.3", "a message without end is refused at its bound", repeat_until_refused(), fails(1009))
     row(NAME, "X.3.4", "100,000 pings of 125 bytes while nothing is read", repeat(frame(PING, b"p" * 125), 100000), send(frame(PING, b"the last")),
         until_pong(b"the last"), clean())
-    row(NAME, "X.3.5", "20 MB behind a frame that is refused", send(frame(TEXT, b"", says=20 << 20)), swallow(b"x" * 65536, 320), fails(1009))
-    row(NAME, "X.3.6", "20 MB behind a violation", send(frame(3)), swallow(b"\x81" * 65536, 320), fails(1002))
+    row(NAME, "X.3.5", "4 MB behind a frame that is refused", send(frame(TEXT, b"", says=4 << 20)), swallow(b"x" * 65536, 64), fails(1009))
+    row(NAME, "X.3.6", "4 MB behind a violation", send(frame(3)), swallow(b"\x81" * 65536, 64), fails(1002))
     row(NAME, "X.3.7", "200 peers that announce 1 MiB each and send a byte", many_promises(), on="large")
     row(NAME, "X.3.8", "a frame in single bytes with pauses", *[s for b in frame(TEXT, say("slow")) for s in (send(bytes([b])), pause(0.01))], expect(reply("slow")), clean())
     row(NAME, "X.3.9", "a peer that answers no ping of its own but goes on, byte by byte", send(frame(PING, b"x") * 50, chop=1), expect(*[pong(b"x")] * 50), clean())

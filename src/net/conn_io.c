@@ -105,18 +105,49 @@ static void fail(struct conn *c, int code)
     }
 }
 
-static void take(struct conn *c, size_t n)
+/* What was compressed has grown to so much that the rest has to wait for its next turn. */
+static void pause_with(struct conn *c, const char *rest, size_t n)
+{
+    c->rest = body_new(rest, n);
+    if (!c->rest) {
+        fail(c, WS_CLOSE_INTERNAL);
+        return;
+    }
+    list_add_tail(&c->loop->paused, &c->paused);
+    watch(c, c->events & ~(uint32_t)EPOLLIN);
+}
+
+static void parse(struct conn *c, char *data, size_t n)
 {
     int rc;
 
+    if (c->state != CONN_OPEN && c->state != CONN_CLOSING)
+        return;
+    c->parser.inflated = 0;
+    rc = ws_feed(&c->parser, &events, c, (uint8_t *)data, n);
+    if (rc > 0)
+        fail(c, rc);
+    else if (c->parser.left && c->state != CONN_DEAD)
+        pause_with(c, data + n - c->parser.left, c->parser.left);
+}
+
+static void take(struct conn *c, size_t n)
+{
     if (conn_is_stream(c))
         return;
     heartbeat_arrived(c);
-    if (c->state != CONN_OPEN && c->state != CONN_CLOSING)
-        return;
-    rc = ws_feed(&c->parser, &events, c, (uint8_t *)c->loop->in, n);
-    if (rc > 0)
-        fail(c, rc);
+    parse(c, c->loop->in, n);
+}
+
+void conn_io_resume(struct conn *c)
+{
+    struct body *rest = c->rest;
+
+    c->rest = NULL;
+    list_del(&c->paused);
+    watch(c, c->events | EPOLLIN);
+    parse(c, rest->data, rest->len);
+    body_unref(rest);
 }
 
 /* A peer that shut only its sending side may still wait for our answers, that to its Close too. */
@@ -136,7 +167,7 @@ static void receive(struct conn *c)
     struct loop *l = c->loop;
     int i;
 
-    for (i = 0; i < READS && c->state != CONN_DEAD; i++) {
+    for (i = 0; i < READS && c->state != CONN_DEAD && !c->rest; i++) {
         ssize_t n = recv(c->fd, l->in, LOOP_IN_SIZE, MSG_DONTWAIT);
 
         if (n < 0 && errno == EINTR)
@@ -171,7 +202,7 @@ void conn_io_event(struct conn *c, uint32_t seen)
     if (c->eof)
         conn_end(c);
     else
-        receive(c);
+        receive(c); /* unless it is paused */
 }
 
 static void send_some(struct conn *c)

@@ -125,7 +125,7 @@ static int timeout(const struct loop *l)
     int64_t due = l->next_tick;
     int i;
 
-    if (!list_empty(&l->dirty) || !list_empty(&l->dead))
+    if (!list_empty(&l->dirty) || !list_empty(&l->dead) || !list_empty(&l->paused))
         return 0;
     if (l->stopping && l->stop_due < due)
         due = l->stop_due;
@@ -217,6 +217,17 @@ static void free_told(struct loop *l)
         conn_free(c);
 }
 
+/* Likewise. */
+static void resume_paused(struct loop *l)
+{
+    struct list end;
+
+    list_add_tail(&l->paused, &end);
+    while (l->paused.next != &end)
+        conn_io_resume(list_entry(l->paused.next, struct conn, paused));
+    list_del(&end);
+}
+
 static void turn(struct loop *l)
 {
     struct epoll_event events[EVENTS];
@@ -225,6 +236,7 @@ static void turn(struct loop *l)
 
     l->now = clock_mono_ms();
     loop_run_mailbox(l);
+    resume_paused(l);
     for (i = 0; i < n; i++) {
         struct conn *c = events[i].data.ptr;
 
@@ -345,6 +357,7 @@ static void init_lists(struct loop *l)
     list_init(&l->dirty);
     list_init(&l->heavy);
     list_init(&l->quiet);
+    list_init(&l->paused);
 }
 
 static int take_memory(struct loop *l)

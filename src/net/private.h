@@ -40,6 +40,8 @@ struct conn {
     int64_t quiet_due;   /* ms; when it is next looked at */
     int64_t active_ms;   /* the last message */
     struct list notes;   /* by what they wait for */
+    struct list paused;  /* in the loop's list of those with `rest`, or alone */
+    struct body *rest;   /* received, and to be parsed in the next turn */
     uint64_t sent;       /* bytes, so far */
     int64_t heavy_since; /* ms */
     int64_t due;         /* ms; when the timer list wants it */
@@ -101,6 +103,7 @@ struct loop {
     struct list dirty;                   /* something to send */
     struct list heavy;                   /* by heavy_since */
     struct list quiet;                   /* by quiet_due; with idle_ms alone */
+    struct list paused;
     struct outq_pool pool;
     struct deflater *deflater;
     struct inflater *inflater;
@@ -171,6 +174,7 @@ void conn_notes_lost(struct conn *c); /* tells all */
 void conn_touch(struct conn *c);      /* it has something to send, or is to be looked at */
 
 void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
+void conn_io_resume(struct conn *c);                 /* parses the rest of what was received */
 void conn_io_flush(struct conn *c);                  /* sends what the socket takes */
 
 void heartbeat_start(struct conn *c);

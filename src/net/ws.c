@@ -212,6 +212,7 @@ static int deliver_inflated(
 
     if (rc)
         return rc;
+    p->inflated += len;
     if (p->message_opcode == WS_TEXT && !utf8_valid(text, len))
         rc = WS_CLOSE_BAD_DATA;
     else
@@ -277,13 +278,16 @@ int ws_feed(
     size_t pos = 0;
     int rc = 0;
 
-    while (rc == 0 && !p->closed && pos < len) {
+    while (rc == 0 && !p->closed && pos < len && p->inflated <= WS_INFLATED_MAX) {
         if (!p->in_frame)
             rc = take_head(p, data, len, &pos);
         if (rc == 0 && p->in_frame)
             rc = take_payload(p, events, ctx, data, len, &pos);
     }
-    if (rc || p->closed)
+    p->left = len - pos;
+    if (rc || p->closed) {
+        p->left = 0;
         ws_parser_fini(p);
+    }
     return rc;
 }

@@ -59,6 +59,8 @@ struct ws_parser {
      * of what comes out. Not the parser's own.
      */
     struct inflater *inflater;
+    size_t inflated; /* bytes that came out since the caller set this to 0: see ws_feed */
+    size_t left;     /* bytes of the last ws_feed that it has not taken */
     /* The rest is private; some 120 bytes, and no memory outside while nothing is half received. */
     uint64_t frame_left; /* payload bytes still to come */
     struct buf message;  /* what has arrived of a message that did not come whole in one piece */
@@ -78,10 +80,14 @@ void ws_parser_init(struct ws_parser *p, bool client, size_t max_message);
 void ws_parser_fini(struct ws_parser *p);
 
 /*
- * Takes len bytes (unmasked in place). 0: all taken. A positive number: the close code to fail the
- * connection with (1002, 1007, 1009, 1011 when memory ran out). -1: a callback stopped it. After
- * anything but 0, and after a Close frame, the parser ignores all further bytes.
+ * Takes len bytes (unmasked in place). 0: all taken, or all but `left`: after a compressed message
+ * with which `inflated` passes WS_INFLATED_MAX the parser pauses, so that few bytes cannot make
+ * work without end; the caller sets it to 0 and feeds the rest another time. A positive number: the
+ * close code to fail the connection with (1002, 1007, 1009, 1011 when memory ran out). -1: a
+ * callback stopped it. After anything but 0, and after a Close frame, the parser ignores all
+ * further bytes.
  */
+#define WS_INFLATED_MAX (256 * 1024)
 int ws_feed(
     struct ws_parser *p, const struct ws_events *events, void *ctx, uint8_t *data, size_t len);
 

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define HELLO "\xf2\x48\xcd\xc9\xc9\x07\x00"
+static const char hello[] = "\xf2\x48\xcd\xc9\xc9\x07\x00";
 
 static struct server server;
 
@@ -70,7 +70,7 @@ static void compresses_what_is_long(void **state)
     memset(text, 'x', 1000);
     snprintf(expected, sizeof(expected), "deflated %s", text);
     p = peer_new(&server);
-    peer_send(p, 0xc1, HELLO, 7);
+    peer_send(p, 0xc1, hello, 7);
     peer_expect(p, "text Hello");
     peer_text(p, text); /* that the peer may compress does not mean that it has to */
     peer_expect(p, expected);
@@ -87,7 +87,6 @@ static void compresses_what_is_long(void **state)
     assert_int_equal(stats().inflated_after, 5);
     peer_free(p);
     server_stop(&server);
-    (void)state;
 }
 
 static void takes_fragments(void **state)
@@ -97,12 +96,12 @@ static void takes_fragments(void **state)
     (void)state;
     start(1000, 9);
     p = peer_new(&server);
-    peer_send(p, 0x41, HELLO, 3);
+    peer_send(p, 0x41, hello, 3);
     peer_send(p, 0x89, "here?", 5);
     peer_expect(p, "pong here?");
     peer_send(p, 0x00, NULL, 0);
-    peer_send(p, 0x00, HELLO + 3, 1);
-    peer_send(p, 0x80, HELLO + 4, 3);
+    peer_send(p, 0x00, &hello[3], 1);
+    peer_send(p, 0x80, &hello[4], 3);
     peer_expect(p, "text Hello");
     peer_send(p, 0x01, "pl", 2);
     peer_send(p, 0x80, "ain", 3);
@@ -146,18 +145,18 @@ static void keeps_to_the_agreement(void **state)
     for (size_t i = 0; i < sizeof(first_bytes) / sizeof(*first_bytes); i++) {
         struct peer *p = peer_new(&server);
 
-        peer_send(p, first_bytes[i], HELLO, 7);
+        peer_send(p, first_bytes[i], hello, 7);
         expect_end(p, "close 1002");
     }
     struct peer *p = peer_new(&server);
-    peer_send(p, 0x41, HELLO, 3);
-    peer_send(p, 0xc0, HELLO + 3, 4);
+    peer_send(p, 0x41, hello, 3);
+    peer_send(p, 0xc0, &hello[3], 4);
     expect_end(p, "close 1002");
     atomic_store(&server.window_bits, 0); /* nothing was negotiated */
     p = peer_new(&server);
     peer_text(p, "flood 1 1000");
     assert_memory_equal(peer_next(p), "text 0:bbb", 10);
-    peer_send(p, 0xc1, HELLO, 7);
+    peer_send(p, 0xc1, hello, 7);
     expect_end(p, "close 1002");
     assert_int_equal(stats().deflating, 0);
     server_stop(&server);
@@ -194,7 +193,7 @@ static void refuses_what_is_broken(void **state)
         const char *data;
         size_t len;
     } broken[] = {
-        {"\x07", 1}, {HELLO, 5},                     /* cut short */
+        {"\x07", 1}, {hello, 5},                     /* cut short */
         {"\x00\x01\x00\xfe\xff\xc3\x00", 7},         /* not UTF-8 */
         {"\x00\x03\x00\xfc\xff\xed\xa0\x80\x00", 9}, /* a surrogate */
     };
@@ -207,6 +206,48 @@ static void refuses_what_is_broken(void **state)
         peer_send(p, 0xc1, broken[i].data, broken[i].len);
         expect_end(p, "close 1007");
     }
+    server_stop(&server);
+}
+
+/* Messages that grow from 1 KB to 1 MB do not keep the others waiting, and none gets lost. */
+static void pauses_after_large_ones(void **state)
+{
+    size_t size = 1 << 20, at = 0, len;
+    char *text = malloc(size);
+    uint8_t z[2000], *many = malloc(80000);
+    static const uint8_t key[4] = {0};
+    struct peer *a, *b;
+
+    (void)state;
+    assert_non_null(text);
+    assert_non_null(many);
+    memset(text, ' ', size);
+    memcpy(text, "expect 0", 8);
+    len = deflated(z, sizeof(z), text, size);
+    for (int i = 0; i < 50; i++) {
+        size_t n = ws_header_client(many + at, WS_TEXT, len, key);
+
+        many[at] = 0xc1;
+        memcpy(many + at + n, z, len);
+        at += n + len;
+    }
+    start(100, 15);
+    a = peer_new(&server);
+    b = peer_new(&server);
+    peer_raw(a, many, at); /* the loop reads it at once */
+    peer_text(a, "last");
+    server_wait(&server.messages, 1);
+    peer_text(b, "hello");
+    peer_expect(b, "text hello");
+    assert_true(atomic_load(&server.messages) < 40);
+    peer_expect(a, "text last");
+    assert_int_equal(atomic_load(&server.messages), 52);
+    peer_send(a, 0x88, "\x03\xe8", 2);
+    peer_raw(b, many, at);
+    peer_free(b); /* goes in the middle */
+    expect_end(a, "close 1000");
+    free(text);
+    free(many);
     server_stop(&server);
 }
 
@@ -303,6 +344,7 @@ int main(void)
         cmocka_unit_test(keeps_to_the_agreement),
         cmocka_unit_test(refuses_bombs),
         cmocka_unit_test(refuses_what_is_broken),
+        cmocka_unit_test(pauses_after_large_ones),
         cmocka_unit_test(keeps_connections_apart),
         cmocka_unit_test(counts_what_is_on_the_wire),
         cmocka_unit_test(survives_failing_allocations),

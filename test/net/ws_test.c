@@ -343,6 +343,47 @@ static void test_compressed_max_message(void **state)
     inflater = NULL;
 }
 
+/* 300,000 zeros in 308 bytes, and again, and then text. */
+static size_t parse_zeros(uint8_t data[INPUT_MAX])
+{
+    size_t n = 0;
+
+    memset(data, 0, INPUT_MAX);
+    for (int i = 0; i < 2; i++, n += 8 + 308) {
+        parse(data + n, "c2 fe 0134 00000000 ecc1010d000000c2a0f74f6d0f0714");
+        parse(data + n + 8 + 305, "fc1800");
+    }
+    return n + parse(data + n, "81 81 00000000 'a'");
+}
+
+static void test_pauses_after_much_inflated(void **state)
+{
+    uint8_t data[INPUT_MAX];
+    size_t len = parse_zeros(data), at = 0;
+    struct ws_parser p;
+    struct buf log = {0};
+
+    (void)state;
+    inflater = inflater_new();
+    ws_parser_init(&p, false, 1 << 20);
+    p.inflater = inflater;
+    for (int i = 1; i <= 2; i++) {
+        p.inflated = 0;
+        assert_int_equal(ws_feed(&p, &events, &log, data + at, len - at), 0);
+        assert_int_equal(log.len, i * strlen("binary ;") + i * 300000);
+        at = len - p.left;
+        assert_int_equal(at, i * (8 + 308));
+    }
+    p.inflated = 0;
+    assert_int_equal(ws_feed(&p, &events, &log, data + at, len - at), 0);
+    assert_int_equal(p.left, 0);
+    assert_memory_equal(log.data + log.len - 8, ";text a;", 8);
+    ws_parser_fini(&p);
+    buf_fini(&log);
+    inflater_free(inflater);
+    inflater = NULL;
+}
+
 static void test_max_message(void **state)
 {
     (void)state;
@@ -530,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_compressed),
         cmocka_unit_test(test_compressed_max_message),
+        cmocka_unit_test(test_pauses_after_much_inflated),
         cmocka_unit_test(test_max_message),
         cmocka_unit_test(test_no_memory_for_promises),
         cmocka_unit_test(test_many_small_fragments),

@@ -17,7 +17,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def start(directory):
-    server = Server(directory.file("clients.db"), "--heartbeat", "1")
+    server = Server(directory.file("clients.db"), "--heartbeat", "1", "--compress-min-size", "100")
     server.sql("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT, age INTEGER)")
     return server
 
@@ -106,6 +106,8 @@ def browser():
         equal(change["data"], {"id": 2, "name": "Zoë", "age": 20}, "change")
         equal(next(m for m in saw["seen"] if m["type"] == "fetch")["status"], 200, "status of fetch")
         equal((saw["code"], saw["clean"]), (1000, True), "close")
+        compression = server.get("/api/websocket/health").json["compression"]
+        check(compression["messages"] > 0, "nothing went compressed: %s", compression)
         equal(saw["foreign"], "refused", "a page of another origin")
         equal(server.sql("SELECT count(*) FROM users")["rows"], [[2]], "rows after the other page's attempt")
         server.stop()

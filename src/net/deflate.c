@@ -14,9 +14,10 @@
  * take three times as long for large ones.
  */
 #define LEVEL 1
-#define TAIL 4       /* 00 00 ff ff, which Z_SYNC_FLUSH ends with and the receiver adds again */
-#define RECENT 4     /* texts remembered within a turn */
-#define TURN 2097152 /* what may be compressed in a turn, in units that take some 5 ns each */
+#define TAIL 4   /* 00 00 ff ff, which Z_SYNC_FLUSH ends with and the receiver adds again */
+#define RECENT 4 /* texts remembered within a turn */
+/* What may be compressed in a turn, in units that take some 5 ns each; noise takes 25. */
+#define TURN ((size_t)1 << 20)
 
 /*
  * zlib cannot compress for the window of 8 bits, and every window costs a compression of its own.

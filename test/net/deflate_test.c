@@ -400,14 +400,14 @@ static void knows_a_text_again(void **state)
 static void stops_at_the_end_of_its_turn(void **state)
 {
     struct deflater *d = deflater_new(1);
-    char *text = make_text(1000000);
-    struct body *a = body_of(text, 1000000), *b = body_of(text, 999999), *c = body_of(text, 999998);
+    char *text = make_text(500000);
+    struct body *a = body_of(text, 500000), *b = body_of(text, 499999), *c = body_of(text, 499998);
 
     (void)state;
     assert_non_null(deflater_body(d, a, 15));
     assert_non_null(deflater_body(d, b, 15));
     assert_null(deflater_body(d, c, 15));
-    assert_null(deflater_text(d, text, 999997, 15));
+    assert_null(deflater_text(d, text, 499997, 15));
     assert_non_null(deflater_body(d, a, 15));
     assert_int_equal(deflater_totals(d)->bodies, 2);
     deflater_turn(d);

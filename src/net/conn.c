@@ -64,7 +64,6 @@ struct conn *conn_new(
     list_init(&c->heavy);
     list_init(&c->quiet);
     list_init(&c->notes);
-    list_init(&c->paused);
     outq_init(&c->out);
     ws_parser_init(&c->parser, false, l->options.max_message);
     if (start(c, hello, hello_len)) {
@@ -101,9 +100,7 @@ void conn_end(struct conn *c)
     conn_notes_lost(c);
     body_unref(c->late_pong);
     c->late_pong = NULL;
-    body_unref(c->rest);
-    c->rest = NULL;
-    list_del(&c->paused);
+    conn_io_forget(c);
     heartbeat_stop(c);
     list_del(&c->dirty);
     list_del(&c->heavy);

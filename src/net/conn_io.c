@@ -108,12 +108,17 @@ static void fail(struct conn *c, int code)
 /* What was compressed has grown to so much that the rest has to wait for its next turn. */
 static void pause_with(struct conn *c, const char *rest, size_t n)
 {
-    c->rest = body_new(rest, n);
-    if (!c->rest) {
+    struct rest *r = mem_alloc(sizeof(*r) + n);
+
+    if (!r) {
         fail(c, WS_CLOSE_INTERNAL);
         return;
     }
-    list_add_tail(&c->loop->paused, &c->paused);
+    r->conn = c;
+    r->len = n;
+    memcpy(r->data, rest, n);
+    c->rest = r;
+    list_add_tail(&c->loop->rests, &r->node);
     watch(c, c->events & ~(uint32_t)EPOLLIN);
 }
 
@@ -139,15 +144,24 @@ static void take(struct conn *c, size_t n)
     parse(c, c->loop->in, n);
 }
 
-void conn_io_resume(struct conn *c)
+void conn_io_resume(struct rest *r)
 {
-    struct body *rest = c->rest;
+    struct conn *c = r->conn;
 
     c->rest = NULL;
-    list_del(&c->paused);
+    list_del(&r->node);
     watch(c, c->events | EPOLLIN);
-    parse(c, rest->data, rest->len);
-    body_unref(rest);
+    parse(c, r->data, r->len);
+    mem_free(r);
+}
+
+void conn_io_forget(struct conn *c)
+{
+    if (!c->rest)
+        return;
+    list_del(&c->rest->node);
+    mem_free(c->rest);
+    c->rest = NULL;
 }
 
 /* A peer that shut only its sending side may still wait for our answers, that to its Close too. */

@@ -125,7 +125,7 @@ static int timeout(const struct loop *l)
     int64_t due = l->next_tick;
     int i;
 
-    if (!list_empty(&l->dirty) || !list_empty(&l->dead) || !list_empty(&l->paused))
+    if (!list_empty(&l->dirty) || !list_empty(&l->dead) || !list_empty(&l->rests))
         return 0;
     if (l->stopping && l->stop_due < due)
         due = l->stop_due;
@@ -222,9 +222,9 @@ static void resume_paused(struct loop *l)
 {
     struct list end;
 
-    list_add_tail(&l->paused, &end);
-    while (l->paused.next != &end)
-        conn_io_resume(list_entry(l->paused.next, struct conn, paused));
+    list_add_tail(&l->rests, &end);
+    while (l->rests.next != &end)
+        conn_io_resume(list_entry(l->rests.next, struct rest, node));
     list_del(&end);
 }
 
@@ -357,7 +357,7 @@ static void init_lists(struct loop *l)
     list_init(&l->dirty);
     list_init(&l->heavy);
     list_init(&l->quiet);
-    list_init(&l->paused);
+    list_init(&l->rests);
 }
 
 static int take_memory(struct loop *l)

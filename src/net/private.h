@@ -32,6 +32,14 @@ enum conn_state {
     CONN_DEAD,     /* the socket is closed; freed at the end of the turn that told the owner */
 };
 
+/* What was received and is to be parsed in the next turn. */
+struct rest {
+    struct list node; /* in the loop's list */
+    struct conn *conn;
+    size_t len;
+    char data[];
+};
+
 struct conn {
     struct list timer;   /* in one of the loop's lists: idle, closing, draining, dead, told */
     struct list dirty;   /* in the loop's dirty list, or alone */
@@ -40,8 +48,7 @@ struct conn {
     int64_t quiet_due;   /* ms; when it is next looked at */
     int64_t active_ms;   /* the last message */
     struct list notes;   /* by what they wait for */
-    struct list paused;  /* in the loop's list of those with `rest`, or alone */
-    struct body *rest;   /* received, and to be parsed in the next turn */
+    struct rest *rest;   /* or NULL */
     uint64_t sent;       /* bytes, so far */
     int64_t heavy_since; /* ms */
     int64_t due;         /* ms; when the timer list wants it */
@@ -103,7 +110,7 @@ struct loop {
     struct list dirty;                   /* something to send */
     struct list heavy;                   /* by heavy_since */
     struct list quiet;                   /* by quiet_due; with idle_ms alone */
-    struct list paused;
+    struct list rests;                   /* of connections that pause */
     struct outq_pool pool;
     struct deflater *deflater;
     struct inflater *inflater;
@@ -174,7 +181,8 @@ void conn_notes_lost(struct conn *c); /* tells all */
 void conn_touch(struct conn *c);      /* it has something to send, or is to be looked at */
 
 void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
-void conn_io_resume(struct conn *c);                 /* parses the rest of what was received */
+void conn_io_resume(struct rest *r);                 /* goes on with what was received */
+void conn_io_forget(struct conn *c);                 /* and this does not */
 void conn_io_flush(struct conn *c);                  /* sends what the socket takes */
 
 void heartbeat_start(struct conn *c);

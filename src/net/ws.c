@@ -212,7 +212,7 @@ static int deliver_inflated(
 
     if (rc)
         return rc;
-    p->inflated += len;
+    p->inflated += (uint32_t)len;
     if (p->message_opcode == WS_TEXT && !utf8_valid(text, len))
         rc = WS_CLOSE_BAD_DATA;
     else
@@ -284,7 +284,7 @@ int ws_feed(
         if (rc == 0 && p->in_frame)
             rc = take_payload(p, events, ctx, data, len, &pos);
     }
-    p->left = len - pos;
+    p->left = (uint32_t)(len - pos);
     if (rc || p->closed) {
         p->left = 0;
         ws_parser_fini(p);

@@ -59,8 +59,8 @@ struct ws_parser {
      * of what comes out. Not the parser's own.
      */
     struct inflater *inflater;
-    size_t inflated; /* bytes that came out since the caller set this to 0: see ws_feed */
-    size_t left;     /* bytes of the last ws_feed that it has not taken */
+    uint32_t inflated; /* bytes that came out since the caller set this to 0: see ws_feed */
+    uint32_t left;     /* bytes of the last ws_feed that it has not taken */
     /* The rest is private; some 120 bytes, and no memory outside while nothing is half received. */
     uint64_t frame_left; /* payload bytes still to come */
     struct buf message;  /* what has arrived of a message that did not come whole in one piece */

@@ -38,6 +38,7 @@ BLACK_BOX = [
     ("open", "asan", ["test/fault/open_test.py"], 180, True),
     ("transcript", "asan", ["test/contract/transcript_test.py"], 240, True),
     ("websocket", "asan", ["test/contract/websocket_test.py"], 240, True),
+    ("transcripts", "asan", ["test/transcript/transcript_test.py"], 240, True),
     ("bad-input", "asan", ["test/contract/bad_input_test.py"], 300, False),
     ("replica", "asan", ["test/contract/replica_test.py"], 600, True),
     ("foreign", "gcc", ["test/contract/foreign_test.py"], 400, True),

@@ -4,11 +4,13 @@ table get, whoever did it; filters and columns that vanish; resuming across it; 
 import asyncio
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import Client, Directory, Http, RawSocket, Server, case, check, equal, error_code, in_thread, loads, main, seconds  # noqa: E402
+from harness import Client, Directory, Http, RawSocket, Server, case, check, equal, error_code, in_thread, loads, main, note, seconds  # noqa: E402
 
 
 class Fixture:
@@ -472,6 +474,79 @@ async def vacuum_by_others():
         equal(f.http.sql("SELECT rowid, text FROM log")["rows"], [[k, v] for k, v in sorted(rows.items())], "rows in the file")
         await client.quiet()
         await client.close()
+
+
+class Copy:
+    """The rows of `log` by their rowids, read anew when they were renumbered."""
+
+    def __init__(self, client):
+        self.client, self.rows, self.seq, self.last, self.resyncs = client, None, 0, None, 0
+
+    async def read(self):
+        await self.client.send({"type": "unsubscribe"})
+        await self.client.send({"type": "subscribe", "table": "log", "snapshot": True})
+
+    async def follow(self, reached):
+        await self.read()
+        while self.last is None or self.rows is None or not reached(self):
+            m = await self.client.next()
+            if m["type"] == "subscribed":
+                self.last, self.rows = m["data"]["subscription"], None
+            elif m["type"] == "snapshot" and m["subscription"] == self.last:
+                self.rows = {**(self.rows or {}), **{r["key"]["rowid"]: r["data"]["n"] for r in m["data"]["rows"]}}
+                self.seq = m["seq"]
+            elif m["type"] == "resync" and m["subscription"] == self.last:
+                equal(m["reason"], "rowids_renumbered", str(m))
+                self.resyncs, self.last = self.resyncs + 1, None
+                await self.read()
+            elif m["type"] == "database_change" and m["subscriptions"] == [self.last]:
+                self.change(m)
+
+    def change(self, m):
+        check(m["seq"] > self.seq, "seq %s after %s", m["seq"], self.seq)
+        self.seq = m["seq"]
+        if m["event"] != "INSERT":
+            old = (m.get("oldKey") or m["key"])["rowid"]
+            equal(self.rows.pop(old, None), m["old"]["n"], f"the row of {m}")
+        if m["event"] != "DELETE":
+            check(m["key"]["rowid"] not in self.rows, "there is a row already: %s", m)
+            self.rows[m["key"]["rowid"]] = m["data"]["n"]
+
+
+@case("VACUUM again and again while rows come and go, by several: who reads anew has the rows of the table")
+async def vacuum_under_load(args):
+    for options in (), ("--journal",), ("--no-external",):
+        with Fixture(*options, schema="CREATE TABLE log(n); CREATE TABLE fence(id INTEGER PRIMARY KEY, n)") as f:
+            copies = [Copy(await Client.open(f.server)) for _ in range(3)]
+            end = [None]
+            following = [asyncio.ensure_future(c.follow(lambda c: end[0] and c.seq >= end[0])) for c in copies]
+            stop = [False]
+
+            def churn(write, seed, pause):
+                dice = random.Random(seed)
+                while not stop[0]:
+                    write(f"INSERT INTO log VALUES ({dice.randrange(1000)}), ({dice.randrange(1000)});"
+                          f"DELETE FROM log WHERE n % 7 = {dice.randrange(7)}; UPDATE log SET n = n + 1 WHERE n % 5 = {dice.randrange(5)};")
+                    time.sleep(pause)
+
+            jobs = [in_thread(churn, lambda sql: Http(f.server).sql(sql), 1, 0)]
+            if "--no-external" not in options:
+                jobs.append(in_thread(churn, f.shell, 2, 0.01))
+            jobs = [asyncio.ensure_future(j) for j in jobs]
+            for _ in range(10 if args.quick else 40):
+                await in_thread(f.own, "VACUUM")
+                await asyncio.sleep(0.02)
+            stop[0] = True
+            await asyncio.gather(*jobs)
+            answer = f.http.sql("INSERT INTO log VALUES ('end')")
+            end[0] = answer["seq"]
+            await asyncio.wait_for(asyncio.gather(*following), seconds(30))
+            wanted = dict(f.http.sql("SELECT rowid, n FROM log")["rows"])
+            for copy in copies:
+                equal(copy.rows, wanted, "rows")
+            note(f"{' '.join(options)}: seq {end[0]}, resyncs {[c.resyncs for c in copies]}")
+            for copy in copies:
+                await copy.client.close()
 
 
 if __name__ == "__main__":

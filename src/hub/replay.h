@@ -49,6 +49,7 @@ struct follower {
     const struct table *table;
     struct filter *filter;
     struct projection *projection;
+    bool gone; /* it has heard that there was no table of its name */
 };
 
 /* The reasons of a resync. */

@@ -68,17 +68,29 @@ static void deliver_ddl(struct fanout *f)
     fanout_deliver(f);
 }
 
+/*
+ * A creation is news to who has heard that there was no such table; in the past from the beginning
+ * on, and for who resumes, it is not: the table is there.
+ */
+static bool is_news(const struct change *c, struct follower *w)
+{
+    const struct topic *topic = w->sub->topic;
+    bool is = topic && names(c->table, topic), was = topic && names(c->old_table, topic);
+    bool news = c->kind != CHANGE_TABLE_CREATED || w->gone;
+
+    if (is || was)
+        w->gone = !is || c->kind == CHANGE_TABLE_DROPPED;
+    return (is || was) && news;
+}
+
 static void follow_ddl(struct fanout *f, struct replay *r)
 {
-    const struct change *c = f->change;
-
     for (struct list *n = r->followers.next; n != &r->followers; n = n->next) {
         struct follower *w = list_entry(n, struct follower, node);
 
         if (w->membership)
             fanout_tell(f, w->membership);
-        else if (w->sub->topic &&
-                 (names(c->table, w->sub->topic) || names(c->old_table, w->sub->topic)))
+        else if (is_news(f->change, w))
             match(f, w->sub);
     }
     fanout_deliver(f);

@@ -334,12 +334,19 @@ def client_messages():
     complain("messages of clients", {t for t, _ in table(native(), "commands")}, shown)
 
 
+@case("each action of a request is in a transcript")
+def actions():
+    shown = {m for _, line, _ in all_steps() for m in re.findall(r'"action":"([^"]+)"', line)}
+    complain("actions", {t for t, _ in table(native(), "actions")}, shown)
+
+
 @case("each message of the server is in a transcript")
 def server_messages():
     shown = {m for _, line, _ in all_steps() if re.match(r"\w+< ", line) for m in re.findall(r'"type":"([^"]+)"', line)}
     text = native()
     wanted = everything(text, r'put_head\(out, r, "([^"]+)"') | everything(text, r'put_change_head\([^)]*"([^"]+)"\)') | {"database_change"}
-    wanted |= everything(source("change/change_json.c"), r'= "(table:[a-z]+)"')
+    wanted |= everything(source("change/change_json.c"), r'= "(table:[a-z]+)"') | everything(text, r'\btype = "([^"]+)"')
+    wanted -= {"result"}  # is only asked for by requests, and so a response
     complain("messages of the server", wanted, shown)
 
 

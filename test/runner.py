@@ -73,6 +73,7 @@ BLACK_BOX = [
     ("tail", "tsan", ["test/cli/tail_test.py", "--quick"], 300, False),
     ("prompt", "asan", ["test/cli/prompt_test.py"], 120, False),
     ("rowtap.js", "gcc", ["test/web/rowtap_test.mjs"], 120, True),
+    ("rowtap.js-session", "gcc", ["test/web/rowtap_session_test.mjs"], 120, True),
     ("rowtap.js-server", "gcc", ["test/web/rowtap_server_test.mjs"], 120, False),
     ("console", "gcc", ["test/web/console_test.mjs"], 180, False),
     ("eventsource", "gcc", ["test/web/eventsource_test.mjs"], 120, False),

@@ -8,6 +8,8 @@
  *     for await (const change of client.subscribe('orders')) console.log(change.key);
  *     const adults = client.view('users', {filter: 'age >= 18', onChange: () => draw(adults.rows.values())});
  *     const {rows} = await client.sql('SELECT * FROM users WHERE id = ?', [7]);
+ *     for await (const page of client.query('SELECT * FROM log')) console.log(page.length);
+ *     await client.channel('room:1').on('said', (data) => console.log(data)).broadcast('said', {text: 'hello'});
  *
  * INTEGERs past 2^53 are BigInts, BLOBs are Uint8Arrays, both ways.
  *
@@ -24,10 +26,39 @@
  * @typedef {object} Resync Changes may be missing: read the data again if you keep a copy.
  * @property {string} reason the server's, such as 'history_lost', or 'reconnected'
  * @property {number} [lastSeq] what follows this change, up to `seq`, may be missing
+ *
+ * @typedef {object} QueryResult
+ * @property {string} queryId
+ * @property {string[]} columns
+ * @property {Array[]} [rows] not there when they went to onRows or to a loop
+ * @property {number} rowCount
+ * @property {number} duration in milliseconds
+ *
+ * @typedef {object} Progress
+ * @property {number} rowCount rows so far
+ * @property {number} elapsed in milliseconds
+ * @property {number|null} progress percent, where it can be known
+ *
+ * @typedef {object} Cursor
+ * @property {string} connectionId
+ * @property {string|null} table null: nowhere
+ * @property {any} row its key
+ * @property {string|null} column
+ *
+ * @typedef {object} User one may have several connections (tabs, devices), each with a cursor
+ * @property {string} userId
+ * @property {Set<string>} connectionIds
+ * @property {Map<string, Cursor>} cursors by connection
  */
 
 /* Milliseconds to wait before trying again. */
 const BACKOFF = {min: 500, max: 30000};
+/* Milliseconds to wait for an answer. */
+const TIMEOUT = 30000;
+/* Calls that wait for the connection. */
+const MAX_PENDING = 1000;
+
+let queries = 0;
 
 /* No text of another client can contain this: it is made here and never sent. */
 const BIG = `big-${Math.random().toString(36).slice(2)}${Math.random().toString(36).slice(2)}:`;
@@ -215,6 +246,21 @@ class Subscription {
         call(this._options.onSnapshot, data.rows, info);
     }
 
+    /* DDL about its table. The channel may be ahead of the subscription, or repeat what that has brought. */
+    _schema(message, own) {
+        const {seq} = message;
+        const {epoch} = this._client;
+        if (this.closed || (this._ddl?.epoch === epoch && seq <= this._ddl.seq)) return;
+        this._ddl = {epoch, seq};
+        if (own && seq > this.seq) this.seq = seq;
+        call(this._options.onSchema, message);
+    }
+
+    _isOf({tableName, changes}) {
+        const name = this._request.table?.toLowerCase();
+        return name !== undefined && (name === tableName?.toLowerCase() || name === changes?.renamedFrom?.toLowerCase());
+    }
+
     /* Channels other than the tables' have no past. */
     _keepsPlace() {
         return !this._request.channel || this._request.channel === 'tables';
@@ -232,6 +278,313 @@ class Subscription {
         if (error && this._options.onError) call(this._options.onError, error);
         else if (error && !this._iterated) this._client._emit('error', error);
         this._reject(error ?? new RowtapError({code: 'UNSUBSCRIBED', message: 'unsubscribed'}));
+        this._wake();
+    }
+}
+
+/**
+ * What `client.channel` returns: messages go to the listeners by their event (or type), to `onChange`,
+ * or, where there are neither, wait for `for await`.
+ */
+class Channel extends Subscription {
+    constructor(client, name, options) {
+        super(client, {channel: name}, options);
+        this._listeners = new Map();
+        this.name = name;
+    }
+
+    /**
+     * @param {string} event such as 'table:created' or what is given to `broadcast`; '*' is every one
+     * @param {(data: any, message: object) => void} listener
+     * @returns {this} so that calls can be chained
+     */
+    on(event, listener) {
+        if (!this._listeners.has(event)) this._listeners.set(event, new Set());
+        this._listeners.get(event).add(listener);
+        return this;
+    }
+
+    /** Undoes `on`. @returns {this} */
+    off(event, listener) {
+        this._listeners.get(event)?.delete(listener);
+        return this;
+    }
+
+    /**
+     * Sends to all that are subscribed to the channel.
+     * @param {string} event
+     * @param {any} [data]
+     * @param {{self?: boolean, timeout?: number}} [options] self: false leaves this connection out
+     * @returns {Promise<number>} how many connections it was delivered to
+     */
+    broadcast(event, data, options) {
+        return this._client.broadcast(this.name, event, data, options);
+    }
+
+    /** The same as `unsubscribe`. */
+    leave() {
+        this.unsubscribe();
+    }
+
+    _deliver(message, seq) {
+        const before = this.seq;
+        if (this._options.onChange || !this._listeners.size) super._deliver(message, seq);
+        else if (seq > before) this.seq = seq;
+        if (!this.closed && !(seq <= before)) this._tell(message);
+    }
+
+    _tell(message) {
+        for (const event of [message.event ?? message.type, '*']) this._call(event, message.data, message);
+    }
+
+    _call(event, ...args) {
+        for (const listener of [...this._listeners.get(event) ?? []]) call(listener, ...args);
+    }
+}
+
+/**
+ * What `client.presence` returns: who is on the channel now, and where their cursors are. `on` also takes
+ * 'joined' and 'left' (the User), 'cursor' (the Cursor, its User) and 'change' (the map of users).
+ */
+class Presence extends Channel {
+    constructor(client, name, {interval = 50, ...options} = {}) {
+        super(client, name, options);
+        /** By their userId. @type {Map<string, User>} */
+        this.users = new Map();
+        /** How many there are; `users` has fewer where there are too many to tell. */
+        this.userCount = 0;
+        /** This connection's user. @type {string|null} */
+        this.userId = null;
+        this._interval = interval;
+        this._sentAt = -Infinity;
+    }
+
+    /**
+     * Shows the others where this connection's cursor is; the newest position of each `interval` (50 ms) is sent.
+     * @param {{table: string, row?: any, column?: string}|null} position null: nowhere
+     */
+    moveCursor(position) {
+        this._position = {table: position?.table ?? null, row: position?.row ?? null, column: position?.column ?? null};
+        this._moved = true;
+        const wait = this._sentAt + this._interval - performance.now();
+        if (wait <= 0) this._sendCursor();
+        else this._timer ??= setTimeout(() => this._sendCursor(), wait);
+    }
+
+    _sendCursor() {
+        clearTimeout(this._timer);
+        this._timer = null;
+        /* Others see it when this connection is on the channel. */
+        if (this.closed || !this._moved || !this._joined) return;
+        [this._moved, this._sentAt] = [false, performance.now()];
+        this._client._send({type: 'user:cursor', data: this._position});
+    }
+
+    _subscribed(data) {
+        const missed = super._subscribed(data);
+        this._joined = true;
+        this.userId = data?.userId ?? null;
+        if (data?.connectedUsers) this._replace(data.connectedUsers);
+        this._count(data);
+        this._call('change', this.users);
+        if (this._position?.table) this._moved = true;
+        this._sendCursor();
+        return missed;
+    }
+
+    _settle(done) {
+        super._settle(done);
+        this._joined = false;
+    }
+
+    _end(error) {
+        clearTimeout(this._timer);
+        super._end(error);
+    }
+
+    _deliver(message, seq) {
+        if (this.closed) return;
+        const {type, data} = message;
+        if (type === 'user:cursor') this._cursor(data);
+        else if (type === 'user:joined' || type === 'user:left') this._news(type, data);
+        call(this._options.onChange, message);
+        this._tell(message);
+    }
+
+    _count(data) {
+        this.userCount = data?.userCount ?? this.users.size;
+    }
+
+    _news(type, {connectedUsers, ...data}) {
+        if (connectedUsers) this._replace(connectedUsers);
+        else if (type === 'user:joined') this._user(data.userId).connectionIds.add(data.connectionId);
+        else this._remove(data);
+        this._count(data);
+        this._call('change', this.users);
+    }
+
+    _user(userId) {
+        let user = this.users.get(userId);
+        if (!user) {
+            user = {userId, connectionIds: new Set(), cursors: new Map()};
+            this.users.set(userId, user);
+            this._call('joined', user);
+        }
+        return user;
+    }
+
+    _remove({userId, connectionId}) {
+        const user = this.users.get(userId);
+        user?.connectionIds.delete(connectionId);
+        user?.cursors.delete(connectionId);
+        if (user && !user.connectionIds.size) this._gone(user);
+    }
+
+    _gone(user) {
+        this.users.delete(user.userId);
+        this._call('left', user);
+    }
+
+    _replace(list) {
+        const there = new Set(list.map(({userId}) => userId));
+        for (const user of [...this.users.values()]) if (!there.has(user.userId)) this._gone(user);
+        for (const {userId, connectionIds, cursors} of list) {
+            const user = this._user(userId);
+            user.connectionIds = new Set(connectionIds);
+            user.cursors = new Map(cursors?.map((cursor) => [cursor.connectionId, cursor]));
+        }
+    }
+
+    _cursor({userId, ...cursor}) {
+        const user = this._user(userId);
+        user.connectionIds.add(cursor.connectionId);
+        if (cursor.table === null) user.cursors.delete(cursor.connectionId);
+        else user.cursors.set(cursor.connectionId, cursor);
+        this._call('cursor', cursor, user);
+    }
+}
+
+/**
+ * What `client.query` returns. Await it for the result with all rows, or take the rows page by page with
+ * `for await`; leaving that loop cancels it.
+ */
+class Query {
+    constructor(client, sql, params, {onStart, onProgress, onRows, signal, maxRows = 1000000} = {}) {
+        this.queryId = `q${++queries}-${BIG.slice(4, 12)}`;
+        /** Known when the first rows come. @type {string[]} */
+        this.columns = [];
+        this.closed = false;
+        this._client = client;
+        this._message = {type: 'query:start', data: {queryId: this.queryId, sql, params}};
+        this._options = {onStart, onProgress, onRows, signal, maxRows};
+        this._pages = [];
+        this._held = 0;
+        this._iterated = this._sent = false;
+        this._wake = () => {};
+        /** @type {Promise<QueryResult>} */
+        this.done = new Promise((resolve, reject) => Object.assign(this, {_resolve: resolve, _reject: reject}));
+        this.done.catch(() => {});
+        if (signal?.aborted) return void this._end(signal.reason);
+        this._abort = () => this.cancel();
+        signal?.addEventListener('abort', this._abort);
+        client._whenOpen(this, () => this._start(), (error) => this._end(error));
+    }
+
+    then(ok, failed) {
+        return this.done.then(ok, failed);
+    }
+
+    catch(failed) {
+        return this.done.catch(failed);
+    }
+
+    finally(settled) {
+        return this.done.finally(settled);
+    }
+
+    /** Interrupts it; it then rejects with QUERY_CANCELLED, or, where a signal asked for it, with its reason. */
+    cancel() {
+        if (this.closed) return;
+        this._cancelled = true;
+        if (!this._sent) return void this._end(this._cancellation());
+        this._client._request({type: 'query:cancel', data: {queryId: this.queryId}});
+    }
+
+    async *[Symbol.asyncIterator]() {
+        if (this._options.onRows || this._iterated) throw new TypeError('iterate once, and without onRows');
+        this._iterated = true;
+        try {
+            while (this._pages.length || !this.closed) {
+                if (this._pages.length) {
+                    const page = this._pages.shift();
+                    this._held -= page.length;
+                    yield page;
+                } else {
+                    await new Promise((resolve) => { this._wake = resolve; });
+                }
+            }
+            await this.done;
+        } finally {
+            this._pages.length = 0;
+            this.cancel();
+        }
+    }
+
+    _cancellation() {
+        const {signal} = this._options;
+        if (signal?.aborted) return signal.reason;
+        return new RowtapError({code: 'QUERY_CANCELLED', message: 'the query was cancelled'});
+    }
+
+    _start() {
+        this._sent = true;
+        this._client._queries.set(this.queryId, this);
+        this._client._request(this._message, (message) => this._receive(message), (error) => this._end(error));
+    }
+
+    _receive({type, data = {}, error}) {
+        if (this.closed) return;
+        this.columns = data.columns ?? data.results?.columns ?? this.columns;
+        if (type === 'query:started') call(this._options.onStart, data);
+        else if (type === 'query:progress') call(this._options.onProgress, data);
+        else if (type === 'query:rows') this._take(data.rows);
+        else if (type === 'query:complete') this._complete(data);
+        else if (type === 'query:error') this._fail(error ?? data.error ?? data);
+    }
+
+    _take(rows) {
+        const {onRows, maxRows} = this._options;
+        if (!rows?.length) return;
+        if (onRows) return void call(onRows, rows, this);
+        this._held += rows.length;
+        this._pages.push(rows);
+        this._wake();
+        if (this._held <= maxRows) return;
+        const message = `${this._held} rows are held: use onRows, iterate faster, or raise maxRows`;
+        this.cancel();
+        this._end(new RowtapError({code: 'LIMIT_EXCEEDED', message}));
+    }
+
+    _complete({results, ...data}) {
+        this._take(results?.rows);
+        if (this.closed) return;
+        const rows = this._options.onRows || this._iterated ? undefined : this._pages.flat();
+        this._end(null, {...data, columns: this.columns, rows});
+    }
+
+    _fail(detail) {
+        const error = new RowtapError(typeof detail === 'string' ? {code: 'SQL_ERROR', message: detail} : detail);
+        this._end(this._cancelled && error.code === 'QUERY_CANCELLED' ? this._cancellation() : error);
+    }
+
+    _end(error, result) {
+        if (this.closed) return;
+        this.closed = true;
+        this._client._queries.delete(this.queryId);
+        this._client._pending.delete(this);
+        this._options.signal?.removeEventListener('abort', this._abort);
+        if (error) this._reject(error);
+        else this._resolve(result);
         this._wake();
     }
 }
@@ -392,6 +745,8 @@ class Client {
         this._subscriptions = new Set();
         this._byId = new Map();
         this._requests = new Map();
+        this._queries = new Map();
+        this._pending = new Map();
         this._requestCount = 0;
         this._attempts = 0;
         /** @type {'connecting'|'open'|'waiting'|'closed'} */
@@ -400,6 +755,8 @@ class Client {
         this.seq = null;
         this.epoch = null;
         this.connectionId = null;
+        /** The last round trip, in milliseconds, measured with every heartbeat and by `ping`, or null. */
+        this.latency = null;
         this._connect();
     }
 
@@ -433,8 +790,8 @@ class Client {
      * @param {(change: Change|Change[]) => void} [options.onChange]
      * @param {(error: RowtapError) => void} [options.onError] it did not come about, or has ended
      * @param {(info: Resync) => void} [options.onResync]
-     * @param {(message: object) => void} [options.onTable] the table was created, altered or dropped (unless this
-     *     client has joined the channel `tables`, which says so)
+     * @param {(message: object) => void} [options.onSchema] table:created, table:altered or table:dropped; the
+     *     subscription sleeps while there is no such table
      * @returns {Subscription}
      */
     subscribe(table, options = {}) {
@@ -460,19 +817,70 @@ class Client {
     }
 
     /**
-     * Receives a channel's messages, whole: DDL is on 'tables'.
+     * Receives a channel's messages: 'tables' has DDL, 'queries' what everybody's queries do.
      * @param {string} channel
      * @param {object} [options] onChange (the message), onError, onResync and maxQueue as above
-     * @returns {Subscription}
+     * @returns {Channel}
      */
     channel(channel, options = {}) {
-        return this._add({channel}, options);
+        return this._subscribe(new Channel(this, channel, options));
+    }
+
+    /**
+     * Joins a channel on which it is told who is there and where their cursors are.
+     * @param {string} [channel]
+     * @param {object} [options] as for `channel`
+     * @param {number} [options.interval] milliseconds between positions of the cursor that are sent; 50
+     * @returns {Presence}
+     */
+    presence(channel = 'collaboration', options = {}) {
+        return this._subscribe(new Presence(this, channel, options));
+    }
+
+    /**
+     * Sends to all that are subscribed to a channel.
+     * @returns {Promise<number>} how many connections it was delivered to
+     */
+    broadcast(channel, event, data, {self, timeout} = {}) {
+        return this._ask({type: 'broadcast', channel, event, data: data ?? null, self}, {timeout, what: `broadcast to ${channel}`})
+            .then((message) => message.delivered ?? message.data?.delivered);
+    }
+
+    /**
+     * Asks for what the HTTP endpoints do, over the socket; any number at once.
+     * @param {string} action such as 'sql', 'tables' or 'health'
+     * @param {object} [payload] its arguments
+     * @param {{timeout?: number, signal?: AbortSignal}} [options] timeout in milliseconds, from the call on; 30,000
+     * @returns {Promise<any>} the answer's payload
+     */
+    request(action, payload = {}, {timeout, signal} = {}) {
+        return this._ask({type: 'request', payload: {...payload, action}}, {timeout, signal, what: `request "${action}"`})
+            .then((message) => message.payload ?? message.data);
+    }
+
+    /**
+     * Runs SQL over the socket: with progress, rows in pages as they come, and a way to cancel it.
+     * @param {string} sql
+     * @param {Array|object} [params] for ?, or by name
+     * @param {object} [options]
+     * @param {(data: object) => void} [options.onStart]
+     * @param {(progress: Progress) => void} [options.onProgress] at least twice a second
+     * @param {(rows: Array[], query: Query) => void} [options.onRows] gets all rows, in parts
+     * @param {AbortSignal} [options.signal] cancels it
+     * @param {number} [options.maxRows] held here; it ends with LIMIT_EXCEEDED past that; 1,000,000
+     * @returns {Query}
+     */
+    query(sql, params, options) {
+        return new Query(this, sql, params, options);
     }
 
     /** @returns {Promise<number>} the round trip in milliseconds */
     ping() {
         const start = performance.now();
-        return this._ask({type: 'ping', sentAt: Date.now()}).then(() => performance.now() - start);
+        return new Promise((resolve, reject) => this._request({type: 'ping', sentAt: Date.now()}, () => {
+            this.latency = performance.now() - start;
+            resolve(this.latency);
+        }, reject));
     }
 
     /**
@@ -523,8 +931,11 @@ class Client {
     }
 
     _add(request, options) {
+        return this._subscribe(new Subscription(this, request, options));
+    }
+
+    _subscribe(subscription) {
         if (this.state === 'closed') throw new RowtapError({code: 'DISCONNECTED', message: 'the client was closed'});
-        const subscription = new Subscription(this, request, options);
         this._subscriptions.add(subscription);
         if (this.state === 'open') this._establish(subscription);
         return subscription;
@@ -592,15 +1003,51 @@ class Client {
      */
     _request(message, ok = () => {}, failed = () => {}) {
         if (this._socket?.readyState !== 1) {
-            return failed(new RowtapError({code: 'DISCONNECTED', message: 'not connected'}));
+            failed(new RowtapError({code: 'DISCONNECTED', message: 'not connected'}));
+            return null;
         }
         const requestId = `r${++this._requestCount}`;
         this._requests.set(requestId, {ok, failed});
-        this._socket.send(stringify({...message, requestId}));
+        this._send({...message, requestId});
+        return requestId;
     }
 
-    _ask(message) {
-        return new Promise((resolve, reject) => this._request(message, resolve, reject));
+    _send(message) {
+        if (this._socket?.readyState === 1) this._socket.send(stringify(message));
+    }
+
+    /* Sends when there is a connection, and waits for the answer. */
+    _ask(message, {timeout = TIMEOUT, signal, what}) {
+        return new Promise((resolve, reject) => {
+            const call = {};
+            const settle = (fn) => (value) => {
+                clearTimeout(timer);
+                signal?.removeEventListener('abort', abort);
+                this._pending.delete(call);
+                this._requests.delete(call.id);
+                fn(value);
+            };
+            const [ok, failed] = [settle(resolve), settle(reject)];
+            const abort = () => failed(signal.reason);
+            const timer = setTimeout(() => failed(new RowtapError({code: 'TIMEOUT',
+                message: `${what}: no answer within ${timeout} ms`})), timeout);
+            if (signal?.aborted) return abort();
+            signal?.addEventListener('abort', abort);
+            return this._whenOpen(call, () => { call.id = this._request(message, ok, failed); }, failed);
+        });
+    }
+
+    /* Now, or when there is a connection; in the order of the calls. */
+    _whenOpen(key, start, failed) {
+        if (this.state === 'open') {
+            start();
+        } else if (this.state === 'closed') {
+            failed(new RowtapError({code: 'DISCONNECTED', message: 'the client was closed'}));
+        } else if (this._pending.size >= MAX_PENDING) {
+            failed(new RowtapError({code: 'LIMIT_EXCEEDED', message: `${MAX_PENDING} calls wait for a connection`}));
+        } else {
+            this._pending.set(key, {start, failed});
+        }
     }
 
     _connect() {
@@ -627,7 +1074,7 @@ class Client {
     }
 
     _receive(message) {
-        const {type, requestId, data, seq} = message;
+        const {type, requestId, data, seq, channel} = message;
         const request = this._requests.get(requestId);
         this._requests.delete(requestId);
         if (typeof seq === 'number' && seq > this.seq) this.seq = seq;
@@ -637,6 +1084,8 @@ class Client {
             this._fault(new RowtapError(message.error ?? data), request);
         } else if (request) {
             request.ok(message);
+        } else if (type.startsWith('query:') && !channel) {
+            this._queries.get(data?.queryId)?._receive(message);
         } else if (type === 'connection:ack') {
             this._start(data);
         } else if (type === 'resync') {
@@ -645,13 +1094,23 @@ class Client {
             this._byId.get(message.subscription)?._rows(message);
         } else if (type === 'changes') {
             this._batch(message);
+        } else if (type.startsWith('table:') && channel === 'tables') {
+            this._schema(message);
         } else if (message.subscriptions) {
-            const how = type.startsWith('table:') ? '_tell' : '_deliver';
-            for (const id of message.subscriptions) this._byId.get(id)?.[how](message, seq);
-        } else if (message.channel) {
-            for (const s of this._onChannel(message.channel)) s._deliver(message, seq);
-            if (message.channel === 'notifications') this._emit('notification', message);
+            for (const id of message.subscriptions) this._byId.get(id)?._deliver(message, seq);
+        } else if (channel) {
+            for (const s of this._onChannel(channel)) s._deliver(message, seq);
+            if (channel === 'notifications') this._emit('notification', message);
         }
+    }
+
+    /* To a connection that is not on the channel the server tells what its subscriptions are to. */
+    _schema(message) {
+        const {subscriptions, data, seq} = message;
+        for (const id of subscriptions ?? []) this._byId.get(id)?._schema(message, true);
+        if (subscriptions) return;
+        for (const s of this._byId.values()) if (s._isOf(data)) s._schema(message, false);
+        for (const s of this._onChannel('tables')) s._deliver(message, seq);
     }
 
     /* An error that answers no request and names a subscription has ended it. */
@@ -703,7 +1162,8 @@ class Client {
         this._watch(ack.heartbeatInterval || 30000);
         try {
             const token = await this._currentToken();
-            const reply = token && socket === this._socket && await this._ask({type: 'auth', token});
+            const reply = token && socket === this._socket
+                && await new Promise((ok, failed) => this._request({type: 'auth', token}, ok, failed));
             if (reply?.data?.success === false) {
                 throw new RowtapError({code: 'UNAUTHORIZED', message: 'the server refused the token'});
             }
@@ -714,25 +1174,36 @@ class Client {
         const wanted = [...this._subscriptions];
         this.state = 'open';
         this._emit('open', ack);
-        const missed = await Promise.all(wanted.map((s) => this._establish(s)));
+        const established = wanted.map((s) => this._establish(s));
+        const pending = [...this._pending];
+        this._pending.clear();
+        for (const [, {start}] of pending) start();
+        const missed = await Promise.all(established);
         const mayHaveMissed = missed.includes(true);
         if (again && socket === this._socket) this._emit('reconnected', {seq, epoch, mayHaveMissed});
     }
 
-    /* A browser hides the server's pings, so a silent connection is asked, and given up if it stays so. */
+    /* A browser hides the server's pings, so it is asked, and a connection that stays silent given up. */
     _watch(interval) {
+        let ticks = 0;
         clearInterval(this._timer);
         this._quiet = 0;
         this._timer = setInterval(() => {
             this._quiet++;
-            if (this._quiet === 2) this._request({type: 'heartbeat'});
+            if (++ticks % 2 === 0) this._heartbeat();
             if (this._quiet > 3) this._lose(4001, 'the server does not answer', false);
         }, interval / 2);
+    }
+
+    _heartbeat() {
+        const start = performance.now();
+        this._request({type: 'heartbeat'}, () => { this.latency = performance.now() - start; });
     }
 
     _lose(code, reason, final) {
         const socket = this._socket;
         const requests = [...this._requests.values()];
+        const queries = [...this._queries.values()];
         const message = `the connection ended (${code}${reason && ` ${reason}`})`;
         const error = new RowtapError({code: 'DISCONNECTED', message});
         this._socket = null;
@@ -750,7 +1221,10 @@ class Client {
         const retryIn = this._backoff && !final ? this._delay(this._attempts) : null;
         this.state = retryIn === null ? 'closed' : 'waiting';
         if (retryIn !== null) this._retry = setTimeout(() => this._connect(), retryIn);
-        for (const {failed} of requests) call(failed, error);
+        this.latency = null;
+        const pending = retryIn === null ? [...this._pending.values()] : [];
+        for (const {failed} of [...requests, ...pending]) call(failed, error);
+        for (const query of queries) query._end(error);
         this._emit('close', {code, reason, retryIn});
         if (retryIn === null) for (const s of [...this._subscriptions]) this._drop(s, final ? null : error);
     }

@@ -27,6 +27,10 @@ static const struct route routes[] = {
     {"GET", "/", web_file},
     {"GET", "/console.css", web_file},
     {"GET", "/page.js", web_file},
+    {"GET", "/feed.js", web_file},
+    {"GET", "/sql.js", web_file},
+    {"GET", "/channels.js", web_file},
+    {"GET", "/server.js", web_file},
     {"GET", "/console.js", web_file},
     {"GET", "/rowtap.js", web_file},
 };

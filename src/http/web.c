@@ -21,6 +21,10 @@ static const struct {
     {"/console.css", "text/css; charset=utf-8", console_css, sizeof(console_css)},
     {"/console.js", "text/javascript; charset=utf-8", console_js, sizeof(console_js)},
     {"/page.js", "text/javascript; charset=utf-8", page_js, sizeof(page_js)},
+    {"/feed.js", "text/javascript; charset=utf-8", feed_js, sizeof(feed_js)},
+    {"/sql.js", "text/javascript; charset=utf-8", sql_js, sizeof(sql_js)},
+    {"/channels.js", "text/javascript; charset=utf-8", channels_js, sizeof(channels_js)},
+    {"/server.js", "text/javascript; charset=utf-8", server_js, sizeof(server_js)},
     {"/rowtap.js", "text/javascript; charset=utf-8", rowtap_js, sizeof(rowtap_js)},
 };
 

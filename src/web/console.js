@@ -1,163 +1,44 @@
 /*
- * The page at /: tables, a live feed of changes, and a box to run SQL in. Whatever comes from the
- * server is put into the page as text nodes only.
+ * The page at /: tables, a live feed of changes, channels, how the server is, and a box to run SQL in.
+ * Whatever comes from the server is put into the page as text nodes only.
  */
-import {$, MAX_ROWS, el, errorPlace, plural, resultTable, same, valueNode, valueText} from './page.js';
-import {connect, stringify} from './rowtap.js';
+import {openChannels} from './channels.js';
+import {Feed, changeRow, schemaRow} from './feed.js';
+import {$, el, plural} from './page.js';
+import {connect} from './rowtap.js';
+import {openServer} from './server.js';
+import {openSql} from './sql.js';
 
-const MAX_CHANGES = 500; /* kept in the page */
-const MAX_LIVE = 10000;  /* rows of a table that are kept live */
 const EVENTS = ['INSERT', 'UPDATE', 'DELETE'];
 
 const client = connect();
 const tables = new Map();
+const feed = new Feed($('feed'));
+const sql = openSql(client, tables);
 
-function changedColumns({data, old}) {
-    return Object.keys(data).filter((c) => !Object.hasOwn(old, c) || !same(data[c], old[c]));
-}
-
-/* One change, as a row of the feed that opens to the whole row */
-
-function timeNode(timestamp) {
-    const date = new Date(timestamp);
-    const pad = (n, width = 2) => String(n).padStart(width, '0');
-    const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map((n) => pad(n)).join(':');
-    return el('time', {dateTime: date.toISOString(), title: date.toLocaleString()},
-        `${clock}.${pad(date.getMilliseconds(), 3)}`);
-}
-
-function plainValue(column, value, className = 'value') {
-    return el('span', {className}, el('b', {}, `${column} `), valueNode(value));
-}
-
-function changedValue(column, before, after) {
-    return el('span', {className: 'value changed'}, el('b', {}, `${column} `), valueNode(before, 'del'), ' → ',
-        valueNode(after, 'ins'));
-}
-
-function rowValues(change) {
-    const {event, data, old, key, transition} = change;
-    const rest = Object.keys(data).filter((c) => !Object.hasOwn(key ?? {}, c));
-    if (event !== 'UPDATE' || !old) return rest.map((c) => plainValue(c, data[c]));
-    const changed = changedColumns(change);
-    const nodes = changed.map((c) => changedValue(c, old[c], data[c]));
-    if (transition) nodes.unshift(el('span', {className: 'value rest'}, `${transition}s the filter`));
-    return nodes.concat(rest.filter((c) => !changed.includes(c)).map((c) => plainValue(c, data[c], 'value rest')));
-}
-
-function wholeRow(change) {
-    const {event, data, old} = change;
-    const compare = event === 'UPDATE' && old;
-    const changed = compare ? changedColumns(change) : [];
-    const head = ['Column', ...(compare ? ['Before', 'After'] : ['Value'])];
-    const cell = (value) => valueNode(value, 'td', 4000);
-    const lines = Object.keys(data).map((c) => el('tr', {className: changed.includes(c) ? 'changed' : ''},
-        el('th', {scope: 'row'}, c), ...(compare ? [cell(old[c])] : []), cell(data[c])));
-    return el('div', {className: 'whole'},
-        el('p', {className: 'muted'}, `seq ${change.seq}, transaction ${change.tx}`),
-        el('table', {}, el('thead', {}, el('tr', {}, ...head.map((h) => el('th', {scope: 'col'}, h)))),
-            el('tbody', {}, ...lines)));
-}
-
-function feedRow(message, kind, label, table, key, values, whole) {
-    const summary = el('summary', {tabIndex: -1}, timeNode(message.timestamp),
-        el('span', {className: `badge ${kind}`}, label), el('span', {className: 'table', title: table}, table),
-        el('span', {className: 'key', title: key}, key),
-        el('span', {className: 'values'}, ...values.flatMap((v) => [v, ' '])));
-    const details = el('details', {className: kind === 'DELETE' ? 'DELETED' : ''}, summary);
-    details.addEventListener('toggle', () => {
-        if (details.open && details.children.length === 1) details.append(whole());
-    });
-    return el('li', {className: 'fresh'}, details);
-}
-
-function changeRow(change) {
-    const key = Object.values(change.key ?? {}).map(valueText).join(', ');
-    return feedRow(change, change.event, change.event, change.table, key, rowValues(change), () => wholeRow(change));
-}
-
-const columnText = (c) => [c.name, c.type].filter(Boolean).join(' ');
-
-function schemaRow(message) {
-    const {tableName, changes} = message.data;
-    const label = {'table:created': 'CREATE', 'table:altered': 'ALTER', 'table:dropped': 'DROP'}[message.type];
-    const values = (changes?.renamed ?? []).map(({from, to}) => changedValue('column', from, to));
-    if (changes?.renamedFrom) values.unshift(changedValue('table', changes.renamedFrom, tableName));
-    if (!values.length && label !== 'DROP') {
-        values.push(...(changes?.columns ?? []).map((c) => plainValue(c.name, c.type)));
-    }
-    const whole = () => el('div', {className: 'whole mono'}, (changes?.columns ?? []).map(columnText).join(', '));
-    return feedRow(message, 'SCHEMA', label, tableName, '', values, whole);
-}
-
-function noticeRow({text, warning}) {
-    return el('li', {className: warning ? 'notice warning' : 'notice'}, text);
-}
-
-/* The feed: what arrives is drawn once per frame, newest first */
-
-const feed = $('feed');
-let pending = [];
-let pendingChanges = 0;
-let frame = 0;
-let paused = false;
 let secondCount = 0;
 let unannounced = 0;
 
-function draw() {
-    frame = 0;
-    if (paused) return;
-    const items = pending.slice(-MAX_CHANGES);
-    pending = [];
-    pendingChanges = 0;
-    feed.prepend(...items.map(({make, item}) => make(item)).reverse());
-    while (feed.children.length > MAX_CHANGES) {
-        if (feed.lastChild.contains(document.activeElement)) feed.focus();
-        feed.lastChild.remove();
-    }
-}
-
 function showPause() {
-    const waiting = pendingChanges ? ` (${pendingChanges.toLocaleString()})` : '';
-    $('pause').textContent = paused ? `Resume${waiting}` : 'Pause';
-    $('pause').setAttribute('aria-pressed', paused);
+    const waiting = feed.paused && feed.waiting ? ` (${feed.waiting.toLocaleString()})` : '';
+    $('pause').textContent = feed.paused ? `Resume${waiting}` : 'Pause';
+    $('pause').setAttribute('aria-pressed', feed.paused);
 }
 
 function add(make, item) {
-    pending.push({make, item});
-    if (pending.length > 2 * MAX_CHANGES) pending = pending.slice(-MAX_CHANGES);
-    if (make !== noticeRow) {
-        pendingChanges++;
-        secondCount++;
-        unannounced++;
-    }
-    if (!paused && !frame) frame = requestAnimationFrame(draw);
-}
-
-function notice(text, warning = false) {
-    add(noticeRow, {text, warning});
+    feed.add(make, item);
+    secondCount++;
+    unannounced++;
 }
 
 $('pause').addEventListener('click', () => {
-    paused = !paused;
-    if (!paused) draw();
+    feed.pause(!feed.paused);
     showPause();
 });
 
 $('clear').addEventListener('click', () => {
-    pending = [];
-    pendingChanges = 0;
-    feed.replaceChildren();
+    feed.clear();
     showPause();
-});
-
-feed.addEventListener('keydown', (event) => {
-    const rows = [...feed.querySelectorAll('summary')];
-    const at = rows.indexOf(document.activeElement);
-    const to = {ArrowDown: at + 1, ArrowUp: Math.max(at - 1, 0), Home: 0, End: rows.length - 1}[event.key];
-    if (to === undefined || !rows[to]) return;
-    event.preventDefault();
-    rows[to].focus();
 });
 
 /* What is watched: a new choice replaces the old one only when the server has accepted it */
@@ -185,7 +66,7 @@ function accepted(subscription, description) {
     if (subscription !== wanted) return;
     if (current) {
         current.unsubscribe();
-        notice(description);
+        feed.notice(description);
     }
     current = subscription;
     wanted = null;
@@ -194,7 +75,7 @@ function accepted(subscription, description) {
 
 function refused(subscription, error) {
     if (subscription === wanted) wanted = null;
-    else if (subscription === current) notice(`No longer watching: ${error.message}`, true);
+    else if (subscription === current) feed.notice(`No longer watching: ${error.message}`, true);
     else return;
     if (subscription === current && subscription.closed) current = null;
     showFilterError(error.message);
@@ -222,7 +103,7 @@ function watch() {
         onChange: (change) => { if (subscription === current) add(changeRow, change); },
         onError: (error) => refused(subscription, error),
         onResync: ({reason}) => {
-            if (subscription === current) notice(`${lossText(reason)}: changes in between are not shown`, true);
+            if (subscription === current) feed.notice(`${lossText(reason)}: changes in between are not shown`, true);
         },
     });
     wanted = subscription;
@@ -283,8 +164,8 @@ function tableNode(table, open) {
     }}, 'Watch');
     const browse = el('button', {type: 'button', onclick: () => {
         $('sql').value = `SELECT * FROM ${quoted(table.name)} LIMIT 100`;
-        if (watchable(table)) showLive(table);
-        else run();
+        if (watchable(table)) sql.showLive(table);
+        else sql.run();
     }}, 'Browse');
     const kind = watchable(table) ? [] : [' ', el('span', {className: 'muted'}, table.kind)];
     const details = el('details', {open}, el('summary', {}, table.name, ...kind), columns,
@@ -323,114 +204,55 @@ async function loadTables() {
             for (const table of answer.tables ?? answer) tables.set(table.name, table);
             showTables();
         } catch (error) {
-            notice(`The list of tables could not be read: ${error.message}`, true);
+            feed.notice(`The list of tables could not be read: ${error.message}`, true);
         }
     }
     loading = false;
 }
 
-/* SQL */
+/* Tabs and keys */
 
-/* The view whose rows are shown, or null. */
-let live = null;
+const tabs = [...document.querySelectorAll('[role="tab"]')];
+const opened = new Map([['channels', openChannels(client)], ['server', openServer(client)]]);
 
-function showResult(result, fresh) {
-    const {columns = [], rows = [], changes = 0, durationMs, seq, total = rows.length} = result;
-    const count = columns.length ? plural(total, 'row') : `${plural(changes, 'row')} changed`;
-    const parts = [count];
-    if (total > MAX_ROWS) parts.push(`the first ${MAX_ROWS} shown`);
-    if (durationMs !== undefined) parts.push(`${durationMs.toFixed(1)} ms`);
-    if (seq !== undefined) parts.push(`seq ${seq}`);
-    if (live) parts.push('live');
-    $('sql-status').textContent = parts.join(' · ');
-    $('rows').hidden = columns.length === 0;
-    $('rows').replaceChildren(...(columns.length ? [resultTable(result, fresh)] : []));
-}
-
-/* A table's rows, kept as they are in the database until something else is shown in their place */
-
-function endLive() {
-    live?.close();
-    live = null;
-}
-
-function drawLive(view, name, touched) {
-    const entries = [...view.rows].slice(0, MAX_ROWS);
-    const columns = Object.keys(entries[0]?.[1] ?? {});
-    const known = tables.get(name)?.columns.map((c) => c.name) ?? [];
-    const lines = entries.map(([key, row]) => [key, columns.map((c) => row[c])]);
-    const fresh = new Set(lines.filter(([key]) => touched.has(key)).map(([, line]) => line));
-    const {scrollTop, scrollLeft} = $('rows');
-    const rows = lines.map(([, line]) => line);
-    showResult({columns: columns.length ? columns : known, rows, total: view.rows.size, seq: view.seq}, fresh);
-    Object.assign($('rows'), {scrollTop, scrollLeft});
-}
-
-function showLive({name}) {
-    const touched = new Set();
-    let asked = 0;
-    endLive();
-    $('sql-error').hidden = true;
-    $('sql-status').textContent = 'Reading…';
-    const drawView = () => {
-        asked = 0;
-        if (live === view) drawLive(view, name, touched);
-        touched.clear();
-    };
-    const view = client.view(name, {
-        maxRows: MAX_LIVE,
-        onChange: (_, changes = []) => {
-            /* A hidden page is not drawn. */
-            if (!document.hidden) for (const {key} of changes) touched.add(stringify(key));
-            asked ||= requestAnimationFrame(drawView);
-        },
-        onError: (error) => {
-            if (live !== view) return;
-            live = null;
-            if (error.code === 'LIMIT_EXCEEDED') run();
-            else showSqlError('', error);
-        },
-    });
-    live = view;
-}
-
-function showSqlError(sql, error) {
-    $('sql-status').textContent = error.code === 'SQL_ERROR' ? 'The statement failed.' : 'The request failed.';
-    $('rows').hidden = true;
-    $('sql-error').hidden = false;
-    $('sql-error').textContent = error.message + errorPlace(sql, error.offset);
-}
-
-async function run() {
-    const sql = $('sql').value;
-    if (!sql.trim() || $('run').disabled) return;
-    endLive();
-    $('run').disabled = true;
-    $('sql-error').hidden = true;
-    $('sql-status').textContent = 'Running…';
-    try {
-        const result = await client.sql(sql);
-        if (!live) showResult(result);
-    } catch (error) {
-        if (!live) showSqlError(sql, error);
+function show(tab) {
+    for (const each of tabs) {
+        const panel = each.getAttribute('aria-controls');
+        each.setAttribute('aria-selected', each === tab);
+        each.tabIndex = each === tab ? 0 : -1;
+        $(panel).hidden = each !== tab;
+        opened.get(panel)?.shown(each === tab);
     }
-    $('run').disabled = false;
 }
 
-$('sql-form').addEventListener('submit', (event) => {
-    event.preventDefault();
-    run();
-});
-$('sql').addEventListener('keydown', (event) => {
-    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
-    run();
-});
+for (const tab of tabs) {
+    tab.addEventListener('click', () => show(tab));
+    tab.addEventListener('keydown', ({key}) => {
+        const to = tabs[(tabs.indexOf(tab) + ({ArrowRight: 1, ArrowLeft: -1}[key] ?? 0) + tabs.length) % tabs.length];
+        if (to === tab) return;
+        show(to);
+        to.focus();
+    });
+}
+
+const KEYS = {
+    '/': () => { show(tabs[0]); $('filter').focus(); },
+    p: () => $('pause').click(),
+    s: () => $('sql').focus(),
+    1: () => { show(tabs[0]); tabs[0].focus(); },
+    2: () => { show(tabs[1]); tabs[1].focus(); },
+    3: () => { show(tabs[2]); tabs[2].focus(); },
+    '?': () => $('keys').showModal(),
+};
+
 document.addEventListener('keydown', (event) => {
-    if (event.key !== '/' || event.target.closest('input, textarea, select')) return;
+    const typing = event.target.closest('input:not([type="checkbox"]), textarea, select, dialog');
+    if (event.key === 'Escape' && !event.target.closest('dialog')) sql.cancel();
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(KEYS, event.key)) return;
     event.preventDefault();
-    $('filter').focus();
+    KEYS[event.key]();
 });
+$('help').addEventListener('click', () => $('keys').showModal());
 
 /* Header */
 
@@ -477,10 +299,10 @@ setInterval(() => {
     $('rate').textContent = secondCount.toLocaleString();
     secondCount = 0;
     showSeq(client.seq);
-    if (paused) showPause();
+    if (feed.paused) showPause();
 }, 1000);
 setInterval(() => {
-    if (unannounced && !paused) $('announce').textContent = plural(unannounced, 'new change');
+    if (unannounced && !feed.paused) $('announce').textContent = plural(unannounced, 'new change');
     unannounced = 0;
 }, 5000);
 setInterval(loadHealth, 5000);

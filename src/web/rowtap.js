@@ -253,7 +253,7 @@ class Subscription {
         if (this.closed || (this._ddl?.epoch === epoch && seq <= this._ddl.seq)) return;
         this._ddl = {epoch, seq};
         if (own && seq > this.seq) this.seq = seq;
-        call(this._options.onSchema, message);
+        call(this._options.onTable, message);
     }
 
     _isOf({tableName, changes}) {
@@ -790,7 +790,7 @@ class Client {
      * @param {(change: Change|Change[]) => void} [options.onChange]
      * @param {(error: RowtapError) => void} [options.onError] it did not come about, or has ended
      * @param {(info: Resync) => void} [options.onResync]
-     * @param {(message: object) => void} [options.onSchema] table:created, table:altered or table:dropped; the
+     * @param {(message: object) => void} [options.onTable] table:created, table:altered or table:dropped; the
      *     subscription sleeps while there is no such table
      * @returns {Subscription}
      */

@@ -456,7 +456,7 @@ const ddl = (seq, type, tableName, more = {}) => ({id: `e1:${seq}`, type, channe
 test('a subscription is told what becomes of its table, not as a change', async () => {
     const {client, socket} = await started();
     const [schema, changes] = [[], []];
-    const users = client.subscribe('users', {onChange: (c) => changes.push(c.seq), onSchema: ({type}) => schema.push(type)});
+    const users = client.subscribe('users', {onChange: (c) => changes.push(c.seq), onTable: ({type}) => schema.push(type)});
     socket.subscribed('s1', 0);
     socket.change(1);
     socket.say(ddl(2, 'table:dropped', 'users', {subscriptions: ['s1']}));
@@ -468,7 +468,7 @@ test('a subscription is told what becomes of its table, not as a change', async 
 test('with the channel tables joined, subscriptions hear of their table by way of it', async () => {
     const {client, socket} = await started();
     const [schema, all] = [[], []];
-    client.subscribe('users', {onChange: () => {}, onSchema: ({seq}) => schema.push(seq)});
+    client.subscribe('users', {onChange: () => {}, onTable: ({seq}) => schema.push(seq)});
     socket.subscribed('s1', 0);
     client.channel('tables').on('*', (data) => all.push(data.tableName));
     socket.subscribed(undefined, 0);

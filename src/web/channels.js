@@ -18,8 +18,9 @@ function dataNodes(data) {
 function messageRow(message) {
     const {type, event, channel, userId, data} = message;
     const name = event ?? type;
+    const {connectedUsers: _, ...shown} = type.startsWith('user:') ? data : {};
     const whole = () => el('pre', {className: 'whole mono'}, JSON.stringify(JSON.parse(stringify(message)), null, 2).slice(0, 20000));
-    return feedRow(message, 'SCHEMA', name, channel, userId ?? '', dataNodes(data), whole);
+    return feedRow(message, 'SCHEMA', name, channel, userId ?? '', dataNodes(type.startsWith('user:') ? shown : data), whole);
 }
 
 /** The panel; nothing is joined before somebody asks for it. */

@@ -33,7 +33,7 @@ function figures(client, h) {
             ['history', h.history && `${bytes(h.history.bytes)}, from ${number(h.history.firstSeq)}`],
             ['journal', h.journal && `from ${number(h.journal.firstSeq)}`]]],
         ['Connections', [['open', number(h.activeConnections)], ['not answering', number(h.unhealthyConnections)],
-            ['average latency', ms(h.averageLatency)], ['subscriptions', number(h.subscriptions)],
+            ['average latency', ms(h.averageLatency || undefined)], ['subscriptions', number(h.subscriptions)],
             ['waiting to be read', bytes(h.queuedBytes)], ['too slow, closed', number(h.slowConsumersClosed)]]],
         ['Messages', [['received', number(h.messagesReceived)], ['sent', number(h.messagesSent)],
             ['bytes received', bytes(h.bytesReceived)], ['bytes sent', bytes(h.bytesSent)],

@@ -101,8 +101,7 @@ export function openSql(client, tables) {
         endLive();
         $('sql-error').hidden = true;
         $('sql-status').textContent = 'Running…';
-        $('run').hidden = true;
-        $('cancel').hidden = false;
+        showRunning(true);
         return state;
     }
 
@@ -112,9 +111,13 @@ export function openSql(client, tables) {
         running = null;
         $('sql-progress').hidden = true;
         const focused = document.activeElement === $('cancel');
-        $('cancel').hidden = true;
-        $('run').hidden = false;
+        showRunning(false);
         if (focused) $('run').focus();
+    }
+
+    function showRunning(on) {
+        for (const id of ['run', 'run-keys']) $(id).hidden = on;
+        for (const id of ['cancel', 'cancel-keys']) $(id).hidden = !on;
     }
 
     function take(state, rows, columns) {

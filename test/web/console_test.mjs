@@ -199,6 +199,75 @@ test('SQL\'s errors show where', TIMEOUT, async () => {
     browser.problems.length = 0;
 });
 
+test('a long query shows rows and progress while it runs, and Escape cancels it', TIMEOUT, async () => {
+    await typeInto('#sql', 'WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < 100000000) SELECT i FROM c');
+    await enter(true);
+    await browser.until(`!document.getElementById('sql-progress').hidden`);
+    await browser.until(`document.querySelectorAll('#rows tr').length > 100`);
+    assert.match(await text('#sql-status'), /^Running · [\d,]+ rows · /);
+    assert.equal(await browser.evaluate(`document.getElementById('run').hidden`), true);
+    if (process.env.SCREENSHOT_QUERY) await browser.screenshot(process.env.SCREENSHOT_QUERY);
+    await browser.press('Escape', {keyCode: 27});
+    await browser.until(`document.getElementById('sql-status').textContent.startsWith('Cancelled after')`);
+    assert.equal(await browser.evaluate(`document.getElementById('sql-progress').hidden`), true);
+    assert.equal(await browser.evaluate(`document.querySelectorAll('#rows tbody tr').length`), 200);
+});
+
+test('a statement that writes says how many rows it changed', TIMEOUT, async () => {
+    await typeInto('#sql', "UPDATE users SET age = age WHERE name = 'big'");
+    await enter(true);
+    await browser.until(`/^1 row changed · /.test(document.getElementById('sql-status').textContent)`);
+});
+
+test('channels: join, send, see who is there, leave', TIMEOUT, async () => {
+    const messages = () => browser.evaluate(`[...document.querySelectorAll('#messages > li')].map((e) => e.textContent.replace(/\\s+/g, ' '))`);
+    const join = async (name) => {
+        await typeInto('#channel', name);
+        await enter();
+        await browser.until(`document.querySelector('#messages > li')?.textContent === 'Joined ${name}'`);
+    };
+    await browser.click('#tab-channels');
+    await join('room:1');
+    await join('collaboration');
+    await browser.until(`document.querySelector('#users li')?.textContent.endsWith('(you)')`);
+    await typeInto('#send-channel', 'room:1');
+    await typeInto('#event', 'said');
+    await typeInto('#data', '{"text":"<b>hi</b>"}');
+    await enter();
+    await browser.until(`document.getElementById('sent').textContent === 'Delivered to 1 connection'`);
+    await browser.until(`document.querySelector('#messages > li')?.textContent.includes('<b>hi</b>')`);
+    assert.match((await messages())[0], /said ?room:1.*text <b>hi/);
+    if (process.env.SCREENSHOT_CHANNELS) await browser.screenshot(process.env.SCREENSHOT_CHANNELS);
+    await typeInto('#data', '{"text":');
+    await enter();
+    await browser.until(`document.getElementById('sent').textContent === 'the data is not valid JSON'`);
+    await browser.click('#joined li:first-child button');
+    await browser.until(`document.querySelectorAll('#joined li').length === 1`);
+    await typeInto('#data', 'late');
+    await enter();
+    await browser.until(`document.getElementById('sent').textContent === 'Delivered to 0 connections'`);
+    await typeInto('#channel', 'no such');
+    await enter();
+    await browser.until(`document.getElementById('channel-error').textContent`);
+    assert.equal(await browser.evaluate(`document.querySelectorAll('#joined li').length`), 1);
+});
+
+test('the server\'s figures and everybody\'s queries, by keyboard', TIMEOUT, async () => {
+    await browser.evaluate(`document.getElementById('tab-channels').focus()`);
+    await browser.press('ArrowRight', {keyCode: 39});
+    await browser.until(`document.querySelectorAll('#figures .card').length >= 4`);
+    assert.equal(await browser.evaluate(`document.getElementById('channels').hidden`), true);
+    assert.match(await text('#figures'), /round trip[\d.]+ ms/);
+    await browser.until(`document.querySelector('#client-list tbody tr')`);
+    await typeInto('#sql', 'SELECT count(*) FROM users');
+    await enter(true);
+    await browser.until(`/count.*done$/.test(document.querySelector('#query-list tbody tr')?.textContent ?? '')`);
+    if (process.env.SCREENSHOT_SERVER) await browser.screenshot(process.env.SCREENSHOT_SERVER);
+    await browser.evaluate(`document.getElementById('tab-server').focus()`);
+    await browser.press('1', {keyCode: 49, text: '1'});
+    assert.equal(await browser.evaluate(`document.getElementById('changes').hidden`), false);
+});
+
 test('pause holds the feed back, clear empties it', TIMEOUT, async () => {
     const before = (await feed()).length;
     await browser.click('#pause');
@@ -221,7 +290,10 @@ test('the page stays bounded', TIMEOUT, async () => {
 
 test('it fits a narrow window', TIMEOUT, async () => {
     await browser.resize(400, 800);
-    assert.ok(await browser.evaluate('document.documentElement.scrollWidth') <= 400);
+    for (const tab of ['channels', 'server', 'changes']) {
+        await browser.click(`#tab-${tab}`);
+        assert.ok(await browser.evaluate('document.documentElement.scrollWidth') <= 400, tab);
+    }
     await browser.resize(1280, 800);
 });
 

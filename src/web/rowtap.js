@@ -507,7 +507,7 @@ class Query {
         if (this.closed) return;
         this._cancelled = true;
         if (!this._sent) return void this._end(this._cancellation());
-        this._client._request({type: 'query:cancel', data: {queryId: this.queryId}});
+        this._client._request({type: 'query:cancel', data: {queryId: this.queryId}}, (message) => this._receive(message));
     }
 
     async *[Symbol.asyncIterator]() {

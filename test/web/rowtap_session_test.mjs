@@ -144,6 +144,16 @@ test('cancel asks the server and rejects when it has ended', async () => {
     await assert.rejects(query, {code: 'QUERY_CANCELLED'});
 });
 
+test('the end of a query may come as the answer to its cancellation', async () => {
+    const {client, socket} = await started();
+    const query = client.query('SELECT 1');
+    server(socket).started();
+    query.cancel();
+    socket.say({type: 'query:error', requestId: socket.last('query:cancel').requestId,
+        data: {queryId: query.queryId, error: {code: 'QUERY_CANCELLED', message: 'cancelled'}}});
+    await assert.rejects(query, {code: 'QUERY_CANCELLED'});
+});
+
 test('a signal cancels, and rejects with its own reason', async () => {
     const {client, socket} = await started();
     const controller = new AbortController();

@@ -212,12 +212,6 @@ class Subscription {
         }
     }
 
-    /* What became of the table itself. */
-    _tell(message, seq) {
-        this.seq = seq;
-        call(this._options.onTable, message);
-    }
-
     _subscribed(data) {
         this.id = data?.subscription ?? null;
         const again = this.epoch !== null;

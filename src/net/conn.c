@@ -362,7 +362,7 @@ static int send_text(
         conn_close_now(c, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
         return STATUS_NOMEM;
     }
-    c->active_ms = c->loop->now;
+    c->active_ms = (uint32_t)c->loop->now;
     if (soft && c->out.bytes > soft && list_empty(&c->heavy)) {
         c->heavy_since = c->loop->now;
         list_add_tail(&c->loop->heavy, &c->heavy);

@@ -32,7 +32,7 @@ static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t
     loop_count(&c->loop->counters.messages_in, 1);
     loop_largest(&c->loop->counters.largest_in, len);
     c->messages_in++;
-    c->active_ms = c->loop->now;
+    c->active_ms = (uint32_t)c->loop->now;
     if (c->ops->message(c->owner, opcode, data, len))
         conn_close(c, WS_CLOSE_INTERNAL, "internal error");
     return 0;

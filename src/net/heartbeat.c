@@ -26,16 +26,21 @@ static void look_later(struct conn *c)
 {
     struct loop *l = c->loop;
 
-    c->quiet_due = l->now + l->options.idle_ms / 4 + 1;
+    c->quiet_due = (uint32_t)(l->now + l->options.idle_ms / 4 + 1);
     list_del(&c->quiet);
     list_add_tail(&l->quiet, &c->quiet);
+}
+
+int64_t heartbeat_quiet_at(const struct conn *c)
+{
+    return c->loop->now + (int32_t)(c->quiet_due - (uint32_t)c->loop->now);
 }
 
 void heartbeat_start(struct conn *c)
 {
     c->half = true;
     again(c);
-    c->active_ms = c->loop->now;
+    c->active_ms = (uint32_t)c->loop->now;
     if (c->loop->options.idle_ms && !conn_is_stream(c))
         look_later(c);
 }
@@ -45,7 +50,7 @@ void heartbeat_quiet_due(struct conn *c)
     struct loop *l = c->loop;
     char reason[100];
 
-    if (l->now - c->active_ms < l->options.idle_ms) {
+    if ((uint32_t)l->now - c->active_ms < l->options.idle_ms) {
         look_later(c);
         return;
     }

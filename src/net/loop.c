@@ -131,8 +131,8 @@ static int timeout(const struct loop *l)
         due = l->stop_due;
     if (l->hurry_due && l->hurry_due < due)
         due = l->hurry_due;
-    if (!list_empty(&l->quiet) && first_quiet(l)->quiet_due < due)
-        due = first_quiet(l)->quiet_due;
+    if (!list_empty(&l->quiet) && heartbeat_quiet_at(first_quiet(l)) < due)
+        due = heartbeat_quiet_at(first_quiet(l));
     for (i = 0; i < 3; i++) {
         struct conn *c = first(lists[i]);
 
@@ -159,7 +159,7 @@ static void run_timers(struct loop *l)
         hurry_all(l);
     while ((c = first(&l->idle)) && c->due <= l->now)
         heartbeat_due(c);
-    while (!list_empty(&l->quiet) && first_quiet(l)->quiet_due <= l->now)
+    while (!list_empty(&l->quiet) && heartbeat_quiet_at(first_quiet(l)) <= l->now)
         heartbeat_quiet_due(first_quiet(l));
     while ((c = first(&l->closing)) && c->due <= l->now)
         conn_end(c);

@@ -25,7 +25,7 @@ struct loop_options {
     int64_t heartbeat_ms; /* a ping this often; nothing heard within another one: 1001; 0: none */
     /* A WebSocket with no message either way for this long: 1001; 0: any time. */
     int64_t idle_ms;
-    void *ctx;            /* the receiver that mailbox messages run with */
+    void *ctx;                   /* the receiver that mailbox messages run with */
     void (*turn_end)(void *ctx); /* before sending; may be NULL */
     /* About once a second, and when loop_tick_by asked for it; may be NULL. */
     void (*tick)(void *ctx, int64_t mono_ms);

@@ -45,8 +45,8 @@ struct conn {
     struct list dirty;   /* in the loop's dirty list, or alone */
     struct list heavy;   /* in the loop's list of those above slow_queue, or alone */
     struct list quiet;   /* in the loop's list by quiet_due, or alone */
-    int64_t quiet_due;   /* ms; when it is next looked at */
-    int64_t active_ms;   /* the last message */
+    uint32_t quiet_due;  /* ms of the loop's time, its low bits; when it is next looked at */
+    uint32_t active_ms;  /* likewise; the last message */
     struct list notes;   /* by what they wait for */
     struct rest *rest;   /* or NULL */
     uint64_t sent;       /* bytes, so far */
@@ -187,8 +187,9 @@ void conn_io_flush(struct conn *c);                  /* sends what the socket ta
 
 void heartbeat_start(struct conn *c);
 void heartbeat_due(struct conn *c);
-void heartbeat_quiet_due(struct conn *c); /* is it idle? */
-void heartbeat_arrived(struct conn *c); /* some bytes came */
+void heartbeat_quiet_due(struct conn *c);         /* is it idle? */
+int64_t heartbeat_quiet_at(const struct conn *c); /* ms; when that is to be asked */
+void heartbeat_arrived(struct conn *c);           /* some bytes came */
 void heartbeat_sent(struct conn *c, size_t n);
 void heartbeat_pong(struct conn *c, const char *data, size_t len);
 void heartbeat_stop(struct conn *c); /* takes it out of the counters */

@@ -51,9 +51,8 @@ struct ws_events {
 struct inflater;
 
 struct ws_parser {
-    bool client; /* our role: a client's parser wants unmasked frames */
-    size_t
-        max_message; /* bytes of a message; a frame announcing more fails before memory is taken */
+    /* Bytes of a message: a frame that announces more fails before memory is taken. */
+    size_t max_message;
     /*
      * May be set after the initialisation: messages may be compressed (RFC 7692). max_message is
      * of what comes out. Not the parser's own.
@@ -74,6 +73,7 @@ struct ws_parser {
     uint8_t mask_at; /* payload bytes unmasked so far, modulo 4 */
     bool fin, in_frame, in_message, closed;
     bool compressed; /* the message that is in `message` */
+    bool client;     /* our role, as given: a client's parser wants unmasked frames */
 };
 
 void ws_parser_init(struct ws_parser *p, bool client, size_t max_message);

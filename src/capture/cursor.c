@@ -5,13 +5,12 @@
 #include "capture/sqlerror.h"
 
 /*
- *   cursor_open -> fresh -> a worker -- the page is taken, another is free --+
- *                             ^  |  ^                                         |
- *      ready <-- a page given-+  |  +-----------------------------------------+
- *        ^           ^           |
- *        |           +--resting--+-- all pages are taken
- *        |                       |
- *        +---- database thread --+-- it writes
+ *   cursor_open -> fresh -> a worker <---- ready <----------- a page is given back
+ *        |                   |   |   |       ^  ^                       ^
+ *        |                   |   |   +-------+  |  others wait          |
+ *        |                   |   +--------------+--------> resting -----+  all pages are taken
+ *        |                   v                  |
+ *        +-----------> database thread ---------+  what writes, or is no single query
  *
  * A worker ends what it runs, the watch what waits or rests.
  */
@@ -135,7 +134,7 @@ static void written(struct sql_request *q)
         end(c);
 }
 
-static void post(struct cursor *c)
+void cursor_post(struct cursor *c)
 {
     struct runner *r = c->runner;
     pthread_mutex_lock(&r->lock);
@@ -200,7 +199,7 @@ static void run(struct runner_worker *x, struct cursor *c)
             pthread_mutex_unlock(&x->runner->lock);
         }
         if (step == CURSOR_WRITE) {
-            post(c);
+            cursor_post(c);
             return;
         }
         bool last = step == CURSOR_FAILED || p->last;

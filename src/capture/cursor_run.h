@@ -6,6 +6,7 @@
 /* What the runner does with cursors. */
 
 void cursor_init(struct cursor *c, struct runner *r);
+void cursor_post(struct cursor *c); /* to the database thread */
 /* The next one that may have a thread, or NULL. The lock is held. */
 struct cursor *cursor_next(struct runner *r);
 void cursor_run(struct runner_worker *x, struct cursor *c); /* until it ends, rests or yields */

@@ -342,6 +342,7 @@ void runner_run(struct runner *r, struct sql_request *q)
 
 void runner_open(struct runner *r, struct cursor *c)
 {
+    bool query = query_possible(&c->request);
     cursor_init(c, r);
     pthread_mutex_lock(&r->lock);
     bool refused = !has_room(r);
@@ -350,11 +351,17 @@ void runner_open(struct runner *r, struct cursor *c)
         list_add_tail(&r->unwanted, &c->node);
     } else {
         list_add_tail(&r->cursors, &c->all);
+        c->state = CURSOR_AWAY;
+    }
+    if (!refused && query) {
+        c->state = CURSOR_WAITS;
         list_add_tail(&r->fresh, &c->node);
         pthread_cond_signal(&r->work);
     }
     wake_watch(r, refused);
     pthread_mutex_unlock(&r->lock);
+    if (!refused && !query)
+        cursor_post(c);
 }
 
 bool runner_drain(struct runner *r, int64_t ms)

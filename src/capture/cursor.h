@@ -62,7 +62,11 @@ struct cursor {
     struct buf columns;        /* JSON: ["a","b"]; there from the first page on */
     atomic_uint_fast64_t rows; /* that were found so far; any thread */
     int64_t begun_ns;          /* when it was asked for, by the steady clock */
-    atomic_int percent;        /* of the rows, where that is known, else -1; any thread */
+    /*
+     * Of the rows' bytes that are in pages, where the result is whole; else -1, for SQLite does not
+     * tell how many rows it will find. Any thread.
+     */
+    atomic_int percent;
 
     /* The database's own. */
     struct runner *runner;

@@ -249,6 +249,7 @@ static enum cursor_step cut_page(struct cursor *c, struct cursor_page *p)
     }
     buf_put(&p->rows, json->data + start, c->cut - start);
     p->last = json->data[c->cut] == ']';
+    atomic_store(&c->percent, (int)((double)c->cut / (double)json->len * 100));
     return buf_error(&p->rows) || buf_error(&c->columns) ? nomem(c) : CURSOR_PAGE;
 }
 

@@ -61,16 +61,11 @@ static struct text text_of(const struct buf *b)
 
 static struct query_report report_of(const struct query *q)
 {
-    const struct sql_request *r = &q->cursor.request;
-
     return (struct query_report){
         .id = text_of(&q->id),
         .row_count = atomic_load(&q->cursor.rows),
         .elapsed_ns = clock_mono_ns() - q->cursor.begun_ns,
         .percent = atomic_load(&q->cursor.percent),
-        .changes = r->changes,
-        .last_rowid = r->last_rowid,
-        .seq = r->seq,
         .sql = text_of(&q->text),
     };
 }
@@ -244,8 +239,12 @@ static bool is_full(struct query *q)
 static void complete(struct query *q)
 {
     struct query_report report = report_of(q);
+    const struct sql_request *r = &q->cursor.request;
     const struct cursor_page *p = q->page_count ? q->pages[0] : NULL;
 
+    report.changes = r->changes;
+    report.last_rowid = r->last_rowid;
+    report.seq = r->seq;
     if (p) {
         report.results = true;
         report.columns = text_of(&q->cursor.columns);

@@ -26,10 +26,29 @@ static void release_conn(struct cursor *c)
     cursor_close(c);
     spares_give(&r->spares, c->conn);
     c->conn = NULL;
-    pthread_mutex_lock(&r->lock);
-    r->open--;
-    pthread_cond_signal(&r->work);
-    pthread_mutex_unlock(&r->lock);
+}
+
+static void post(struct cursor *c);
+
+/* The next write that has one now, or NULL. The lock is held. */
+static struct cursor *give_slot(struct cursor *c)
+{
+    struct runner *r = c->runner;
+    enum cursor_slot slot = c->slot;
+    c->slot = CURSOR_NO_SLOT;
+    if (slot == CURSOR_OPEN_SLOT) {
+        r->open--;
+        pthread_cond_signal(&r->work);
+    }
+    if (slot != CURSOR_WRITE_SLOT || list_empty(&r->writes) || atomic_load(&r->closing)) {
+        r->writing -= slot == CURSOR_WRITE_SLOT;
+        return NULL;
+    }
+    struct cursor *next = list_entry(r->writes.next, struct cursor, node);
+    list_del(&next->node);
+    next->slot = CURSOR_WRITE_SLOT;
+    next->state = CURSOR_AWAY;
+    return next;
 }
 
 static void end(struct cursor *c)
@@ -39,14 +58,17 @@ static void end(struct cursor *c)
     pthread_mutex_lock(&r->lock);
     c->state = CURSOR_ENDED;
     list_del(&c->all);
+    struct cursor *next = give_slot(c);
     pthread_mutex_unlock(&r->lock);
+    if (next)
+        post(next);
     c->done(c);
     runner_ended(r);
 }
 
 static bool is_late(const struct cursor *c)
 {
-    return c->deadline_ns && !c->cutting && clock_mono_ns() > c->deadline_ns;
+    return c->deadline_ns && clock_mono_ns() > c->deadline_ns;
 }
 
 static bool is_cancelled(const struct cursor *c)
@@ -63,10 +85,18 @@ static bool must_end(const struct cursor *c)
 static void end_early(struct cursor *c)
 {
     struct sql_error *e = &c->request.error;
+    e->has_seq = c->cutting;
+    e->seq = c->request.seq;
     if (atomic_load(&c->runner->closing))
         sqlerror_set(e, "QUERY_CANCELLED", "the query was stopped: the server shuts down");
     else if (is_cancelled(c))
         sqlerror_set(e, "QUERY_CANCELLED", "the query was cancelled");
+    else if (c->cutting)
+        sqlerror_set(e, "QUERY_CANCELLED",
+            "what was asked for has been done, but its rows waited to be read for longer than %g "
+            "s; "
+            "--query-timeout sets the limit",
+            (double)c->runner->options.database->query_timeout_ms / 1000);
     else
         sqlerror_set(e, "QUERY_CANCELLED",
             "the query was stopped after %g s, while its rows waited to be read; --query-timeout "
@@ -121,7 +151,7 @@ static void written(struct sql_request *q)
     struct cursor *c = list_entry(q, struct cursor, request);
     struct runner *r = c->runner;
     if (!q->error.code[0])
-        cursor_cut(c);
+        cursor_cut(c, r->options.database->query_timeout_ms);
     pthread_mutex_lock(&r->lock);
     bool ended = q->error.code[0] || r->stop;
     if (!ended) {
@@ -134,14 +164,30 @@ static void written(struct sql_request *q)
         end(c);
 }
 
+static void post(struct cursor *c)
+{
+    struct runner *r = c->runner;
+    c->request.done = written;
+    r->options.post(r->options.ctx, &c->request);
+}
+
 void cursor_post(struct cursor *c)
 {
     struct runner *r = c->runner;
     pthread_mutex_lock(&r->lock);
-    c->state = CURSOR_AWAY;
+    give_slot(c);
+    bool room = r->writing < r->options.max_open;
+    if (room) {
+        r->writing++;
+        c->slot = CURSOR_WRITE_SLOT;
+        c->state = CURSOR_AWAY;
+    } else {
+        c->state = CURSOR_WAITS;
+        list_add_tail(&r->writes, &c->node);
+    }
     pthread_mutex_unlock(&r->lock);
-    c->request.done = written;
-    r->options.post(r->options.ctx, &c->request);
+    if (room)
+        post(c);
 }
 
 static bool take_conn(struct cursor *c)
@@ -153,9 +199,6 @@ static bool take_conn(struct cursor *c)
     c->conn = spares_take(&r->spares, &rc);
     if (c->conn)
         return true;
-    pthread_mutex_lock(&r->lock);
-    r->open--;
-    pthread_mutex_unlock(&r->lock);
     runner_set_open_error(&c->request.error, rc);
     return false;
 }
@@ -238,7 +281,10 @@ struct cursor *cursor_next(struct runner *r)
     list_del(&c->node);
     c->state = CURSOR_RUNS;
     r->stepping++;
-    r->open += fresh;
+    if (fresh) {
+        r->open++;
+        c->slot = CURSOR_OPEN_SLOT;
+    }
     r->fresh_turn = !fresh;
     return c;
 }

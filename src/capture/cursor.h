@@ -11,7 +11,8 @@
  *
  * A single statement that only reads is stepped as the pages are wanted, so its memory is that of
  * the pages. All else (scripts, writes) runs whole, like database_run, and its last statement's
- * result, which max_result bounds, is cut into pages afterwards.
+ * result, which max_result bounds, is cut into pages afterwards; those wait for query_timeout_ms at
+ * most, and at most open_queries writes are under way or have such pages.
  *
  * A cursor that is stepped holds a read transaction from its first step to its last, on a
  * connection of its own. It delays no writer in WAL mode, but for as long as it is open the log
@@ -37,6 +38,8 @@ struct cursor_page {
     bool taken; /* the receiver has it; the runner's lock guards this */
 };
 
+/* Of what there are only so many: results that are read now, and those that writes have. */
+enum cursor_slot { CURSOR_NO_SLOT, CURSOR_OPEN_SLOT, CURSOR_WRITE_SLOT };
 enum cursor_state { CURSOR_WAITS, CURSOR_RUNS, CURSOR_RESTS, CURSOR_AWAY, CURSOR_ENDED };
 
 struct cursor {
@@ -72,6 +75,7 @@ struct cursor {
     struct runner *runner;
     struct list node, all; /* where it waits or rests; all that have not ended */
     enum cursor_state state;
+    enum cursor_slot slot;
     struct cursor_page pages[CURSOR_PAGES];
     uint64_t made;
     struct sqlconn *conn; /* while it is stepped */
@@ -79,7 +83,7 @@ struct cursor {
     bool on_row;         /* the statement stands on a row that is in no page yet */
     bool cutting;        /* its result is whole, in request.json */
     size_t cut;          /* so much of that is in pages */
-    int64_t deadline_ns; /* of the read transaction; 0: none */
+    int64_t deadline_ns; /* of the read transaction, or of what is whole; 0: none */
     int64_t told_ns;     /* of its progress */
 };
 

@@ -163,7 +163,7 @@ static enum cursor_step run_whole(
         return CURSOR_WRITE;
     if (c->request.error.code[0])
         return CURSOR_FAILED;
-    cursor_cut(c);
+    cursor_cut(c, options->query_timeout_ms);
     return CURSOR_PAGE;
 }
 
@@ -221,12 +221,13 @@ static size_t skip_value(const struct buf *json, size_t at)
     return at;
 }
 
-void cursor_cut(struct cursor *c)
+void cursor_cut(struct cursor *c, int64_t timeout_ms)
 {
     static const char columns[] = "{\"columns\":", rows[] = ",\"rows\":[";
     const struct buf *json = &c->request.json;
     size_t start = strlen(columns), end = skip_value(json, start);
     c->cutting = true;
+    c->deadline_ns = timeout_ms > 0 ? clock_mono_ns() + timeout_ms * 1000000 : 0;
     buf_put(&c->columns, json->data + start, end - start);
     c->cut = end + strlen(rows);
 }
@@ -263,7 +264,9 @@ enum cursor_step cursor_fill(struct cursor *c, struct cursor_page *p, struct pub
     p->last = false;
     if (!c->cutting && !c->statement)
         result = begin(c, published, options, limit_ms);
-    if (result != CURSOR_PAGE)
-        return result;
-    return c->cutting ? cut_page(c, p) : step_page(c, p, options, limit_ms);
+    if (result == CURSOR_PAGE)
+        result = c->cutting ? cut_page(c, p) : step_page(c, p, options, limit_ms);
+    if (result == CURSOR_PAGE && c->row_bytes && c->columns.len > c->row_bytes)
+        return fail(c, "TOO_LARGE", "the names of the columns are too long: name them with AS");
+    return result;
 }

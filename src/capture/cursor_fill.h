@@ -18,8 +18,8 @@ enum cursor_step {
  */
 enum cursor_step cursor_fill(struct cursor *c, struct cursor_page *p, struct published *published,
     const struct database_options *options, int64_t limit_ms);
-/* Its result lies in request.json, to be cut. */
-void cursor_cut(struct cursor *c);
+/* Its result lies in request.json, to be cut; it has so much time from now on, 0: any. */
+void cursor_cut(struct cursor *c, int64_t timeout_ms);
 /* Ends the read transaction, so that the connection can be used for something else. */
 void cursor_close(struct cursor *c);
 

@@ -265,7 +265,7 @@ static bool has_more(const struct runner *r)
 {
     return r->refused || !list_empty(&r->unwanted) ||
            (r->ending && (r->head || !list_empty(&r->fresh) || !list_empty(&r->ready) ||
-                             !list_empty(&r->resting)));
+                             !list_empty(&r->resting) || !list_empty(&r->writes)));
 }
 
 static void *run_watch(void *arg)
@@ -415,6 +415,7 @@ int runner_start(struct runner *r, const struct runner_options *options)
     list_init(&r->fresh);
     list_init(&r->ready);
     list_init(&r->resting);
+    list_init(&r->writes);
     list_init(&r->unwanted);
     init_locks(r);
     r->workers = mem_array((size_t)options->threads, sizeof(*r->workers));

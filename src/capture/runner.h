@@ -52,7 +52,9 @@ struct runner {
     struct list cursors;              /* all that have not ended */
     struct list fresh, ready;         /* that wait for a thread: unopened, and others */
     struct list resting;              /* all pages of which are taken */
-    uint32_t open, stepping;          /* cursors with a connection; on a thread now */
+    struct list writes;               /* that wait for a slot on the database thread */
+    uint32_t open, writing;           /* cursors with a slot */
+    uint32_t stepping;                /* cursors on a thread now */
     bool cursor_turn, fresh_turn;     /* where there is a choice */
     struct list unwanted;             /* cursors not to be run at all */
     uint32_t under_way;

@@ -378,8 +378,6 @@ static size_t lesser(size_t a, size_t b)
 static void begin(struct query *q, struct session *s, struct sql_request *sql)
 {
     const struct hub_options *o = s->shard->options;
-    size_t max_row = o->max_queue / 2;
-
     q->session = s;
     q->shard = s->shard;
     list_init(&q->ready);
@@ -388,7 +386,7 @@ static void begin(struct query *q, struct session *s, struct sql_request *sql)
     take_sql(q, sql);
     q->cursor.page_rows = PAGE_ROWS;
     q->cursor.page_bytes = lesser(PAGE_BYTES, o->max_queue / 4);
-    q->cursor.row_bytes = o->slow_queue ? lesser(max_row, o->slow_queue) : max_row;
+    q->cursor.row_bytes = o->max_queue / 4;
     q->cursor.page = on_page;
     q->cursor.progress = on_progress;
     q->cursor.done = on_done;

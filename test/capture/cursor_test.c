@@ -305,6 +305,43 @@ static void late(void **state)
     expect_end(&a, "QUERY_CANCELLED: the statement was stopped after 0.1 s");
     expect_end(&b, "QUERY_CANCELLED: the query was stopped after 0.1 s, while its rows waited");
     assert_true(clock_mono_ns() - begun_ns < 2000000000);
+    /* What is whole stays done, but its pages do not wait for ever. */
+    sql_ok(f, "CREATE TABLE t(v)");
+    begin(f, &a, "INSERT INTO t " NUMBERS(" LIMIT 5000") " RETURNING v");
+    begin(f, &b, "SELECT 1; " NUMBERS(" LIMIT 5000"));
+    await_pages(&a, 2);
+    await_pages(&b, 2);
+    pause_ms(250);
+    expect_end(&a, "QUERY_CANCELLED: what was asked for has been done, but its rows waited");
+    expect_end(&b, "QUERY_CANCELLED: what was asked for has been done, but its rows waited");
+    expect_rows(f, "SELECT count(*) FROM t", "[[5000]]");
+}
+
+/* Results that are whole are so many at a time; writes behind them wait, and can be cancelled. */
+static void writes_wait(void **state)
+{
+    struct fixture *f = *state;
+    struct taker a, b, c, d;
+    sql_ok(f, "CREATE TABLE t(v)");
+    fixture_close(f);
+    f->options.open_queries = 2;
+    fixture_open(f);
+    begin(f, &a, "INSERT INTO t " NUMBERS(" LIMIT 3000") " RETURNING v");
+    begin(f, &b,
+        "WITH x AS (SELECT 1) INSERT INTO t SELECT i FROM (" NUMBERS(" LIMIT 3000") ") "
+                                                                                    "RETURNING v");
+    await_pages(&a, 2);
+    await_pages(&b, 2);
+    begin(f, &c, "INSERT INTO t VALUES(7) RETURNING v");
+    begin(f, &d, "INSERT INTO t VALUES(8) RETURNING v");
+    sql_ok(f, "INSERT INTO t VALUES(9)");
+    pause_ms(50);
+    expect_rows(f, "SELECT count(*) FROM t", "[[6001]]");
+    expect_cancelled(&c, "the query was cancelled");
+    expect_count(&a, 3000, 3);
+    expect_end(&d, "[\"v\"] [8]");
+    expect_count(&b, 3000, 3);
+    expect_rows(f, "SELECT count(*) FROM t", "[[6002]]");
 }
 
 /* Elsewhere than in WAL a reader keeps a commit from ending, so it may not last. */
@@ -440,6 +477,7 @@ int main(void)
         TEST(rests),
         TEST(cancelled),
         TEST(late),
+        TEST(writes_wait),
         TEST(delete_mode),
         TEST(progress),
         TEST(many),

@@ -16,6 +16,7 @@
 #include "capture/settle.h"
 #include "capture/sqlerror.h"
 #include "capture/statement_log.h"
+#include "capture/wait.h"
 #include "capture/watch.h"
 #include <assert.h>
 #include <stdlib.h>
@@ -486,40 +487,6 @@ bool database_drain(struct database *db, int64_t ms)
     return runner_drain(&db->runner, ms);
 }
 
-/* Somebody who waits for a request on the database thread. */
-struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool done;
-};
-
-static void wake_waiter(struct sql_request *r)
-{
-    struct waiter *w = r->ctx;
-    pthread_mutex_lock(&w->lock);
-    w->done = true;
-    pthread_cond_signal(&w->wake);
-    pthread_mutex_unlock(&w->lock);
-}
-
-static void post_and_wait(struct database *db, struct sql_request *r)
-{
-    struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
-    void (*done)(struct sql_request *) = r->done;
-    void *ctx = r->ctx;
-    r->done = wake_waiter;
-    r->ctx = &w;
-    database_post(db, r);
-    pthread_mutex_lock(&w.lock);
-    while (!w.done)
-        pthread_cond_wait(&w.wake, &w.lock);
-    pthread_mutex_unlock(&w.lock);
-    pthread_cond_destroy(&w.wake);
-    pthread_mutex_destroy(&w.lock);
-    r->done = done;
-    r->ctx = ctx;
-}
-
 static bool read_only(struct database *db, struct sql_request *r)
 {
     struct job j = {.request = r};
@@ -539,7 +506,7 @@ void database_execute(struct database *db, struct sql_request *r)
     r->posted_ns = clock_mono_ns();
     statement_log_begin(r);
     if (!query_possible(r) || !read_only(db, r))
-        post_and_wait(db, r);
+        wait_post(db, r);
     if (r->done)
         r->done(r);
 }

@@ -5,8 +5,8 @@
 #include "base/status.h"
 #include "dialect/arguments.h"
 #include "dialect/native_args.h"
-#include "dialect/native_request.h"
 #include "dialect/native_query.h"
+#include "dialect/native_request.h"
 
 #include <string.h>
 
@@ -189,7 +189,8 @@ static const struct {
     int (*decode)(struct command *cmd);
 } commands[] = {
     {"subscribe", COMMAND_SUBSCRIBE, decode_subscribe},
-    {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe}, {"ping", COMMAND_PING, decode_ping},
+    {"unsubscribe", COMMAND_UNSUBSCRIBE, decode_unsubscribe},
+    {"ping", COMMAND_PING, decode_ping},
     {"heartbeat", COMMAND_HEARTBEAT, decode_heartbeat},
     {"request", COMMAND_REPORT, native_request_decode}, /* or what its action says */
     {"query:start", COMMAND_QUERY_START, native_query_start},

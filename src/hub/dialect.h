@@ -112,9 +112,9 @@ enum reply_type {
     REPLY_ERROR,
     /* Changes were lost, or are about to be: to one subscription or channel, or all of them. */
     REPLY_RESYNC,
-    REPLY_SNAPSHOT, /* some rows of one subscription's snapshot */
-    REPLY_CHANGES,  /* a long poll's answer */
-    REPLY_RESULT,   /* to SQL, SYNC and REPORT */
+    REPLY_SNAPSHOT,      /* some rows of one subscription's snapshot */
+    REPLY_CHANGES,       /* a long poll's answer */
+    REPLY_RESULT,        /* to SQL, SYNC and REPORT */
     REPLY_QUERY_STARTED, /* these five have a query_report */
     REPLY_QUERY_PROGRESS,
     REPLY_QUERY_ROWS,
@@ -175,8 +175,8 @@ struct reply {
     const char *reason;          /* RESYNC */
     struct text query_id;        /* ERROR: the query that the command named */
     const struct query_report *query;
-    const char *user_id;         /* ACK; NULL for nobody */
-    const char *version;         /* ACK */
+    const char *user_id; /* ACK; NULL for nobody */
+    const char *version; /* ACK */
     const char *epoch;
     int64_t heartbeat_ms; /* ACK */
     size_t max_message;   /* ACK; bytes */

@@ -361,8 +361,7 @@ void hub_stats(struct hub *h, struct hub_stats *out)
         latency_us += l.latency_total_us;
         measured += l.latency_count;
         out->subscriptions += atomic_load_explicit(&s->subscriptions, memory_order_relaxed);
-        out->running_queries +=
-            atomic_load_explicit(&s->running_queries, memory_order_relaxed);
+        out->running_queries += atomic_load_explicit(&s->running_queries, memory_order_relaxed);
         out->deliveries += atomic_load_explicit(&s->deliveries, memory_order_relaxed);
         add_shard(out, s, &l);
     }

@@ -98,7 +98,7 @@ struct hub_stats {
     uint64_t deflating, deflated_bodies, deflated_messages, deflated_before, deflated_after;
     uint64_t inflated_messages, inflated_before, inflated_after;
     uint64_t running_queries; /* that clients started and the database has not ended */
-    uint64_t gaps; /* in the changes, that clients were told of */
+    uint64_t gaps;            /* in the changes, that clients were told of */
     /* Of the memory's history, which the loops share: every change after history_after is in it. */
     uint64_t history_bytes, history_after;
     uint64_t closed_by_code[HUB_CODES];

@@ -16,6 +16,8 @@ const struct config_row config_table[] = {
         KIND_LIST, AT(origins), NULL, 0, 0},
     {"heartbeat", "SECONDS", "ping each WebSocket client this often",
         KIND_DURATION, AT(heartbeat_ms), "30", 100, 86400000},
+    {"handshake-timeout", "SECONDS", "a client has this long to send a request's head",
+        KIND_DURATION, AT(handshake_timeout_ms), "5", 100, 600000},
     {"idle-timeout", "SECONDS", "close a WebSocket without a message, pings apart, for this long; 0 for never",
         KIND_DURATION, AT(idle_timeout_ms), "0", 0, 86400000},
     {"query-timeout", "SECONDS", "interrupt SQL that runs longer; 0 for never",

@@ -131,6 +131,7 @@ static int start_http(struct server *s, struct buf *err)
         .origin_count = c->origins.count,
         .threads = (int)c->http_threads,
         .max_body = c->max_body,
+        .silence_ms = c->handshake_timeout_ms,
         .compress = !c->no_compression,
         .db = s->db,
         .hub = s->hub,

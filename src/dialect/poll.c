@@ -26,14 +26,13 @@ static void put_changes(struct buf *out, const struct reply *r)
 static void put_error(struct buf *out, const struct reply *r)
 {
     bool missing = strcmp(r->code, ERROR_NOT_FOUND) == 0;
-    bool busy = r->busy || strcmp(r->code, ERROR_LIMIT_EXCEEDED) == 0;
     struct buf body = {0};
 
     buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", r->code);
     buf_put_json_text(&body, r->message);
     buf_puts(&body, "}}");
     put_head(out, r,
-        busy      ? "503 Service Unavailable"
+        r->busy   ? "503 Service Unavailable"
         : missing ? "404 Not Found"
                   : "400 Bad Request",
         body.len);

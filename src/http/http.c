@@ -133,7 +133,7 @@ static void explain(const struct mg_connection *conn, int *status, const char **
 {
     const struct worker *w = mg_get_thread_pointer(conn);
 
-    if (clock_mono_ms() - w->since_ms >= REQUEST_SILENCE_MS) {
+    if (clock_mono_ms() - w->since_ms >= http_of(conn)->silence_ms) {
         *status = 408;
         *message = "the request's head did not arrive in time";
         return;
@@ -220,6 +220,7 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->db = o->db;
     h->hub = o->hub;
     h->max_body = o->max_body;
+    h->silence_ms = o->silence_ms > 0 ? o->silence_ms : SILENCE_MS;
     h->compress = o->compress;
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->ports = mem_array((size_t)o->listen_count + 1, sizeof(*h->ports));
@@ -303,8 +304,7 @@ static const struct mg_callbacks callbacks = {
 static const char *const settings[] = {
     "tcp_nodelay", "1",
     "enable_keep_alive", "yes",
-    "keep_alive_timeout_ms", TEXT_OF(REQUEST_SILENCE_MS),
-    "request_timeout_ms", TEXT_OF(REQUEST_SILENCE_MS),
+    "keep_alive_timeout_ms", TEXT_OF(KEEP_ALIVE_MS),
     "connection_queue", "256",
     "listen_backlog", "1024",
     "max_request_size", TEXT_OF(HEAD_BYTES),
@@ -321,14 +321,15 @@ static const char *const settings[] = {
 
 static struct mg_context *start_civetweb(struct http *h, const char *ports, int threads)
 {
-    char count[16];
-    const char *options[sizeof(settings) / sizeof(*settings) + 5] = {
-        "listening_ports", ports, "num_threads", count};
+    char count[16], silence[24];
+    const char *options[sizeof(settings) / sizeof(*settings) + 7] = {
+        "listening_ports", ports, "num_threads", count, "request_timeout_ms", silence};
     pthread_attr_t before, small;
     struct mg_context *ctx;
 
     snprintf(count, sizeof(count), "%d", threads);
-    memcpy(options + 4, settings, sizeof(settings));
+    snprintf(silence, sizeof(silence), "%lld", (long long)h->silence_ms);
+    memcpy(options + 6, settings, sizeof(settings));
     pthread_getattr_default_np(&before);
     pthread_getattr_default_np(&small);
     pthread_attr_setstacksize(&small, WORKER_STACK);

@@ -21,7 +21,9 @@ struct http_options {
     int origin_count;
     int threads;     /* workers; 0 for the default */
     size_t max_body; /* bytes of a request body */
-    bool compress; /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
+    int64_t
+        silence_ms; /* a client's time for a request's head, and for a pause in its body; 0: 5 s */
+    bool compress;  /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
     struct database *db; /* both outlive the http object */
     struct hub *hub;
 };

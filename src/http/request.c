@@ -330,7 +330,7 @@ static void read_body(struct request *r, struct buf *body)
 
 static void incomplete(struct request *r, int64_t since)
 {
-    bool late = clock_mono_ms() - since >= REQUEST_SILENCE_MS;
+    bool late = clock_mono_ms() - since >= r->http->silence_ms;
 
     if (late)
         answer_error(r, 408, "INVALID_FORMAT", "the body did not arrive in time");

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* For a request's head, for the next request on a kept connection, and for a pause in a body. */
-#define REQUEST_SILENCE_MS 5000
+#define SILENCE_MS 5000    /* for a request's head and for a pause in its body, unless set */
+#define KEEP_ALIVE_MS 5000 /* for the next request on a kept connection */
 
 struct database;
 struct hub;
@@ -40,7 +40,8 @@ struct http {
     int origin_count;
     struct listen_names names;
     size_t max_body;
-    bool compress; /* WebSocket clients may have permessage-deflate */
+    int64_t silence_ms; /* for the first request's head, and for a pause in a body */
+    bool compress;      /* WebSocket clients may have permessage-deflate */
     atomic_bool stopping;
     struct request_stats stats; /* changes */
     struct buf *start_error; /* while civetweb starts: what it says goes here */

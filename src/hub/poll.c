@@ -15,6 +15,7 @@ struct poll {
     struct list ready; /* in its shard's polls_ready, or alone */
     int64_t due;       /* ms */
     struct buf items;
+    size_t max; /* bytes of items after which the answer is full */
     uint32_t count, limit;
 };
 
@@ -52,6 +53,9 @@ void poll_begin(struct poll *p, const struct command *cmd)
     struct list *after = s->polls.prev;
 
     p->limit = cmd->limit;
+    p->max = s->options->max_queue / 2;
+    if (p->max > POLL_MAX_BYTES)
+        p->max = POLL_MAX_BYTES;
     p->due = clock_mono_ms() + (cmd->wait_ms ? cmd->wait_ms : CATCH_UP_MS);
     if (!cmd->wait_ms)
         make_ready(p);
@@ -95,7 +99,7 @@ int poll_add(
     p->session->dialect->put_item(&p->items, prefix, body->data, body->len);
     p->count++;
     make_ready(p);
-    if (p->count >= p->limit || p->items.len >= POLL_MAX_BYTES)
+    if (p->count >= p->limit || p->items.len >= p->max)
         answer(p, seq);
     return buf_error(&p->items);
 }
@@ -124,8 +128,7 @@ struct reply poll_too_large(void)
 {
     return (struct reply){.type = REPLY_ERROR,
         .code = ERROR_LIMIT_EXCEEDED,
-        .message =
-            "the answer is larger than --max-queue allows: ask for fewer changes with limit"};
+        .message = "a change is larger than --max-queue allows"};
 }
 
 void poll_end(struct poll *p)

@@ -14,7 +14,7 @@
 struct session;
 struct poll;
 
-/* Bytes of changes after which an answer is full; one change may be longer. */
+/* Bytes of changes after which an answer is full, if max_queue allows; one may be longer. */
 #define POLL_MAX_BYTES (1u << 20)
 
 struct poll *poll_new(struct session *s); /* NULL: no memory */

@@ -24,7 +24,7 @@ struct roster {
 };
 
 #define ROSTER_LIMIT 1000 /* unless asked for more */
-#define ROSTER_MAX 100000
+#define ROSTER_MAX 10000
 
 /* hub, limit and done are set, the rest is zero. Belongs to the hub until done. Any thread. */
 void roster_start(struct roster *r);

@@ -135,6 +135,23 @@ def few():
         silent_.close()
 
 
+@case("--handshake-timeout bounds the head, however slowly it drips in")
+def handshake():
+    with Directory() as d, Server(d.file("l.db"), "--handshake-timeout", "1s") as server:
+        begun = time.monotonic()
+        half, silent_ = RawSocket(server), RawSocket(server)
+        half.send(b"GET /ws HTTP/1.1\r\nHost: x\r\nX: ")
+        for _ in range(40):
+            time.sleep(0.1)
+            try:
+                half.send(b"y")
+            except OSError:
+                break
+        check(0.9 < time.monotonic() - begun < seconds(3), "%.1f s", time.monotonic() - begun)
+        check(ended(silent_.socket) - begun < seconds(5), "the silent one was kept")
+        check(server.get("/health").status == 200, "not well")
+
+
 @case("--idle-timeout: no message either way but pings, and it is closed; who talks or listens stays")
 async def idle():
     with Directory() as d, Server(d.file("l.db"), "--idle-timeout", 1, "--heartbeat", 0.3) as server:

@@ -8,7 +8,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import (Client, Directory, Http, RawSocket, Server, case, check, equal, in_thread, main,  # noqa: E402
+from harness import (Client, Directory, Http, RawSocket, Server, case, check, dumps, equal, in_thread, main,  # noqa: E402
                      seconds)
 
 USERS = "CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT NOT NULL, age INT)"
@@ -260,6 +260,26 @@ def poll_errors():
         equal(http.request("POST", "/api/changes", {}).status, 405)
         head = http.request("HEAD", "/api/changes?table=users")
         equal((head.status, head.body, head.headers["Content-Type"]), (200, b"", "application/json"))
+
+
+@case("an answer is no larger than may wait for a client; a change that is ends the poll with an error")
+def poll_queue():
+    with Directory() as d, Server(d.file("p.db"), "--max-queue", "64KiB") as server:
+        http = Http(server)
+        http.sql(USERS)
+        for i in range(60):
+            http.sql("INSERT INTO users(name) VALUES(hex(zeroblob(2000)))")
+        position, seen = "0", 0
+        while True:
+            changes, position = poll(http, f"table=users&since={position}&timeout=0")
+            seen += len([c for c in changes if c["type"] == "database_change"])
+            if not changes:
+                break
+            check(len(dumps(changes)) < 65536, "%d bytes", len(dumps(changes)))
+        equal(seen, 60)
+        http.sql("INSERT INTO users(name) VALUES(hex(zeroblob(50000)))")
+        answer = http.request("GET", f"/api/changes?table=users&since={position}&timeout=0")
+        equal((answer.status, answer.code), (400, "LIMIT_EXCEEDED"))
 
 
 @case("500 long polls wait without a thread each; one change answers them all; those that leave are forgotten")

@@ -85,7 +85,7 @@ static void test_commands(void **state)
                 "params[0] is an array; values are numbers, strings, true, false, null and "
                 "{\\\"$base64\\\":\\\"…\\\"}")},
         {REQUEST("15", "\"action\":\"stats\",\"limit\":-1"),
-            FAILURE("15", "INVALID_FORMAT", "limit is the number of clients to list, 0 to 100000")},
+            FAILURE("15", "INVALID_FORMAT", "limit is the number of clients to list, 0 to 10000")},
         {"{\"type\":\"request\",\"payload\":{\"action\":\"ping\"}}",
             "{\"id\":\"c\",\"timestamp\":T,\"type\":\"error\",\"error\":" MEMBERS("INVALID_FORMAT",
                 "a request needs a requestId") ",\"data\":" MEMBERS("INVALID_FORMAT",

@@ -179,7 +179,7 @@ static void put_heartbeat(struct buf *out, const struct reply *r)
 
 static void put_result(struct buf *out, const struct reply *r)
 {
-    put_head(out, r, "result");
+    put_head(out, r, "response");
     open_data(out, r);
     buf_put(out, r->result.p + 1, r->result.len - 1);
     buf_putc(out, '}');

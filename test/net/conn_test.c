@@ -341,6 +341,27 @@ static void test_slow_reader(void **state)
     server_stop(&server);
 }
 
+/* A peer that has nothing more to say gets what waits for it, and the end. */
+static void test_end_of_the_stream_with_a_queue(void **state)
+{
+    struct peer *p;
+    char next[100];
+
+    (void)state;
+    server_start(&server, &(struct loop_options){0});
+    p = peer_new_buffered(&server, 4096);
+    peer_text(p, "flood 20000 100");
+    peer_shut(p);
+    server_wait(&server.messages, 1);
+    usleep(100000);
+    assert_int_equal(read_flood(p, next, sizeof(next)), 20000);
+    assert_string_equal(next, "end");
+    server_wait(&server.closed, 1);
+    assert_int_equal(atomic_load(&server.last_code), WS_CLOSE_ABNORMAL);
+    peer_free(p);
+    server_stop(&server);
+}
+
 /* The owner that waits for its reader is told once, when that has read on. */
 static void test_drained(void **state)
 {
@@ -456,6 +477,7 @@ int main(void)
         cmocka_unit_test(test_many_pings_at_once),
         cmocka_unit_test(test_flood_of_pings),
         cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_end_of_the_stream_with_a_queue),
         cmocka_unit_test(test_drained),
         cmocka_unit_test(test_reader_that_stands_still),
         cmocka_unit_test(test_large_output),

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "capture/cursor_fill.h"
 #include "capture/sqlerror.h"
+#include "capture/statement_log.h"
 
 /*
  *   cursor_open -> fresh -> a worker <---- ready <----------- a page is given back
@@ -60,6 +61,8 @@ static void end(struct cursor *c)
     list_del(&c->all);
     struct cursor *next = give_slot(c);
     pthread_mutex_unlock(&r->lock);
+    c->request.rows = atomic_load(&c->rows);
+    statement_log_end(&c->request, r->options.published, r->options.database, false);
     if (next)
         post(next);
     c->done(c);
@@ -208,10 +211,12 @@ static enum cursor_step fill(struct runner_worker *x, struct cursor *c, struct c
     struct runner *r = x->runner;
     struct published *published = r->options.published;
     bool begins = c->conn && !c->statement;
+    int64_t began_ns = clock_mono_ns();
     runner_set_running(x, &c->request, c->conn);
     enum cursor_step step =
         cursor_fill(c, p, published, r->options.database, r->options.cursor_timeout_ms);
     runner_set_running(x, NULL, NULL);
+    c->request.run_ns += clock_mono_ns() - began_ns;
     if (begins && step != CURSOR_WRITE)
         atomic_fetch_add(&published->statements, 1);
     if (step == CURSOR_FAILED)

@@ -6,6 +6,7 @@
 #include "capture/cursor_run.h"
 #include "capture/query.h"
 #include "capture/sqlerror.h"
+#include "capture/statement_log.h"
 #include <time.h>
 
 /* Between two looks at what is under way. */
@@ -82,6 +83,7 @@ static bool run_query(struct runner_worker *x, struct sqlconn *c, struct sql_req
     if (was) {
         atomic_fetch_add(&p->statements, 1);
         atomic_fetch_add(&p->errors, q->error.code[0] != 0);
+        statement_log_end(q, p, r->options.database, false);
     }
     return was;
 }
@@ -325,6 +327,7 @@ void runner_run(struct runner *r, struct sql_request *q)
 {
     bool query = query_possible(q);
     q->posted_ns = clock_mono_ns();
+    statement_log_begin(q);
     pthread_mutex_lock(&r->lock);
     bool refused = !has_room(r);
     r->under_way++;
@@ -344,6 +347,7 @@ void runner_open(struct runner *r, struct cursor *c)
 {
     bool query = query_possible(&c->request);
     cursor_init(c, r);
+    statement_log_begin(&c->request);
     pthread_mutex_lock(&r->lock);
     bool refused = !has_room(r);
     r->under_way++;

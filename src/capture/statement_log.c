@@ -47,6 +47,8 @@ static void warn_slow(const struct sql_request *r, struct published *p, int64_t 
 void statement_log_end(
     struct sql_request *r, struct published *p, const struct database_options *options, bool wrote)
 {
+    if (!r->number)
+        return;
     int64_t waited_ns = r->posted_ns ? clock_mono_ns() - r->posted_ns - r->run_ns : 0;
     tally_add(wrote ? &p->writes : &p->reads, &tally_durations, r->run_ns);
     log_event(LOG_DEBUG, "query ended", log_uint("query", r->number),
@@ -55,4 +57,5 @@ void statement_log_end(
         log_text("error", r->error.code[0] ? r->error.code : NULL));
     if (options->slow_query_ms && r->run_ns > options->slow_query_ms * 1000000)
         warn_slow(r, p, waited_ns > 0 ? waited_ns : 0);
+    r->number = 0;
 }

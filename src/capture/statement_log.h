@@ -9,7 +9,10 @@
  * parameters, results or the text of literals. Any thread; the request is the caller's.
  */
 void statement_log_begin(struct sql_request *r);
-/* r->run_ns, r->rows and r->error are filled. `wrote`: on the database thread. */
+/*
+ * r->run_ns, r->rows and r->error are filled. `wrote`: on the database thread. Once for each
+ * beginning: what ended there is not told again by who waits for it.
+ */
 void statement_log_end(
     struct sql_request *r, struct published *p, const struct database_options *options, bool wrote);
 

@@ -1,4 +1,3 @@
-#include "base/clock.h"
 #include "base/tally.h"
 #include "capture/database.h"
 #include "http/answer.h"
@@ -18,8 +17,7 @@ struct figures {
     struct hub_stats hub;
     struct database_stats database;
     struct process process;
-    uint64_t seq;
-    double uptime;
+    uint64_t seq, uptime;
 };
 
 /* The metrics that are one number. */
@@ -42,6 +40,19 @@ static const struct metric {
     {"rowtap_received_bytes_total", "counter", "Bytes from clients, with framing.", HUB(bytes_in)},
     {"rowtap_sent_bytes_total", "counter", "Bytes that clients' sockets have taken.",
         HUB(bytes_out)},
+    {"rowtap_deflate_connections", "gauge", "Clients that take compressed messages.",
+        HUB(deflating)},
+    {"rowtap_deflated_messages_total", "counter", "Messages sent compressed.",
+        HUB(deflated_messages)},
+    {"rowtap_deflated_input_bytes_total", "counter", "Their payload before.", HUB(deflated_before)},
+    {"rowtap_deflated_output_bytes_total", "counter", "Their payload as it was sent.",
+        HUB(deflated_after)},
+    {"rowtap_inflated_messages_total", "counter", "Messages that came compressed.",
+        HUB(inflated_messages)},
+    {"rowtap_inflated_input_bytes_total", "counter", "Their payload as it came.",
+        HUB(inflated_before)},
+    {"rowtap_inflated_output_bytes_total", "counter", "Their payload afterwards.",
+        HUB(inflated_after)},
     {"rowtap_deliveries_total", "counter", "Changes queued for clients.", HUB(deliveries)},
     {"rowtap_slow_consumers_closed_total", "counter",
         "Clients closed because they read too slowly.", HUB(slow_closed)},
@@ -66,7 +77,7 @@ static const struct metric {
     {"rowtap_wal_bytes", "gauge", "Size of the -wal file.", DATABASE(wal_bytes)},
     {"rowtap_wal_restarts_total", "counter",
         "Times that the server has let the log begin from its start again.", DATABASE(restarts)},
-    {"rowtap_uptime_seconds", "gauge", "Time since the start.", REAL,
+    {"rowtap_uptime_seconds", "gauge", "Time since the start.", INTEGER,
         offsetof(struct figures, uptime)},
     {"process_cpu_seconds_total", "counter", "Processor time.", PROCESS(REAL, cpu_seconds)},
     {"process_start_time_seconds", "gauge", "When the process began, in seconds since 1970.",

@@ -44,7 +44,7 @@ struct http {
     bool compress;      /* WebSocket clients may have permessage-deflate */
     atomic_bool stopping;
     struct request_stats stats; /* changes */
-    struct buf *start_error; /* while civetweb starts: what it says goes here */
+    struct buf *start_error;    /* while civetweb starts: what it says goes here */
 };
 
 /*

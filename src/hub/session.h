@@ -27,7 +27,7 @@ struct session {
     struct membership **memberships;
     size_t text_bytes; /* of all its subscriptions */
     uint64_t replies;
-    int64_t opened_ns; /* by the steady clock */
+    int64_t opened_ns;     /* by the steady clock */
     struct list replays;   /* of struct replay */
     struct list snapshots; /* of struct snapshot */
     uint32_t snapshot_count;

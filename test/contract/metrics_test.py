@@ -143,6 +143,28 @@ async def moves():
         equal(value(end, "rowtap_subscriptions"), 0, "subscriptions")
 
 
+@case("compression is counted, both ways")
+async def compression():
+    with Directory() as directory, Server(directory.file("a.db")) as server:
+        server.sql("CREATE TABLE t(x)")
+        before = read(server)
+        client = await Client.open(server, compression="deflate")
+        await client.send({"type": "ping", "unused": "x" * 5000})
+        await client.next("pong")
+        await client.subscribe("t")
+        server.sql("INSERT INTO t VALUES (?)", ["x" * 5000])
+        await client.next("database_change")
+        after = read(server)
+        equal(gained(before, after, "rowtap_deflate_connections"), 1, "connections")
+        check(gained(before, after, "rowtap_deflated_messages_total") >= 1, "messages out")
+        check(gained(before, after, "rowtap_inflated_messages_total") >= 1, "messages in")
+        for way in ("deflated_input", "inflated_output"):
+            check(gained(before, after, f"rowtap_{way}_bytes_total") >= 5000, "%s", way)
+        for way in ("deflated_output", "inflated_input"):
+            check(0 < gained(before, after, f"rowtap_{way}_bytes_total") < 1000, "%s", way)
+        await client.close()
+
+
 @case("what other processes commit is told from the server's own")
 def external():
     with Directory() as directory, Server(directory.file("a.db")) as server:

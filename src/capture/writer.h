@@ -22,11 +22,11 @@ struct published {
     atomic_uint_fast64_t past; /* every later change can be read from the journal */
     atomic_uint_fast64_t journal_bytes;
     atomic_uint_fast64_t commits, changes, statements, errors, group_commits;
-    atomic_uint_fast64_t restarts; /* of the log */
+    atomic_uint_fast64_t restarts;      /* of the log */
     atomic_uint_fast64_t own, external; /* the commits of this server and of other processes */
-    struct tally reads, writes;    /* ns that requests ran */
-    struct tally commit_times;     /* ns, with the journal */
-    struct tally group_sizes;      /* requests */
+    struct tally reads, writes;         /* ns that requests ran */
+    struct tally commit_times;          /* ns, with the journal */
+    struct tally group_sizes;           /* requests */
 };
 
 /* A savepoint that the user opened in the present unit. */

@@ -218,13 +218,30 @@ static void what_is_suppressed_is_summed_up(void **state)
     release();
 }
 
-/* Nobody reads: callers go on, and so does the end. */
+static int count_all(const char *text, const char *what)
+{
+    int n = 0;
+
+    for (; (text = strstr(text, what)); text++)
+        n++;
+    return n;
+}
+
+static int sum_all(const char *text, const char *what)
+{
+    int n = 0;
+
+    for (; (text = strstr(text, what)); text++)
+        n += atoi(text + strlen(what));
+    return n;
+}
+
+/* Nobody reads: callers go on, and so does the end. What is left out is counted, exactly. */
 static void a_reader_that_stands_still_holds_nobody_up(void **state)
 {
     char value[900];
     int64_t begun = clock_mono_ms();
-    const char *text, *p;
-    int kept = 0;
+    int kept = 0, missing = 0;
 
     (void)state;
     memset(value, 'v', sizeof(value) - 1);
@@ -234,22 +251,20 @@ static void a_reader_that_stands_still_holds_nobody_up(void **state)
     assert_int_equal(log_start(), 0);
     for (int i = 0; i < 1500; i++)
         log_event(LOG_DEBUG, "unread", log_text("value", value), log_int("i", i));
-    assert_true(clock_mono_ms() - begun < 1000);
-    text = heard();
-    for (p = text; (p = strstr(p, "unread")); p++)
-        kept++;
-    assert_in_range(kept, 60, 1400);
-    begun = clock_mono_ms();
-    while (!strstr(text, "lines of the log are missing lines=") && clock_mono_ms() < begun + 5000)
-        text = heard();
-    assert_non_null(strstr(text, "lines of the log are missing lines="));
-    /* What is counted and what came is all there was. */
-    assert_int_equal(atoi(strstr(text, "lines=") + 6) + kept, 1500);
+    assert_true(clock_mono_ms() - begun < 10000);
+    while (kept + missing < 1500 && clock_mono_ms() < begun + 30000) {
+        const char *text = heard();
+
+        kept += count_all(text, "debug unread value=");
+        missing += sum_all(text, "lines of the log are missing lines=");
+    }
+    assert_int_equal(kept + missing, 1500);
+    assert_true(kept >= 60 && missing > 0);
     for (int i = 0; i < 400; i++)
         log_event(LOG_DEBUG, "unread at the end", log_text("value", value));
     begun = clock_mono_ms();
     log_stop();
-    assert_true(clock_mono_ms() - begun < 2000);
+    assert_true(clock_mono_ms() - begun < 5000);
     release();
 }
 

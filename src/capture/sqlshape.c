@@ -34,10 +34,14 @@ static bool is_blob(const struct sqltext_token *t, const char *end)
            t->p + 1 < end && t->p[1] == '\'';
 }
 
-/* A token goes on the number before it: 1.5 comes in three. */
+/* A token goes on the number before it: 1.5e-3 comes as 1 . 5e - 3. */
 static bool goes_on(const struct sqltext_token *t, const char *number_end)
 {
-    return t->p == number_end && (*t->p == '.' || is_digit(*t->p) || t->kind == SQLTEXT_WORD);
+    bool sign = *t->p == '+' || *t->p == '-';
+    if (t->p != number_end)
+        return false;
+    return (sign && (number_end[-1] | 32) == 'e') ||
+           (*t->p == '.' || is_digit(*t->p) || t->kind == SQLTEXT_WORD);
 }
 
 static void put_token(struct buf *out, const struct sqltext_token *t, const struct schema *known)

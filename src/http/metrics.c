@@ -35,6 +35,8 @@ static const struct metric {
     {"rowtap_connections_unanswered", "gauge",
         "Clients that have not answered a ping for half a heartbeat.", HUB(unanswered)},
     {"rowtap_subscriptions", "gauge", "Subscriptions to tables now.", HUB(subscriptions)},
+    {"rowtap_queries_running", "gauge", "Queries of WebSocket clients under way now.",
+        HUB(running_queries)},
     {"rowtap_messages_received_total", "counter", "Messages from clients.", HUB(messages_in)},
     {"rowtap_messages_sent_total", "counter", "Messages queued for clients.", HUB(messages_out)},
     {"rowtap_received_bytes_total", "counter", "Bytes from clients, with framing.", HUB(bytes_in)},

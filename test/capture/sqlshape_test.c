@@ -36,7 +36,7 @@ static const struct {
     {"SELECT \"secret", "SELECT \"?\""},
     {"SELECT [secret", "SELECT \"?\""},
     {"SELECT x'secret", "SELECT ?"},
-    {"SELECT 1.secret.2e+3", "SELECT ?+?"},
+    {"SELECT 1.secret.2e+3, 1e-5, 1.5E+7, 1-2, 1 -2", "SELECT ?, ?, ?, ?-?, ? -?"},
     {"x", "x"},
     {"'a''b'", "?"},
 };

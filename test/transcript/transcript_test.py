@@ -25,11 +25,18 @@ PATIENCE = 20
 
 def expectation(text):
     """The JSON of a message as a transcript has it, with strings in place of its `<name>` and `…`."""
-    inside, out = False, []
-    for part in re.split(r'("(?:[^"\\]|\\.)*")', text):
-        inside = part.startswith('"')
-        out.append(part if inside else PLACE.sub(r'"<\1>"', part).replace("…", '"…":0' if not part.rstrip().endswith(":…") else '"…"'))
-    return json.loads("".join(out), parse_float=Number, parse_int=Number)
+    out, within = "", []
+    for part in re.split(r'("(?:[^"\\]|\\.)*"|[][{}…])', text):
+        if part in ("{", "["):
+            within.append(part)
+        elif part in ("}", "]"):
+            within.pop()
+        elif part == "…":
+            part = '"…":0' if within[-1] == "{" and not out.rstrip().endswith(":") else '"…"'
+        elif not part.startswith('"'):
+            part = PLACE.sub(r'"<\1>"', part)
+        out += part
+    return json.loads(out, parse_float=Number, parse_int=Number)
 
 
 class Number(str):
@@ -46,6 +53,8 @@ class Names(dict):
 
     def same(self, wanted, got, where="message"):
         """None, or what is different."""
+        if wanted == "…":
+            return None
         if isinstance(wanted, str) and not isinstance(wanted, Number) and re.search("[<…]", wanted):
             return self.same_text(wanted, got, where)
         if isinstance(wanted, dict) and isinstance(got, dict):
@@ -54,6 +63,8 @@ class Names(dict):
             if missing or more:
                 return f"{where}: " + "; ".join(f"{what} {', '.join(n)}" for what, n in (("it lacks", missing), ("it also has", more)) if n)
             return next((d for d in (self.same(w, got[n], f"{where}.{n}") for n, w in wanted.items() if n != "…") if d), None)
+        if isinstance(wanted, list) and isinstance(got, list) and wanted[-1:] == ["…"]:
+            wanted, got = wanted[:-1], got[:len(wanted) - 1]
         if isinstance(wanted, list) and isinstance(got, list) and len(wanted) == len(got):
             return next((d for d in (self.same(w, g, f"{where}[{i}]") for i, (w, g) in enumerate(zip(wanted, got))) if d), None)
         return None if type(wanted) is type(got) and wanted == got else f"{where}: {got!r} instead of {wanted!r}"
@@ -140,10 +151,10 @@ class Feed:
 class Player:
     def __init__(self, directory):
         self.directory, self.server = directory, None
-        self.names, self.clients, self.feeds = Names(), {}, {}
+        self.names, self.clients, self.feeds, self.between = Names(), {}, {}, {}
 
     def play(self, line, output):
-        speaker = re.match(r"(\w+)([:<>]) ?(.*)", line, re.S)
+        speaker = re.match(r"(\w+)(:|<\*|<|>) ?(.*)", line, re.S)
         if line.split()[0] == "serve":
             if self.server:
                 self.end()
@@ -153,8 +164,10 @@ class Player:
             self.command(line[2:], output)
         elif speaker and speaker[2] == ">":
             self.clients[speaker[1]].text(self.names.known(speaker[3]))
+        elif speaker and speaker[2] == "<*":
+            self.between[speaker[1]] = speaker[3]
         elif speaker and speaker[2] == "<":
-            self.receive(speaker[1], speaker[3])
+            self.receive(speaker[1], speaker[3], self.between.pop(speaker[1], None))
         elif speaker:
             self.act(speaker[1], *speaker[3].split(" ", 1))
         else:
@@ -185,9 +198,13 @@ class Player:
             check(not different, "%s\n  it printed\n%s", different, shown)
         check(not got, "it printed more:\n%s", shown)
 
-    def receive(self, who, wanted):
+    def receive(self, who, wanted, between):
+        """The next one; before it any number of those `between`."""
         try:
-            got = self.feeds[who].line(seconds(PATIENCE)) if who in self.feeds else self.message(self.clients[who])
+            while True:
+                got = self.feeds[who].line(seconds(PATIENCE)) if who in self.feeds else self.message(self.clients[who])
+                if not between or self.names.line(between, got):
+                    break
         except (TimeoutError, socket.timeout):
             raise AssertionError(f"nothing came to {who}") from None
         different = self.names.line(wanted, got)
@@ -311,7 +328,7 @@ def table(text, name):
     """The first strings of the rows of a const table."""
     found = re.search(name + r"\[\] = \{(.*?)\n\};", text, re.S)
     check(found, "there is no table %s in the code any more: change the test", name)
-    return re.findall(r'^    \{"([^"]+)"(?:, "([^"]+)")?', found[1], re.M)
+    return re.findall(r'\{"([^"]+)"(?:, "([^"]+)")?', found[1])
 
 
 def everything(text, mark):
@@ -342,11 +359,13 @@ def actions():
 
 @case("each message of the server is in a transcript")
 def server_messages():
-    shown = {m for _, line, _ in all_steps() if re.match(r"\w+< ", line) for m in re.findall(r'"type":"([^"]+)"', line)}
+    shown = {m for _, line, _ in all_steps() if re.match(r"\w+<\*? ", line) for m in re.findall(r'"type":"([^"]+)"', line)}
     text = native()
     wanted = everything(text, r'put_head\(out, r, "([^"]+)"') | everything(text, r'put_change_head\([^)]*"([^"]+)"\)') | {"database_change"}
-    wanted |= everything(source("change/change_json.c"), r'= "(table:[a-z]+)"') | everything(text, r'\btype = "([^"]+)"')
+    wanted |= everything(text, r'"([a-z]+:[a-z]+)"') | everything(source("change/change_json.c"), r'= "(table:[a-z]+)"')
+    wanted |= everything(text, r'\btype = "([^"]+)"')
     wanted -= {"result"}  # is only asked for by requests, and so a response
+    wanted -= {t for t, _ in table(text, "commands")} - shown - {"heartbeat", "broadcast", "user:cursor"}
     complain("messages of the server", wanted, shown)
 
 

@@ -68,6 +68,7 @@ BLACK_BOX = [
     ("full", "asan", ["test/fault/full_test.py"], 120, False),
     ("journal-fault", "asan", ["test/fault/journal_fault_test.py"], 240, False),
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),
+    ("reconnect", "asan", ["test/e2e/reconnect_test.py"], 400, False),
     ("cli", "asan", ["test/cli/cli_test.py"], 240, False),
     ("tail", "asan", ["test/cli/tail_test.py"], 240, True),
     ("tail", "tsan", ["test/cli/tail_test.py", "--quick"], 300, False),

@@ -274,3 +274,129 @@ test('after a restart of the server it is back and says what may be missing', TI
     await take(other, 1);
     assert.deepEqual(seen, ['later']);
 });
+
+// Queries over the socket
+
+const COUNT = (n) => `WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < ${n}) SELECT i FROM c`;
+
+test('a query over the socket: values, parameters, errors', TIMEOUT, async () => {
+    const {columns, rows, rowCount, duration} = await client.query("SELECT ? AS a, ? AS b, NULL AS c, 1.5 AS d, 'é' AS e",
+        [9223372036854775807n, new Uint8Array([0, 255])]);
+    assert.deepEqual([columns, rows, rowCount], [['a', 'b', 'c', 'd', 'e'],
+        [[9223372036854775807n, new Uint8Array([0, 255]), null, 1.5, 'é']], 1]);
+    assert.ok(duration >= 0);
+    assert.deepEqual((await client.query('SELECT :x AS x', {':x': 3})).rows, [[3]]);
+    await assert.rejects(client.query('SELECT nope'), (error) => error.code === 'SQL_ERROR' && error.offset === 7 && /nope/.test(error.message));
+    const written = await client.query("INSERT INTO users (name) VALUES ('q'), ('r')");
+    assert.deepEqual([written.changes, written.rows], [2, []]);
+    await client.sql('DELETE FROM users');
+});
+
+test('a large result comes in pages: awaited, iterated over, and to a callback', TIMEOUT, async () => {
+    const {rows} = await client.query(COUNT(12345));
+    assert.equal(rows.length, 12345);
+    assert.ok(rows.every(([i], at) => i === at + 1));
+    let next = 1;
+    let pages = 0;
+    for await (const page of client.query(COUNT(12345))) {
+        pages++;
+        for (const [i] of page) assert.equal(i, next++);
+    }
+    assert.deepEqual([next, pages > 5], [12346, true]);
+    let sum = 0;
+    const progress = [];
+    const result = await client.query(COUNT(1000000), [], {
+        onRows: (page, {columns}) => { assert.deepEqual(columns, ['i']); for (const [i] of page) sum += i; },
+        onProgress: ({rowCount}) => progress.push(rowCount),
+    });
+    assert.deepEqual([sum, result.rowCount, result.rows], [500000500000, 1000000, undefined]);
+    assert.deepEqual(progress, [...progress].sort((a, b) => a - b));
+});
+
+test('a query that returns nothing for long has progress, and ends at once by its signal', TIMEOUT, async () => {
+    const controller = new AbortController();
+    const progress = [];
+    const query = client.query(`SELECT count(*) FROM (${COUNT(1000000000)})`, [], {
+        signal: controller.signal, onProgress: (p) => { if (progress.push(p) === 3) controller.abort(); },
+    });
+    await assert.rejects(query, {name: 'AbortError'});
+    assert.ok(progress[2].elapsed - progress[0].elapsed < 1500, JSON.stringify(progress));
+    const left = client.query(COUNT(100000000));
+    for await (const page of left) { assert.equal(page[0][0], 1); break; }
+    await assert.rejects(left, {code: 'QUERY_CANCELLED'});
+    assert.deepEqual((await client.query('SELECT 1')).rows, [[1]]);
+});
+
+test('everybody\'s queries are on the channel, without rows and parameters', TIMEOUT, async () => {
+    const heard = [];
+    const other = connect(server.url, {WebSocket});
+    const channel = other.channel('queries').on('*', (data, {type}) => heard.push({type, ...data}));
+    await channel.ready;
+    await client.query('SELECT ? AS secret', ['hush']);
+    await assert.rejects(client.query('SELECT nope'));
+    for (let i = 0; i < 200 && heard.length < 4; i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    other.close();
+    assert.deepEqual(heard.map(({type}) => type), ['query:started', 'query:complete', 'query:started', 'query:error']);
+    assert.ok(!JSON.stringify(heard).includes('hush') && heard.every(({rows, results}) => !rows && !results), JSON.stringify(heard));
+});
+
+// Requests
+
+test('many requests at once over the socket', TIMEOUT, async () => {
+    const answers = await Promise.all(Array.from({length: 200}, (_, i) => client.request('sql', {sql: 'SELECT ? AS i', params: [i]})));
+    assert.deepEqual(answers.map(({rows}) => rows[0][0]), Array.from({length: 200}, (_, i) => i));
+    assert.equal((await client.request('health')).status, 'ok');
+    assert.ok((await client.request('tables')).tables.some(({name}) => name === 'users'));
+    await assert.rejects(client.request('sql', {sql: 'nonsense'}), {code: 'SQL_ERROR'});
+    await assert.rejects(client.request('no such action'), {code: 'NOT_FOUND'});
+});
+
+// Channels and presence
+
+const eventually = async (condition) => {
+    for (let i = 0; i < 500 && !condition(); i++) await new Promise((resolve) => setTimeout(resolve, 10));
+    assert.ok(condition(), String(condition));
+};
+
+test('broadcasts reach who is on the channel, in order, once', TIMEOUT, async () => {
+    const others = await Promise.all([1, 2, 3].map(async () => {
+        const other = connect(server.url, {WebSocket});
+        const heard = [];
+        const room = other.channel('room:1').on('n', (data) => heard.push(data));
+        await room.ready;
+        return {other, room, heard};
+    }));
+    const delivered = await Promise.all(Array.from({length: 100}, (_, i) => client.broadcast('room:1', 'n', {i, big: 2n ** 60n})));
+    assert.ok(delivered.every((n) => n === 3), String(delivered));
+    for (const {heard} of others) {
+        await eventually(() => heard.length >= 100);
+        assert.deepEqual(heard, Array.from({length: 100}, (_, i) => ({i, big: 2n ** 60n})));
+    }
+    assert.equal(await others[0].room.broadcast('n', null, {self: false}), 2);
+    others[1].room.leave();
+    assert.equal(await others[0].room.broadcast('n', null, {self: false}), 1);
+    await assert.rejects(client.broadcast('no channel', 'n'), {code: 'INVALID_FORMAT'});
+    for (const {other} of others) other.close();
+});
+
+test('presence: who is there, cursors, and a late joiner sees the same', TIMEOUT, async () => {
+    const start = async () => {
+        const each = connect(server.url, {WebSocket, reconnect: {min: 50, max: 200}});
+        const team = each.presence('collaboration', {interval: 10});
+        await team.ready;
+        return {each, team};
+    };
+    const [one, two] = [await start(), await start()];
+    await eventually(() => one.team.users.size === 2);
+    for (let row = 0; row <= 50; row++) two.team.moveCursor({table: 'users', row, column: 'name'});
+    const cursor = (team) => [...team.users.get(two.team.userId)?.cursors.values() ?? []].map(({table, row, column}) => ({table, row, column}))[0];
+    await eventually(() => cursor(one.team)?.row === 50);
+    const late = await start();
+    assert.deepEqual(cursor(late.team), {table: 'users', row: 50, column: 'name'});
+    assert.equal(late.team.users.size, 3);
+    two.each.close();
+    await eventually(() => one.team.users.size === 2 && late.team.users.size === 2);
+    assert.deepEqual([...one.team.users.keys()].sort(), [one.team.userId, late.team.userId].sort());
+    one.each.close();
+    late.each.close();
+});

@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,75 @@ def curl():
                               capture_output=True, timeout=30, stdin=subprocess.DEVNULL)
         check(b" 101 " in done.stdout.split(b"\r\n")[0] and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in done.stdout
               and b"connection:ack" in done.stdout, "%r", done.stdout)
+        server.stop()
+
+
+def ask(server, path, *options):
+    """(status, content type, body) as curl has them."""
+    done = subprocess.run(["curl", "-sS", "--max-time", "20", "-w", "\\n%{http_code} %{content_type}", *options, server.url + path],
+                          capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL)
+    equal((done.returncode, done.stderr), (0, ""), f"curl {path}")
+    body, _, last = done.stdout.rpartition("\n")
+    status, _, content = last.partition(" ")
+    return int(status), content, body
+
+
+def posted(server, path, body):
+    status, content, text = ask(server, path, "-H", "Content-Type: application/json", "-d", json.dumps(body))
+    equal((status, content), (200, "application/json"), f"POST {path}: {text[:300]}")
+    return json.loads(text)
+
+
+def got(server, path):
+    status, content, text = ask(server, path)
+    equal((status, content), (200, "application/json"), f"GET {path}: {text[:300]}")
+    return json.loads(text)
+
+
+@case("curl asks every endpoint")
+def endpoints():
+    if not shutil.which("curl"):
+        raise Skip("curl is not installed")
+    with Directory() as directory:
+        server = start(directory)
+        sql = posted(server, "/api/sql", {"sql": "INSERT INTO users(name, age) VALUES (?, 36) RETURNING id", "params": ["Ada"]})
+        equal((sql["columns"], sql["rows"], sql["changes"], sql["seq"]), (["id"], [[1]], 1, 2), "POST /api/sql")
+        health = got(server, "/health")
+        equal((health["status"], health["connectedClients"], health["database"]["seq"]), ("ok", 0, 2), "/health")
+        check({"activeConnections", "healthyConnections", "averageLatency", "compression"} <= set(got(server, "/api/websocket/health")), "figures")
+        equal(set(got(server, "/api/ws/status")), {"connectedClients", "uptime"}, "/api/ws/status")
+        equal([t["name"] for t in got(server, "/api/tables")["tables"]], ["users"], "/api/tables")
+        equal([c["name"] for c in got(server, "/api/tables/users")["columns"]], ["id", "name", "age"], "/api/tables/users")
+        realtime = got(server, "/api/realtime")
+        equal((realtime["status"], realtime["wsUrl"]), ("ready", server.ws_url), "/api/realtime")
+        equal(got(server, "/api/realtime/stats")["clientCount"], 0, "/api/realtime/stats")
+        sync = posted(server, "/api/realtime", {"type": "SYNC", "operations": [{"type": "INSERT", "table": "users", "data": {"name": "Bob"}}]})
+        equal((sync["success"], len(sync["results"])), (True, 1), "POST /api/realtime")
+        equal([c["data"]["name"] for c in got(server, "/api/changes?table=users&events=insert&since=2")], ["Bob"], "long poll")
+        for path, kind in (("/", "text/html"), ("/rowtap.js", "text/javascript"), ("/console.css", "text/css")):
+            status, content, body = ask(server, path)
+            check(status == 200 and content.startswith(kind) and len(body) > 1000, "%s: %s %s", path, status, content)
+        status, content, body = ask(server, "/nowhere")
+        equal((status, content, json.loads(body)["error"]["code"]), (404, "application/json", "NOT_FOUND"), "/nowhere")
+        server.stop()
+
+
+@case("all that the console loads is served, and nothing comes from elsewhere")
+def console_files():
+    with Directory() as directory:
+        server = start(directory)
+        seen, todo = set(), ["/"]
+        while todo:
+            path = todo.pop()
+            answer = server.get(path)
+            text = answer.body.decode()
+            equal(answer.status, 200, path)
+            seen.add(path)
+            names = re.findall(r"""(?:src|href)="(/[^"]+)"|from '\./([^']+)'""", text)
+            todo += [p for p in ("/" + (a or b).lstrip("/") for a, b in names) if p not in seen | set(todo)]
+            foreign = re.findall(r"""(?:src=|href=|@import|url\()\s*["']?(?:https?:)?//[^"' )]+""", text)
+            equal(foreign, [], f"addresses of others in {path}")
+        check({"/console.js", "/console.css", "/rowtap.js"} <= seen and len(seen) > 6, "%s", seen)
         server.stop()
 
 

@@ -3,16 +3,17 @@
 #include "base/status.h"
 #include "capture/values.h"
 
+static const char *const types[] = {
+    [AFFINITY_BLOB] = "BLOB",
+    [AFFINITY_TEXT] = "TEXT",
+    [AFFINITY_NUMERIC] = "NUMERIC",
+    [AFFINITY_INTEGER] = "INTEGER",
+    [AFFINITY_REAL] = "REAL",
+};
+
 /* Runs "ALTER TABLE … ADD COLUMN" on a row of an empty database and reads what the row got. */
 static int read_default(sqlite3 *scratch, const struct column *c, sqlite3_stmt **s)
 {
-    static const char *const types[] = {
-        [AFFINITY_BLOB] = "BLOB",
-        [AFFINITY_TEXT] = "TEXT",
-        [AFFINITY_NUMERIC] = "NUMERIC",
-        [AFFINITY_INTEGER] = "INTEGER",
-        [AFFINITY_REAL] = "REAL",
-    };
     /* PRAGMA table_xinfo gives the text without the parentheses that an expression needs. */
     static const char *const forms[] = {
         "ALTER TABLE t ADD COLUMN c %s DEFAULT %s", "ALTER TABLE t ADD COLUMN c %s DEFAULT (%s)"};
@@ -27,6 +28,16 @@ static int read_default(sqlite3 *scratch, const struct column *c, sqlite3_stmt *
             break;
     }
     return rc == SQLITE_OK ? sqlite3_prepare_v2(scratch, "SELECT c FROM t", -1, s, NULL) : rc;
+}
+
+/* What an INSERT gets. */
+static int read_insert(sqlite3 *scratch, const struct column *c, sqlite3_stmt **s)
+{
+    char *sql = sqlite3_mprintf("CREATE TABLE i(a, c %s DEFAULT (%s)); INSERT INTO i(a) VALUES(1)",
+        types[c->affinity], c->default_sql);
+    int rc = sql ? sqlite3_exec(scratch, sql, NULL, NULL, NULL) : SQLITE_NOMEM;
+    sqlite3_free(sql);
+    return rc == SQLITE_OK ? sqlite3_prepare_v2(scratch, "SELECT c FROM i", -1, s, NULL) : rc;
 }
 
 /*
@@ -44,8 +55,11 @@ int default_value(const struct column *column, struct batch *memory, struct valu
     int rc = sqlite3_open(":memory:", &scratch);
     if (rc == SQLITE_OK)
         rc = read_default(scratch, column, &s);
+    /* Not a constant: no row has got it, but where another table took the place of this one. */
+    if (rc == SQLITE_ERROR)
+        rc = read_insert(scratch, column, &s);
     int status = STATUS_NOMEM;
-    if (rc == SQLITE_ERROR) /* not a constant: then there was no row to give it to */
+    if (rc == SQLITE_ERROR) /* a function that only its application has */
         status = STATUS_OK;
     else if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW &&
              values_from(&v, sqlite3_column_value(s, 0), AFFINITY_BLOB) == STATUS_OK)

@@ -68,6 +68,18 @@ static const struct table *renamed_from(
     return NULL;
 }
 
+/*
+ * Another table has taken the place of the one that had its name: DROP, and RENAME to that name, in
+ * one commit. With auto_vacuum a table may move to where a dropped one was, but then its definition
+ * is as it was.
+ */
+static bool displaced(const struct schema *previous, const struct schema *fresh,
+    const struct table *old, const struct table *t)
+{
+    return old->root_page != t->root_page && old->sql && t->sql && strcmp(old->sql, t->sql) != 0 &&
+           renamed_from(previous, fresh, t);
+}
+
 /* No ALTER TABLE changes what rows are known by: if it is another, the table was made anew. */
 static bool same_key(const struct table *old, const struct table *t)
 {
@@ -103,7 +115,8 @@ void schema_diff_identify(const struct schema *previous, struct schema *fresh)
     for (int i = 0; previous && i < fresh->table_count; i++) {
         struct table *t = fresh->tables[i];
         const struct table *old = t->id ? NULL : schema_find(previous, t->name, strlen(t->name));
-        if (!old || (old->kind == TABLE_VIEW) != (t->kind == TABLE_VIEW))
+        if (!old || (old->kind == TABLE_VIEW) != (t->kind == TABLE_VIEW) ||
+            displaced(previous, fresh, old, t))
             continue;
         t->id = old->id;
         identify_columns(old, t);

@@ -56,13 +56,16 @@ static void end(struct cursor *c)
 {
     struct runner *r = c->runner;
     release_conn(c);
+    /* The database thread has told of what it ran. */
+    bool told = c->slot == CURSOR_WRITE_SLOT;
     pthread_mutex_lock(&r->lock);
     c->state = CURSOR_ENDED;
     list_del(&c->all);
     struct cursor *next = give_slot(c);
     pthread_mutex_unlock(&r->lock);
     c->request.rows = atomic_load(&c->rows);
-    statement_log_end(&c->request, r->options.published, r->options.database, false);
+    if (!told)
+        statement_log_end(&c->request, r->options.published, r->options.database, false);
     if (next)
         post(next);
     c->done(c);
@@ -216,7 +219,8 @@ static enum cursor_step fill(struct runner_worker *x, struct cursor *c, struct c
     enum cursor_step step =
         cursor_fill(c, p, published, r->options.database, r->options.cursor_timeout_ms);
     runner_set_running(x, NULL, NULL);
-    c->request.run_ns += clock_mono_ns() - began_ns;
+    if (c->statement) /* what ran whole knows */
+        c->request.run_ns += clock_mono_ns() - began_ns;
     if (begins && step != CURSOR_WRITE)
         atomic_fetch_add(&published->statements, 1);
     if (step == CURSOR_FAILED)

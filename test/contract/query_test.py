@@ -382,8 +382,8 @@ async def channel(_args):
         asker, secret = watchers[0], "geheim"
         owner = asker.ack["data"]["connectionId"]
         for query_id, sql, params, text, last in (
-                ("a", f"SELECT '{secret}', 42, x'6765', \"{secret}\" -- {secret}", None, "SELECT ?, ?, ?, ?", "query:complete"),
-                ("b", "INSERT INTO t(v) VALUES(:p)", {"p": secret}, "INSERT INTO t(v) VALUES(:p)", "query:complete"),
+                ("a", f"SELECT '{secret}', 42, x'6765', \"{secret}\" -- {secret}", None, 'SELECT ?, ?, ?, "?"', "query:complete"),
+                ("b", "INSERT INTO t(v) VALUES(:p)", {"p": secret}, "INSERT INTO t(v) VALUES(?)", "query:complete"),
                 ("c", f"SELECT json('{{{secret}')", None, "SELECT json(?)", "query:error")):
             await ask(asker, sql, query_id=query_id, **({"params": params} if params else {}))
             for watcher in watchers[1:]:

@@ -94,7 +94,10 @@ struct cursor {
 void cursor_open(struct database *db, struct cursor *c);
 /* Gives a page back. Any thread; not after database_close. */
 void cursor_give(struct cursor *c, struct cursor_page *p);
-/* Ends it with QUERY_CANCELLED, if it has not ended. Any thread; until `done` has been called. */
+/*
+ * Ends it with QUERY_CANCELLED, if it has not ended; what waits for the database thread, when its
+ * turn comes. Any thread; until `done` has been called.
+ */
 void cursor_cancel(struct cursor *c);
 void cursor_fini(struct cursor *c); /* frees what it holds, not itself */
 

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "peer.h"
 
+#include <string.h>
 #include <unistd.h>
 
 static struct server server;
@@ -90,12 +91,41 @@ static void test_behind_a_long_queue(void **state)
     finish(p, WS_CLOSE_ABNORMAL);
 }
 
+/* Pings and pongs are no messages; a message either way is. */
+static void test_idle(void **state)
+{
+    struct peer *p = start(&(struct loop_options){.heartbeat_ms = 250, .idle_ms = 400});
+    int64_t before = clock_mono_ms();
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        usleep(150000);
+        peer_text(p, "alive");
+        while (strcmp(peer_next(p), "text alive") != 0)
+            peer_send(p, 0x8a, p->data + p->at - 8, 8);
+    }
+    assert_in_range(clock_mono_ms() - before, 600, 5000);
+    before = clock_mono_ms();
+    for (;;) {
+        const char *got = peer_next(p);
+
+        if (strcmp(got, "ping") != 0) {
+            assert_string_equal(got, "close 1001 idle: no message for 400 ms");
+            break;
+        }
+        peer_send(p, 0x8a, p->data + p->at - 8, 8);
+    }
+    assert_in_range(clock_mono_ms() - before, 390, 1500);
+    finish(p, 1001);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unanswered),
         cmocka_unit_test(test_answered),
         cmocka_unit_test(test_behind_a_long_queue),
+        cmocka_unit_test(test_idle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

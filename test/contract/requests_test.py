@@ -184,6 +184,20 @@ async def large():
         await client.close()
 
 
+@case("the server stops: a request that still runs is told, then 1012")
+async def ends():
+    forever = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n) SELECT count(*) FROM n"
+    with Directory() as d:
+        server = Server(d.file("r.db"))
+        client = await Client.open(server)
+        await client.send({"type": "request", "requestId": "r", "payload": {"action": "sql", "sql": forever}})
+        await asyncio.sleep(0.3)
+        await in_thread(server.stop)
+        await client.wait_closed()
+        equal(client.replies["r"]["error"]["code"], "QUERY_CANCELLED")
+        equal(client.closed[0], 1012)
+
+
 # ---- the long poll ---------------------------------------------------------------------------
 
 def poll(http, query, headers=None):

@@ -20,7 +20,8 @@ struct config_list {
 struct config {
     char *database; /* NULL: not given */
     struct config_list listen, origins;
-    int64_t heartbeat_ms, idle_timeout_ms, handshake_timeout_ms, query_timeout_ms, busy_timeout_ms, slow_query_ms;
+    int64_t heartbeat_ms, idle_timeout_ms, handshake_timeout_ms, query_timeout_ms, busy_timeout_ms,
+        slow_query_ms;
     uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction,
         max_body;
     uint64_t journal_changes, journal_bytes;

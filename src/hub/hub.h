@@ -32,8 +32,8 @@ struct hub_options {
     size_t max_backlog;
     size_t history; /* bytes of the newest batches kept for clients that resume; 0: none */
     int64_t heartbeat_ms;
-    int64_t idle_ms; /* a WebSocket with no message for this long is closed; 0: none is */
-    uint32_t max_connections;   /* 0: no bound */
+    int64_t idle_ms;          /* a WebSocket with no message for this long is closed; 0: none is */
+    uint32_t max_connections; /* 0: no bound */
     uint32_t max_subscriptions; /* of one connection, channels included; 0: no bound */
     uint32_t max_requests;      /* of one connection, on their way; 0: no bound */
     uint32_t max_queries;       /* of one connection, under way at once; 0: no bound */

@@ -43,7 +43,7 @@ def sizes():
         text, binary = (WORDS * (size // 10 + 1))[:size], (b"\x00\xfe\x23\xfa\xf0" * (size // 5 + 1))[:size]
         lazy(f"9.1.{i}", f"a text of {size} bytes", lambda text=text: exchange(frame(TEXT, text), NOT_JSON))
         lazy(f"9.1.{i}.2", f"JSON of {size} bytes", lambda size=size: exchange(frame(TEXT, say("large", size)), reply("large")))
-        lazy(f"9.1.{i}.3", f"JSON of {size} bytes that comes back", lambda size=size: (echo(picture, size), echo(markup, min(size, MB)), clean())) if size <= 4 * MB else None
+        lazy(f"9.1.{i}.3", f"JSON of {size} bytes that comes back", lambda size=size: (echo(picture, size), echo(markup, min(size, MB)), clean())) if size <= MB else None
         lazy(f"9.2.{i}", f"a binary of {size} bytes", lambda binary=binary: exchange(frame(BINARY, binary), NOT_TEXT))
 
 
@@ -51,7 +51,7 @@ def in_fragments():
     for i, size in enumerate((64, 256, KB, 4 * KB, 16 * KB, 64 * KB, 256 * KB, MB, 4 * MB), 1):
         lazy(f"9.3.{i}", f"a text of 4 MiB in fragments of {size}", lambda size=size: exchange(fragments(TEXT, say("pieces", 4 * MB), size), reply("pieces")))
         lazy(f"9.4.{i}", f"a binary of 4 MiB in fragments of {size}", lambda size=size: exchange(fragments(BINARY, b"\xfe" * (4 * MB), size), NOT_TEXT))
-        lazy(f"9.3.{i}.2", f"JSON of 1 MiB in fragments of {size} that comes back", lambda size=size: (echo(document, MB, size), clean()))
+        lazy(f"9.3.{i}.2", f"JSON of 256 KiB in fragments of {size} that comes back", lambda size=size: (echo(document, 256 * KB, size), clean()))
 
 
 def in_chops():

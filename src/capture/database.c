@@ -33,8 +33,8 @@
 
 struct database {
     struct database_options options;
-    char *path;      /* as given */
-    char *open_path; /* as SQLite must hear it */
+    char *path;           /* as given */
+    char *open_path;      /* as SQLite must hear it */
     const char *wal_path; /* SQLite's, as long as the writer is open */
     char epoch[JOURNAL_EPOCH_MAX + 1];
     char journal_mode[16];

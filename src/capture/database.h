@@ -125,8 +125,8 @@ struct sql_request {
     uint64_t rows;            /* that came out of it, of all its statements */
     uint64_t number;          /* names it in the log */
     int64_t began_ns, run_ns; /* when it ran last, and for how long, without waiting */
-    int64_t last_rowid; /* of the last statement, as its lastInsertRowid */
-    atomic_bool cancel; /* set from any thread: stops it with QUERY_CANCELLED */
+    int64_t last_rowid;       /* of the last statement, as its lastInsertRowid */
+    atomic_bool cancel;       /* set from any thread: stops it with QUERY_CANCELLED */
     /*
      * Called once when finished; may free the request. On the database thread after database_post,
      * on the caller's before database_execute returns (there it may be NULL).
@@ -172,7 +172,7 @@ bool database_drain(struct database *db, int64_t ms);
 struct database_stats {
     uint64_t commits, changes, statements, errors, group_commits;
     uint64_t own, external; /* the commits of this server and of other processes */
-    uint64_t restarts; /* of the log, that the server let happen */
+    uint64_t restarts;      /* of the log, that the server let happen */
     uint64_t journal_bytes;
     uint64_t wal_bytes; /* of the -wal file as it is now */
     /* Requests that read, and that wrote, in nanoseconds without waiting; the same of COMMIT; and

@@ -11,7 +11,7 @@ struct prepared {
     bool read_only; /* changes nothing; EXPLAIN of anything is that, too */
     bool returns_rows;
     uint64_t rows; /* that it gave when it ran last */
-    char *text; /* the cache's key; NULL: not kept */
+    char *text;    /* the cache's key; NULL: not kept */
     size_t len;
     bool cached, in_use;
     struct list node;

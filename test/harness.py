@@ -486,7 +486,7 @@ class Client:
     async def send(self, message):
         await self.socket.send(message if isinstance(message, (str, bytes)) else json.dumps(message))
 
-    async def request(self, type_, timeout=20, **arguments):
+    async def request(self, type_, /, timeout=20, **arguments):
         self.next_id += 1
         mine = f"r{self.next_id}"
         await self.send({"type": type_, "requestId": mine, **arguments})

@@ -4,6 +4,7 @@
 #include "cli/bench.h"
 #include "cli/health.h"
 #include "cli/options.h"
+#include "cli/send.h"
 #include "cli/sql.h"
 #include "cli/tail.h"
 #include "cli/term.h"
@@ -43,6 +44,8 @@ static const struct verb verbs[] = {
         sql_option_rows, sizeof(struct sql_options), INT_MAX, sql_run},
     {"watch", "[TABLE]", "print changes as they are committed", watch_help, watch_option_rows,
         sizeof(struct watch_options), 1, watch_run},
+    {"send", "CHANNEL TYPE [JSON]", "send a message to a channel", send_help, send_option_rows,
+        sizeof(struct send_options), 3, send_run},
     {"tail", "DATABASE [TABLE]...", "print a file's commits, without a server", tail_verb_help,
         tail_verb_option_rows, sizeof(struct tail_verb_options), INT_MAX, tail_verb_run},
     {"health", "", "is the server well? exit status 0 when it is", health_help, health_option_rows,

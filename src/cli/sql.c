@@ -1,12 +1,12 @@
 #include "cli/sql.h"
 #include "base/status.h"
+#include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/prompt.h"
 #include "cli/query.h"
 #include "cli/script.h"
 #include "cli/term.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -41,29 +41,6 @@ const char sql_help[] =
     "  rowtap sql --format csv \"SELECT * FROM users\" > users.csv\n"
     "  sqlite3 old.db .dump | rowtap sql\n";
 
-static int read_all(struct buf *text)
-{
-    for (;;) {
-        char *room = buf_reserve(text, 1 << 16);
-        ssize_t n;
-
-        if (!room) {
-            term_error("out of memory while reading standard input");
-            return STATUS_NOMEM;
-        }
-        n = read(STDIN_FILENO, room, 1 << 16);
-        if (n == 0)
-            return 0;
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) {
-            fprintf(stderr, "rowtap: cannot read standard input: %s\n", strerror(errno));
-            return STATUS_IO;
-        }
-        text->len += (size_t)n;
-    }
-}
-
 static int run_argument(struct query *q, char **argv)
 {
     size_t len = strlen(argv[0]);
@@ -77,7 +54,7 @@ static int run_argument(struct query *q, char **argv)
 static int run_input(struct query *q, bool pieces)
 {
     struct buf text = {0};
-    int status = read_all(&text);
+    int status = input_read_all(&text);
 
     if (status == 0)
         status = script_run(q, text.data ? text.data : "", text.len, pieces);

@@ -19,6 +19,9 @@ void native_decode_fini(struct command *cmd);
 
 /* The members that every message but a change's begins with; the type is a name. */
 void native_encode_head(struct buf *out, const struct reply *r, const char *type);
+void native_encode_typed(struct buf *out, const struct reply *r, struct text type); /* any type */
+/* A reply's members, at least one, begin here: in "data", or in a response's "payload". */
+void native_encode_data(struct buf *out, const struct reply *r);
 void native_encode_reply(struct buf *out, const struct reply *r);
 void native_encode_body(struct buf *out, const struct change_message *m);
 void native_encode_prefix(struct buf *out, const struct change_prefix *p);

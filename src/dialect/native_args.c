@@ -58,6 +58,43 @@ static void put_scalar(struct buf *out, const json_t *j)
     }
 }
 
+static void put_list(struct buf *out, const json_t *j)
+{
+    buf_putc(out, '[');
+    for (size_t i = 0; i < json_array_size(j); i++) {
+        if (i)
+            buf_putc(out, ',');
+        native_put_json(out, json_array_get(j, i));
+    }
+    buf_putc(out, ']');
+}
+
+static void put_object(struct buf *out, const json_t *j)
+{
+    const char *name, *comma = "{";
+    json_t *value;
+
+    json_object_foreach((json_t *)(uintptr_t)j, name, value)
+    {
+        buf_puts(out, comma);
+        buf_put_json_text(out, name);
+        buf_putc(out, ':');
+        native_put_json(out, value);
+        comma = ",";
+    }
+    buf_puts(out, *comma == '{' ? "{}" : "}");
+}
+
+void native_put_json(struct buf *out, const json_t *j)
+{
+    if (json_is_object(j))
+        put_object(out, j);
+    else if (json_is_array(j))
+        put_list(out, j);
+    else
+        put_scalar(out, j);
+}
+
 int native_echo(
     struct command *cmd, const char *name, const json_t *j, struct buf *b, struct text *to)
 {

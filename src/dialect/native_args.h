@@ -12,7 +12,7 @@
 /* What a decoded command's texts point into; its `memory`. */
 struct native_memory {
     json_t *root;
-    struct buf request_id, sent_at, query_id;
+    struct buf request_id, sent_at, query_id, data;
     const char **texts[2]; /* filters, columns */
     size_t *lens[2];
     struct sql_request *sql;
@@ -26,6 +26,8 @@ json_t *native_argument(const struct command *cmd, const char *name);
 
 int native_text(struct command *cmd, const char *name, struct text *to);
 int native_bool(struct command *cmd, const char *name, bool *to);
+/* Writes what was read, in the shortest form. */
+void native_put_json(struct buf *out, const json_t *j);
 /* A scalar that is sent back later, kept as JSON in *b. STATUS_NOMEM. */
 int native_echo(
     struct command *cmd, const char *name, const json_t *j, struct buf *b, struct text *to);

@@ -5,10 +5,20 @@
 #include "base/status.h"
 #include "dialect/arguments.h"
 #include "dialect/native_args.h"
+#include "dialect/native_channel.h"
+#include "dialect/native_request.h"
 #include "dialect/native_query.h"
 #include "dialect/native_request.h"
 
 #include <string.h>
+
+/* What stands in its data is for others. */
+static bool passes_on(const json_t *root)
+{
+    const char *type = json_string_value(json_object_get(root, "type"));
+
+    return type && strcmp(type, "broadcast") == 0 && json_object_get(root, "channel");
+}
 
 static int read_request_id(struct command *cmd)
 {
@@ -18,7 +28,7 @@ static int read_request_id(struct command *cmd)
 
     if (!j && (j = json_object_get(m->root, "id")))
         name = "id";
-    if (!j)
+    if (!j && !passes_on(m->root))
         j = native_argument(cmd, "requestId");
     return native_echo(cmd, name, j, &m->request_id, &cmd->request_id);
 }
@@ -195,6 +205,8 @@ static const struct {
     {"request", COMMAND_REPORT, native_request_decode}, /* or what its action says */
     {"query:start", COMMAND_QUERY_START, native_query_start},
     {"query:cancel", COMMAND_QUERY_CANCEL, native_query_cancel},
+    {"broadcast", COMMAND_BROADCAST, native_decode_broadcast},
+    {"user:cursor", COMMAND_CURSOR, native_decode_cursor},
 };
 
 int native_decode_named(struct command *cmd, const char *name, size_t len)
@@ -259,6 +271,7 @@ void native_decode_fini(struct command *cmd)
     buf_fini(&m->request_id);
     buf_fini(&m->sent_at);
     buf_fini(&m->query_id);
+    buf_fini(&m->data);
     for (int i = 0; i < 2; i++) {
         mem_free(m->texts[i]);
         mem_free(m->lens[i]);

@@ -1,6 +1,7 @@
 #include "dialect/native.h"
 
 #include "change/change_json.h"
+#include "dialect/native_channel.h"
 #include "dialect/native_query.h"
 #include "dialect/native_request.h"
 #include "dialect/sql_json.h"
@@ -12,28 +13,35 @@
 
 /*
  * Every message is {"id":…,"timestamp":…,"type":…,…}. A change's id is EPOCH:seq, the same for all
- * its receivers; any other's is the connection's id and a counter.
+ * its receivers; any other's is a connection's id and a counter, or that of the HTTP API's
+ * messages.
  */
-static void put_head(struct buf *out, const struct reply *r, const char *type)
+void native_encode_typed(struct buf *out, const struct reply *r, struct text type)
 {
     bool response;
     struct text id = native_request_id(r, &response);
 
     if (response && r->type != REPLY_ERROR)
-        type = "response";
-    buf_puts(out, "{\"id\":\"c");
-    buf_put_u64(out, r->connection);
-    buf_putc(out, '-');
+        type = (struct text){"response", strlen("response")};
+    buf_puts(out, r->connection ? "{\"id\":\"c" : "{\"id\":\"h");
+    if (r->connection) {
+        buf_put_u64(out, r->connection);
+        buf_putc(out, '-');
+    }
     buf_put_u64(out, r->number);
     buf_puts(out, "\",\"timestamp\":");
     buf_put_i64(out, r->time_ms);
-    buf_puts(out, ",\"type\":\"");
-    buf_puts(out, type);
-    buf_putc(out, '"');
+    buf_puts(out, ",\"type\":");
+    buf_put_json(out, type.p, type.len);
     if (id.p) {
         buf_puts(out, ",\"requestId\":");
         buf_put(out, id.p, id.len);
     }
+}
+
+static void put_head(struct buf *out, const struct reply *r, const char *type)
+{
+    native_encode_typed(out, r, (struct text){type, strlen(type)});
 }
 
 void native_encode_head(struct buf *out, const struct reply *r, const char *type)
@@ -48,6 +56,11 @@ static void open_data(struct buf *out, const struct reply *r)
 
     native_request_id(r, &response);
     buf_puts(out, response ? ",\"payload\":{\"success\":true," : ",\"data\":{");
+}
+
+void native_encode_data(struct buf *out, const struct reply *r)
+{
+    open_data(out, r);
 }
 
 static void put_text(struct buf *out, const char *name, struct text t)
@@ -121,6 +134,7 @@ static void put_subscribed(struct buf *out, const struct reply *r)
     buf_put_u64(out, r->seq);
     if (r->resumed)
         buf_puts(out, r->recovered ? ",\"recovered\":true" : ",\"recovered\":false");
+    native_put_presence(out, r);
     buf_puts(out, "}}");
 }
 
@@ -285,6 +299,11 @@ void native_encode_reply(struct buf *out, const struct reply *r)
         [REPLY_QUERY_ROWS] = native_query_encode,
         [REPLY_QUERY_COMPLETE] = native_query_encode,
         [REPLY_QUERY_ERROR] = native_query_encode,
+        [REPLY_BROADCAST] = native_put_broadcast,
+        [REPLY_BROADCAST_ACK] = native_put_broadcast_ack,
+        [REPLY_USER_JOINED] = native_put_user_joined,
+        [REPLY_USER_LEFT] = native_put_user_left,
+        [REPLY_USER_CURSOR] = native_put_user_cursor,
     };
 
     put[r->type](out, r);

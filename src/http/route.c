@@ -16,6 +16,7 @@ static const struct route routes[] = {
     {"GET", "/health", api_health},
     {"GET", "/api/websocket/health", api_websocket_health},
     {"GET", "/api/ws/status", api_ws_status},
+    {"POST", "/api/ws/broadcast", api_broadcast},
     {"GET", "/api/tables", api_tables},
     {"GET", "/api/tables/", api_table},
     {"GET", "/api/changes", api_changes},

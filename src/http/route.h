@@ -10,6 +10,7 @@ void route_run(struct request *r);
 void api_health(struct request *r, const char *rest);
 void api_websocket_health(struct request *r, const char *rest);
 void api_ws_status(struct request *r, const char *rest);
+void api_broadcast(struct request *r, const char *rest);
 void api_tables(struct request *r, const char *rest);
 void api_table(struct request *r, const char *rest);
 void api_changes(struct request *r, const char *rest);

@@ -18,6 +18,16 @@ bool channel_name_valid(const char *name, size_t len)
     return true;
 }
 
+bool channel_is(const char *name, size_t len, const char *which)
+{
+    return len == strlen(which) && memcmp(name, which, len) == 0;
+}
+
+bool channel_server_speaks(const char *name, size_t len)
+{
+    return channel_is(name, len, "tables") || channel_is(name, len, "queries");
+}
+
 struct channel *channel_find(const struct map *channels, const char *name, size_t len)
 {
     return map_get(channels, name, len);

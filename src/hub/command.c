@@ -3,6 +3,9 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "hub/query.h"
+#include "hub/broadcast.h"
+#include "hub/moves.h"
+#include "hub/presence.h"
 #include "hub/replay.h"
 #include "hub/request.h"
 #include "hub/session.h"
@@ -197,10 +200,10 @@ static void unsubscribe_one(struct session *s, const struct command *cmd)
 
 static bool is_notifications(struct text name)
 {
-    return name.len == strlen("notifications") && memcmp(name.p, "notifications", name.len) == 0;
+    return channel_is(name.p, name.len, CHANNEL_NOTIFICATIONS);
 }
 
-static bool channel_ok(struct session *s, const struct command *cmd)
+bool command_channel_ok(struct session *s, const struct command *cmd)
 {
     if (channel_name_valid(cmd->channel.p, cmd->channel.len))
         return true;
@@ -237,17 +240,18 @@ static void subscribe_channel(struct session *s, const struct command *cmd)
         .seq = s->shard->seq};
     uint32_t place;
 
-    if (!channel_ok(s, cmd))
+    if (!command_channel_ok(s, cmd))
         return;
     place = session_membership(s, cmd->channel);
     if (!since_ok(s, cmd, place))
         return;
     if (is_notifications(cmd->channel)) {
         s->notifications = true;
+        s->notifications_self = cmd->self;
         session_reply(s, &r);
     } else if (place == s->membership_count && !under_limit(s, cmd)) {
         return;
-    } else if (session_join(s, cmd) < 0) {
+    } else if (session_join(s, cmd) < 0 || presence_enter(s, s->memberships[place], &r) < 0) {
         session_fail(s);
     } else {
         begin(s, cmd, NULL, s->memberships[place], &r);
@@ -261,7 +265,7 @@ static void unsubscribe_channel(struct session *s, const struct command *cmd)
     bool notifications = is_notifications(cmd->channel);
     uint32_t place = session_membership(s, cmd->channel);
 
-    if (!channel_ok(s, cmd))
+    if (!command_channel_ok(s, cmd))
         return;
     if (notifications ? !s->notifications : place == s->membership_count) {
         session_refuse(s, cmd, ERROR_NOT_FOUND, "this connection has not joined the channel %.*s",
@@ -320,6 +324,8 @@ void command_run(struct session *s, const struct command *cmd)
         [COMMAND_REPORT] = request_run,
         [COMMAND_QUERY_START] = query_start,
         [COMMAND_QUERY_CANCEL] = query_cancel,
+        [COMMAND_BROADCAST] = broadcast_run,
+        [COMMAND_CURSOR] = moves_take,
     };
 
     run[cmd->type](s, cmd);

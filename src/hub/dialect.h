@@ -26,6 +26,8 @@ enum command_type {
     COMMAND_REPORT,
     COMMAND_QUERY_START,
     COMMAND_QUERY_CANCEL,
+    COMMAND_BROADCAST,
+    COMMAND_CURSOR,
 };
 
 /* What the server can tell about itself: see hub/report.h. */
@@ -50,6 +52,7 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 #define ERROR_NOT_FOUND "NOT_FOUND"
 #define ERROR_INVALID_FILTER "INVALID_FILTER"
 #define ERROR_CONFLICT "CONFLICT"
+#define ERROR_FORBIDDEN "FORBIDDEN"
 #define ERROR_TOO_LARGE "TOO_LARGE"
 #define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
 #define ERROR_QUERY_CANCELLED "QUERY_CANCELLED"
@@ -88,9 +91,11 @@ struct command {
     const size_t *filter_lens;
     const char *const *columns;
     const size_t *column_lens;
-    bool self;     /* false: leave out what this connection itself writes */
-    bool batch;    /* one message for all changes of a transaction */
-    bool snapshot; /* first the rows that there are; the table is one */
+    struct text event; /* BROADCAST: what its sender calls it */
+    struct text data;  /* BROADCAST: what is passed on; CURSOR: where it is, or none; JSON */
+    bool self;         /* false: leave out what this connection itself writes or sends */
+    bool batch;        /* one message for all changes of a transaction */
+    bool snapshot;     /* first the rows that there are; the table is one */
     enum report report;
     uint32_t report_limit;   /* clients listed in REPORT_STATS */
     struct sql_request *sql; /* SQL, QUERY_START: what it holds is the hub's to take */
@@ -120,6 +125,11 @@ enum reply_type {
     REPLY_QUERY_ROWS,
     REPLY_QUERY_COMPLETE,
     REPLY_QUERY_ERROR,
+    REPLY_BROADCAST,     /* what somebody sends to a channel */
+    REPLY_BROADCAST_ACK, /* to that somebody */
+    REPLY_USER_JOINED,   /* these three are about users in channel "collaboration" */
+    REPLY_USER_LEFT,
+    REPLY_USER_CURSOR,
 };
 
 /*
@@ -142,11 +152,20 @@ struct query_report {
     struct text user, sql;
 };
 
+/* One connection of a user in channel "collaboration". */
+struct present {
+    struct text user;
+    uint64_t connection;
+    bool same_user;       /* as the one before */
+    struct text position; /* of its cursor: a JSON object; or none */
+};
+
 /* One answer or notice to one connection. NULL and 0 members are left out, but for those of the
  * type. */
 struct reply {
     enum reply_type type;
-    uint64_t connection; /* the connection's id */
+    /* The connection's id. What goes to many is named by that of its sender; 0: the HTTP API. */
+    uint64_t connection;
     uint64_t number; /* counts the connection's replies: names the message together with the id */
     int64_t time_ms; /* wall clock */
     struct text request_id;
@@ -182,6 +201,19 @@ struct reply {
     size_t max_message;   /* ACK; bytes */
     /* The first on a stream: lines for the head of the HTTP response that it begins, or "". */
     const char *headers;
+    /* BROADCAST */
+    struct text event;
+    struct text data;   /* JSON; USER_CURSOR: its position, or none */
+    uint64_t delivered; /* BROADCAST_ACK: connections that it was queued for */
+    /*
+     * Who a message of "collaboration" is about, or who sent the BROADCAST (none: nobody known);
+     * and SUBSCRIBED to that channel: as whom.
+     */
+    struct text user;
+    /* All that are there, the connections of one user side by side; or NULL: too many to list. */
+    const struct present *present;
+    size_t present_count;
+    size_t user_count;
 };
 
 enum transition { TRANSITION_NONE, TRANSITION_ENTER, TRANSITION_LEAVE };

@@ -19,6 +19,8 @@ struct hub {
     int count;
     atomic_uint connections; /* reserved or adopted */
     atomic_ullong gaps;      /* published */
+    atomic_size_t in_flight; /* bytes of broadcasts */
+    atomic_ullong numbers;
     struct gate gate;        /* the publisher waits here for slow loops */
     pthread_mutex_t posting; /* nothing may be posted to a loop that was stopped */
     bool stopped;
@@ -197,6 +199,36 @@ void hub_publish(struct hub *h, struct batch *b)
         shard_publish(h->shards[i], b);
     }
     pthread_mutex_unlock(&h->posting);
+}
+
+/* Between loops. */
+
+/* Broadcasts that wait for other loops; past it their senders are refused. */
+#define IN_FLIGHT_MAX ((size_t)64 << 20)
+
+int hub_loops(const struct hub *h)
+{
+    return h->count;
+}
+
+bool hub_charge(struct hub *h, size_t bytes)
+{
+    size_t before = atomic_fetch_add_explicit(&h->in_flight, bytes, memory_order_relaxed);
+
+    if (before == 0 || before + bytes <= IN_FLIGHT_MAX)
+        return true;
+    hub_discharge(h, bytes);
+    return false;
+}
+
+void hub_discharge(struct hub *h, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&h->in_flight, bytes, memory_order_relaxed);
+}
+
+uint64_t hub_next_number(struct hub *h)
+{
+    return atomic_fetch_add_explicit(&h->numbers, 1, memory_order_relaxed) + 1;
 }
 
 /* Connections. */

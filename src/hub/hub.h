@@ -89,6 +89,21 @@ bool hub_turns(struct hub *h);
 #define HUB_CODES 13
 extern const int hub_codes[HUB_CODES];
 
+/* A message to a channel from outside of all connections. Texts are read during the call. */
+struct hub_message {
+    const char *channel, *event, *user_id; /* event and user_id may be NULL */
+    const char *data;                      /* JSON */
+    size_t data_len;
+};
+/*
+ * Sends it to the channel's members and waits, at most wait_ms, until every loop has queued it.
+ * *delivered says for how many connections it was, so far; *pending, how many loops have not done
+ * it yet. STATUS_TOO_LARGE: more than max_message; STATUS_CONFLICT: too much is on its way;
+ * STATUS_NOMEM. The channel's name was checked (hub/channel.h). Any thread but a loop's.
+ */
+int hub_broadcast(struct hub *h, const struct hub_message *m, int64_t wait_ms, uint64_t *delivered,
+    unsigned *pending);
+
 struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
     uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;

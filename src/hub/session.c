@@ -4,9 +4,11 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "hub/broadcast.h"
 #include "hub/changeset.h"
 #include "hub/command.h"
 #include "hub/poll.h"
+#include "hub/presence.h"
 #include "hub/query.h"
 #include "hub/query_news.h"
 #include "hub/replay.h"
@@ -308,11 +310,16 @@ int session_join(struct session *s, const struct command *cmd)
 
 void session_leave(struct session *s, uint32_t place)
 {
+    const struct channel *c = s->memberships[place]->channel;
+    bool present = channel_is(c->name, c->len, CHANNEL_COLLABORATION);
+
     if (is_queries(s->memberships[place]->channel))
         query_news_count(s->shard, -1);
     replay_cancel(s->memberships[place]->follower);
     channel_leave(&s->shard->channels, s->memberships[place]);
     s->memberships[place] = s->memberships[--s->membership_count];
+    if (present)
+        presence_leave(s);
 }
 
 /* Coming, speaking and going. */
@@ -402,6 +409,7 @@ static void *on_open(struct conn *c, void *start_ctx)
         return NULL;
     }
     list_init(&s->replays);
+    list_init(&s->broadcasts);
     list_init(&s->drained);
     list_init(&s->snapshots);
     list_init(&s->requests);
@@ -414,7 +422,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->user_id = a->user_id;
     s->address = a->address;
     s->headers = a->headers;
-    s->notifications = !session_is_stream(s);
+    s->notifications = s->notifications_self = !session_is_stream(s);
     s->opened_ns = clock_mono_ns();
     session_log_opened(s);
     if (session_is_stream(s))
@@ -438,6 +446,7 @@ static void on_closed(void *owner, int code)
         drop_subscription(s, s->subs[--s->sub_count]);
     while (s->membership_count)
         session_leave(s, s->membership_count - 1);
+    broadcast_forget_sender(s);
     changeset_free(s->changeset);
     list_del(&s->drained);
     list_del(&s->node);

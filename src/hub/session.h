@@ -35,12 +35,15 @@ struct session {
     uint32_t request_count;
     struct list queries; /* of struct query, in hub/query.c */
     uint32_t query_count, last_query;
-    struct projection *whole; /* how to write changes of tables themselves */
-    bool notifications;       /* in the channel everyone starts in */
-    bool slow;                /* hears nothing until it has read what is queued: see hub/slow.h */
-    struct list drained;      /* of its shard once it has */
-    char *headers;            /* of a stream that has not been answered yet */
-    struct poll *poll;        /* of a long poll: see hub/poll.h */
+    struct projection *whole;  /* how to write changes of tables themselves */
+    bool notifications;        /* in the channel everyone starts in */
+    bool notifications_self;   /* false: leaves out what it itself sends there */
+    struct list broadcasts;    /* its own that have not been acknowledged */
+    struct presence *presence; /* while it is in channel "collaboration" */
+    bool slow;                 /* hears nothing until it has read what is queued: see hub/slow.h */
+    struct list drained;       /* of its shard once it has */
+    char *headers;             /* of a stream that has not been answered yet */
+    struct poll *poll;         /* of a long poll: see hub/poll.h */
     /* For the change being delivered. */
     struct subscription *matches;
     struct session *next_matched;

@@ -5,7 +5,9 @@
 #include "base/status.h"
 #include "hub/fanout.h"
 #include "hub/gap.h"
+#include "hub/moves.h"
 #include "hub/poll.h"
+#include "hub/presence.h"
 #include "hub/query.h"
 #include "hub/replay.h"
 #include "hub/session.h"
@@ -113,6 +115,7 @@ static void run_again(struct message *m, void *receiver)
 
     (void)m;
     s->waking = false;
+    moves_measure(s);
 }
 
 void shard_wake(struct shard *s)
@@ -156,6 +159,7 @@ static void on_turn_end(void *ctx)
     struct shard *s = ctx;
 
     slow_run(s);
+    moves_run(s);
     if (work_waits(s))
         run_slices(s);
     poll_run(s);
@@ -207,6 +211,7 @@ struct shard *shard_new(
     list_init(&s->drained);
     list_init(&s->polls);
     list_init(&s->polls_ready);
+    presence_init(&s->room);
     changelog_init(&s->history, options->history, options->seq);
     atomic_init(&s->history_after, options->seq);
     topics_init(&s->topics, options->schema);
@@ -235,6 +240,7 @@ void shard_free(struct shard *s)
     map_fini(&s->replay_columns);
     changelog_fini(&s->history);
     topics_fini(&s->topics);
+    presence_fini(&s->room);
     assert(s->channels.count == 0);
     map_fini(&s->channels);
     buf_fini(&s->scratch);

@@ -5,6 +5,7 @@
 #include "hub/changelog.h"
 #include "hub/gate.h"
 #include "hub/hub.h"
+#include "hub/presence.h"
 #include "hub/topic.h"
 #include "net/loop.h"
 
@@ -51,6 +52,7 @@ struct shard {
     struct list sessions;
     struct topics topics;
     struct map channels;
+    struct presence_room room; /* channel "collaboration" */
     struct changelog history;
     struct list replays;       /* those that can go on; the first is next */
     struct list ahead;         /* those that stand after the last change handled */
@@ -94,6 +96,12 @@ void shard_wake(struct shard *s); /* another turn follows this one at once; its 
 bool hub_post(struct hub *h, struct shard *s, struct message *m);
 struct shard *hub_shard(const struct hub *h, int i); /* NULL past the last; any thread */
 void hub_keep(struct hub *h, struct message *m);
+
+int hub_loops(const struct hub *h); /* how many; a shard's place is its loop's id; any thread */
+/* Counts bytes of broadcasts on their way between loops; false: too many already. Any thread. */
+bool hub_charge(struct hub *h, size_t bytes);
+void hub_discharge(struct hub *h, size_t bytes);
+uint64_t hub_next_number(struct hub *h); /* of a message that no connection has sent */
 
 /* Makes room in matches and numbers. STATUS_NOMEM. */
 int shard_reserve_matches(struct shard *s, size_t count);

@@ -33,6 +33,7 @@ static void recover(struct session *s)
     snapshot_drop(s);
     for (uint32_t i = 0; i < s->membership_count; i++)
         s->memberships[i]->from = s->shard->seq;
+    s->shard->room.behind = true;
     session_reply(s, &r);
     query_drained(s);
 }

@@ -54,6 +54,12 @@ void loop_run_mailbox(struct loop *l)
     }
 }
 
+void loop_wake_by(struct loop *l, int64_t mono_ms)
+{
+    if (mono_ms < l->wake_by)
+        l->wake_by = mono_ms;
+}
+
 struct adoption {
     struct message message;
     struct loop *loop;
@@ -133,6 +139,10 @@ static int timeout(const struct loop *l)
         due = l->hurry_due;
     if (!list_empty(&l->quiet) && heartbeat_quiet_at(first_quiet(l)) < due)
         due = heartbeat_quiet_at(first_quiet(l));
+    if (!list_empty(&l->quiet) && first_quiet(l)->quiet_due < due)
+        due = first_quiet(l)->quiet_due;
+    if (l->wake_by < due)
+        due = l->wake_by;
     for (i = 0; i < 3; i++) {
         struct conn *c = first(lists[i]);
 
@@ -235,6 +245,8 @@ static void turn(struct loop *l)
     int i;
 
     l->now = clock_mono_ms();
+    if (l->wake_by <= l->now)
+        l->wake_by = INT64_MAX;
     loop_run_mailbox(l);
     resume_paused(l);
     for (i = 0; i < n; i++) {
@@ -393,6 +405,7 @@ struct loop *loop_new(const struct loop_options *options)
     l->stop.run = run_stop;
     l->now = clock_mono_ms();
     l->next_tick = l->now + TICK_MS;
+    l->wake_by = INT64_MAX;
     init_lists(l);
     outq_pool_init(&l->pool);
     errno = ENOMEM;

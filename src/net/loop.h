@@ -80,6 +80,9 @@ void loop_tick_by(struct loop *l, int64_t mono_ms);
 int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx,
     const void *hello, size_t hello_len);
 
+/* A turn begins at that time (clock_mono_ms) at the latest. Its thread only. */
+void loop_wake_by(struct loop *l, int64_t mono_ms);
+
 void loop_stats(struct loop *l, struct loop_stats *out); /* any thread; counters may lag a turn */
 
 #endif

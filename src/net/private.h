@@ -104,6 +104,7 @@ struct loop {
     int64_t half_ms;             /* half a heartbeat */
     int64_t now;                 /* ms, at the start of the turn */
     int64_t next_tick;
+    int64_t wake_by;                     /* ms; the owner wants a turn then */
     struct list idle, closing, draining; /* every living connection is in one, ordered by due */
     struct list dead;                    /* to be told to the owners */
     struct list told;                    /* to be freed */

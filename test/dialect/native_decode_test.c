@@ -182,7 +182,7 @@ static void test_errors(void **state)
         {"{}", "INVALID_FORMAT", "type is missing"},
         {"{\"type\":1}", "INVALID_FORMAT", "type must be a string"},
         {"{\"type\":\"Ping\"}", "UNKNOWN_TYPE", "\"Ping\""},
-        {"{\"type\":\"broadcast\"}", "UNKNOWN_TYPE", "broadcast"},
+        {"{\"type\":\"broadcasts\"}", "UNKNOWN_TYPE", "broadcasts"},
         {"{\"type\":\"ping\\u0000\"}", "UNKNOWN_TYPE", "ping"},
         {"{\"type\":\"ping\",\"requestId\":[]}", "INVALID_FORMAT", "requestId"},
         {"{\"type\":\"ping\",\"id\":{}}", "INVALID_FORMAT", "id must not"},

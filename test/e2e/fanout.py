@@ -10,11 +10,11 @@ from harness import Http, Skip, check, raise_nofile, seconds
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def build_client(directory):
-    program = directory.file("fanout_client")
+def build_client(directory, name="fanout_client"):
+    program = directory.file(name)
     for compiler in (os.environ.get("CC", "cc").split(), ["gcc"], ["clang"]):
         try:
-            subprocess.run([*compiler, "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-o", program, os.path.join(HERE, "fanout_client.c")],
+            subprocess.run([*compiler, "-O2", "-std=gnu11", "-D_GNU_SOURCE", "-o", program, os.path.join(HERE, name + ".c")],
                            check=True, stdin=subprocess.DEVNULL)
             return program
         except FileNotFoundError:

@@ -136,16 +136,29 @@ void feed_publish(struct feed *f)
     f->batch = batch_new(0);
 }
 
-struct client *client_raw(struct feed *f)
+static struct client *connect_as(struct feed *f, const char *user)
 {
     struct client *c = calloc(1, sizeof(*c));
-    const struct hub_client who = {.user_id = "ann", .address = "test"};
+    const struct hub_client who = {.user_id = user, .address = "test"};
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     c->fd = pair[0];
     assert_true(hub_reserve(f->hub));
     hub_adopt(f->hub, pair[1], dialects_find("/ws"), &who, NULL, 0);
+    return c;
+}
+
+struct client *client_raw(struct feed *f)
+{
+    return connect_as(f, "ann");
+}
+
+struct client *client_as(struct feed *f, const char *user)
+{
+    struct client *c = connect_as(f, user);
+
+    client_expect_part(c, "\"type\":\"connection:ack\"");
     return c;
 }
 

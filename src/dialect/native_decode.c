@@ -6,7 +6,6 @@
 #include "dialect/arguments.h"
 #include "dialect/native_args.h"
 #include "dialect/native_channel.h"
-#include "dialect/native_request.h"
 #include "dialect/native_query.h"
 #include "dialect/native_request.h"
 

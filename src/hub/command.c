@@ -2,10 +2,10 @@
 
 #include "base/status.h"
 #include "base/text.h"
-#include "hub/query.h"
 #include "hub/broadcast.h"
 #include "hub/moves.h"
 #include "hub/presence.h"
+#include "hub/query.h"
 #include "hub/replay.h"
 #include "hub/request.h"
 #include "hub/session.h"

@@ -139,8 +139,6 @@ static int timeout(const struct loop *l)
         due = l->hurry_due;
     if (!list_empty(&l->quiet) && heartbeat_quiet_at(first_quiet(l)) < due)
         due = heartbeat_quiet_at(first_quiet(l));
-    if (!list_empty(&l->quiet) && first_quiet(l)->quiet_due < due)
-        due = first_quiet(l)->quiet_due;
     if (l->wake_by < due)
         due = l->wake_by;
     for (i = 0; i < 3; i++) {

@@ -66,18 +66,18 @@ static void forget(struct vacuum *v)
     batch_unref(v->batch);
     mem_free(v->before);
     mem_free(v->after);
-    *v = (struct vacuum){.batch = NULL};
+    *v = (struct vacuum){.runs = false};
 }
 
 int vacuum_begin(struct vacuum *v, struct writer *w)
 {
-    *v = (struct vacuum){.batch = batch_new(0)};
+    *v = (struct vacuum){.runs = true, .batch = batch_new(0)};
     int rc = v->batch ? list_tables(v, w) : SQLITE_NOMEM;
     if (rc == SQLITE_OK && v->batch->change_count > 0)
         rc = sqlconn_integer(&w->conn, OWN_DATA_VERSION, &v->version);
     if (rc == SQLITE_OK && v->batch->change_count > 0)
         rc = look(v->batch, &w->conn, v->before);
-    if (rc != SQLITE_OK || v->batch->change_count == 0)
+    if (rc != SQLITE_OK)
         forget(v);
     return rc;
 }
@@ -118,11 +118,10 @@ static int append(struct batch *to, const struct batch *b)
     return status;
 }
 
-/* What others committed before it has the rowids of before, and comes first. */
+/* What others committed before it has the rowids of before, and comes first: it is decoded. */
 static void announce(const struct vacuum *v, struct writer *w)
 {
     struct follower *f = &w->follower;
-    follower_committed(f, w->recorder.schema);
     if (!f->ready)
         f->ready = batch_ref(v->batch);
     else if (append(f->ready, v->batch) < 0)
@@ -136,7 +135,12 @@ static void announce(const struct vacuum *v, struct writer *w)
 
 void vacuum_end(struct vacuum *v, struct writer *w)
 {
-    if (v->batch && keep_renumbered(v, w))
+    if (!v->runs)
+        return;
+    follower_committed(&w->follower, w->recorder.schema);
+    if (v->batch->change_count > 0 && keep_renumbered(v, w))
         announce(v, w);
+    else
+        writer_commit_place(w);
     forget(v);
 }

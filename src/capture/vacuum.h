@@ -15,7 +15,8 @@ struct writer;
 struct vacuum_ends;
 
 struct vacuum {
-    struct batch *batch; /* a change for each table that may be concerned; NULL: there is none */
+    bool runs;
+    struct batch *batch;                /* a change for each table that may be concerned */
     struct vacuum_ends *before, *after; /* of each of these tables */
     int64_t version;                    /* PRAGMA data_version */
 };

@@ -151,10 +151,9 @@ static bool begin_soon(struct writer *w)
     return rc == SQLITE_OK;
 }
 
-/* The journal's place alone. */
-static void commit_place(struct writer *w)
+void writer_commit_place(struct writer *w)
 {
-    if (!begin_soon(w))
+    if (!w->journal.options.enabled || !w->follower.ops || !begin_soon(w))
         return;
     int rc = writer_write_place(w, 0);
     if (rc == SQLITE_OK)
@@ -176,7 +175,7 @@ static bool may_restart(void *ctx)
         (memcmp(place->salt, t->log.salt, sizeof(place->salt)) == 0 &&
             t->frame - place->frame <= SMALL_FRAMES))
         return true;
-    commit_place(w);
+    writer_commit_place(w);
     return false;
 }
 
@@ -188,8 +187,7 @@ static void parked(void *ctx)
 {
     struct writer *w = ctx;
     atomic_fetch_add(&w->published->restarts, 1);
-    if (w->journal.options.enabled)
-        commit_place(w);
+    writer_commit_place(w);
 }
 
 int writer_open_follower(struct writer *w, const char *path, const atomic_bool *closing)

@@ -476,6 +476,22 @@ async def vacuum_by_others():
         await client.close()
 
 
+@case("VACUUM with a journal, a checkpoint by another process, and a crash: the history goes on")
+async def vacuum_and_crash():
+    for schema in "CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, zeroblob(500000))", KEYLESS:
+        with Fixture("--journal", schema=schema) as f:
+            epoch = f.server.get("/health").json["database"]["epoch"]
+            f.own("VACUUM")
+            await asyncio.sleep(0.1)
+            f.shell("PRAGMA wal_checkpoint(PASSIVE);")
+            seq = f.http.sql("SELECT 1")["seq"]
+            f.http.close()
+            f.server.kill()
+            f.start()
+            health = f.server.get("/health").json["database"]
+            equal((health["epoch"], health["seq"]), (epoch, seq), "epoch and seq")
+
+
 class Copy:
     """The rows of `log` by their rowids, read anew when they were renumbered."""
 

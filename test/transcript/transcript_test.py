@@ -189,9 +189,9 @@ class Player:
         shown = "\n".join("    " + line for line in got)
         for i, want in enumerate(wanted):
             if want == "…":
-                rest = wanted[i + 1:]
-                check(len(got) >= len(rest), "it printed\n%s", shown)
-                got = got[len(got) - len(rest):]
+                after = wanted[i + 1:i + 2]
+                while got and not (after and not self.names.line(after[0], got[0])):
+                    got.pop(0)
                 continue
             check(got, "it did not print %s, but\n%s", want, shown)
             different = self.names.line(want, got.pop(0))
@@ -377,7 +377,9 @@ def endpoints():
             method = re.search(r"-X (\w+)", command)
             method = method[1] if method else "POST" if re.search(r" (-d|--data\S*|--json) ", " " + command) else "GET"
             shown |= {(method, "/" + path) for path in re.findall(r"localhost:8080/([^'\"\s?]*)", command)}
-    wanted = set(table(source("http/route.c"), "routes"))
+    text = source("http/route.c")
+    wanted = set(table(text, "routes"))
+    wanted -= {("GET", path) for path in re.findall(r'\{"GET", "(/[^"]+)", web_file', text)} - {("GET", "/rowtap.js")}  # what the console loads
     prefixes = {(m, p) for m, p in wanted if p.endswith("/") and p != "/"}
     shown |= {(m, p) for m, p in prefixes if any(sm == m and sp.startswith(p) and sp != p for sm, sp in shown)}
     complain("endpoints", wanted, shown)
@@ -391,7 +393,7 @@ CODES = ("INVALID_FORMAT UNKNOWN_TYPE UNAUTHORIZED FORBIDDEN RATE_LIMITED NOT_FO
 def error_codes():
     text = ""
     for folder, _, names in os.walk(SOURCES):
-        text += source(*(os.path.relpath(os.path.join(folder, n), SOURCES) for n in names if n.endswith((".c", ".h"))))
+        text += source(*(os.path.relpath(os.path.join(folder, n), SOURCES) for n in names if n.endswith((".c", ".h")) and "log" not in n))
     shown = {c for _, line, output in all_steps() for c in re.findall(r'"code":"([A-Z_]+)"', "".join([line, *output]))}
     complain("error codes", {c for c in CODES if f'"{c}"' in text}, shown)
 

@@ -28,8 +28,8 @@ void writer_publish_ready(struct writer *w); /* what the follower has */
 /* The same, to the journal first. STATUS_IO: a lock is in the way, later; or STATUS_NOMEM. */
 int writer_hand_on(struct writer *w);
 /*
- * The journal's place alone. After a VACUUM, which no journal can be written with, this comes before
- * the pin is moved: no checkpoint has copied it until then.
+ * The journal's place alone. After a VACUUM, which no journal can be written with, this comes
+ * before the pin is moved: no checkpoint has copied it until then.
  */
 void writer_commit_place(struct writer *w);
 /* Tells other threads what seq the state at the follower's place is. */

@@ -37,12 +37,15 @@ const char health_status_help[] =
     "  rowtap status\n"
     "  rowtap status --format json | jq .activeConnections\n";
 
-/* journalMode -> "Journal mode" */
-static void put_label(struct buf *out, const char *name, size_t indent)
+#define LABEL_WIDTH 26
+
+/* journalMode -> "Journal mode:". Returns its width, the indent not counted. */
+static size_t put_label(struct buf *out, const char *name, size_t indent)
 {
-    size_t before = out->len + indent;
+    size_t before;
 
     buf_printf(out, "%*s", (int)indent, "");
+    before = out->len;
     for (const char *p = name; *p; p++) {
         bool upper = *p >= 'A' && *p <= 'Z';
 
@@ -54,8 +57,7 @@ static void put_label(struct buf *out, const char *name, size_t indent)
             term_put(out, p, 1, 0);
     }
     buf_putc(out, ':');
-    if (!buf_error(out))
-        buf_printf(out, "%*s", out->len - before < 24 ? (int)(24 - (out->len - before)) : 1, "");
+    return out->len - before;
 }
 
 static void put_duration(struct buf *out, double seconds)
@@ -93,12 +95,14 @@ static void put_lines(struct buf *out, json_t *object, size_t indent)
 
     json_object_foreach(object, name, value)
     {
-        put_label(out, name, indent);
+        size_t width = put_label(out, name, indent);
+
         if (json_is_object(value) && indent < 8) {
             buf_putc(out, '\n');
             put_lines(out, value, indent + 2);
             continue;
         }
+        buf_printf(out, "%*s", width < LABEL_WIDTH ? (int)(LABEL_WIDTH - width) : 1, "");
         put_value(out, name, value);
         buf_putc(out, '\n');
     }

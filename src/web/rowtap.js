@@ -484,6 +484,12 @@ class Query {
         client._whenOpen(this, () => this._start(), (error) => this._end(error));
     }
 
+    /**
+     * @template [A=QueryResult], [B=never]
+     * @param {((result: QueryResult) => A|PromiseLike<A>)|null} [ok]
+     * @param {((reason: any) => B|PromiseLike<B>)|null} [failed]
+     * @returns {Promise<A|B>}
+     */
     then(ok, failed) {
         return this.done.then(ok, failed);
     }

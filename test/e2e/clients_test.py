@@ -12,6 +12,8 @@ import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "contract"))
+import exposition  # noqa: E402
 from harness import Directory, Server, Skip, case, check, equal, in_thread, main, seconds, websockets  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -170,6 +172,11 @@ def endpoints():
         sync = posted(server, "/api/realtime", {"type": "SYNC", "operations": [{"type": "INSERT", "table": "users", "data": {"name": "Bob"}}]})
         equal((sync["success"], len(sync["results"])), (True, 1), "POST /api/realtime")
         equal([c["data"]["name"] for c in got(server, "/api/changes?table=users&events=insert&since=2")], ["Bob"], "long poll")
+        status, content, body = ask(server, "/metrics")
+        check(status == 200 and content.startswith("text/plain"), "/metrics: %s %s", status, content)
+        families = exposition.parse(body)
+        exposition.check(families)
+        check(len(families) > 10, "only %d families", len(families))
         for path, kind in (("/", "text/html"), ("/rowtap.js", "text/javascript"), ("/console.css", "text/css")):
             status, content, body = ask(server, path)
             check(status == 200 and content.startswith(kind) and len(body) > 1000, "%s: %s %s", path, status, content)

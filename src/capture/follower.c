@@ -175,20 +175,27 @@ static int take_one(struct follower *f, uint32_t *frames)
     return status < 0 ? status : 1;
 }
 
+/* The trees at the place, where the schema that is known is of before. */
+static int read_anew(struct follower *f, struct trees *known)
+{
+    struct tracker *t = &f->tracker;
+    struct wal_view view;
+    tracker_drop_trees(t);
+    int status = wal_log_extend(&t->log, t->frame);
+    if (status == STATUS_OK)
+        status = wal_view_init(&view, &t->pages, t->frame);
+    return status == STATUS_OK ? trees_read(&view, known, NULL, &t->trees) : status;
+}
+
 /* What lies between the place and the end is not known, but for the schema that came of it. */
 static int skip_to_end(struct follower *f)
 {
     struct tracker *t = &f->tracker;
+    struct trees known = {.schema = f->ops->known(f->ctx)};
     int rc = tracker_jump(t);
     if (rc != SQLITE_OK)
         return STATUS_IO;
-    struct wal_view view;
-    struct trees known = {.schema = f->ops->known(f->ctx)};
-    int status = wal_log_extend(&t->log, t->frame);
-    if (status == STATUS_OK)
-        status = wal_view_init(&view, &t->pages, t->frame);
-    if (status == STATUS_OK)
-        status = trees_read(&view, &known, NULL, &t->trees);
+    int status = read_anew(f, &known);
     if (status == STATUS_OK)
         status = need_ready(f);
     if (status < 0)
@@ -305,7 +312,7 @@ void follower_let_go(struct follower *f)
     f->caught_up = false;
 }
 
-void follower_committed(struct follower *f, const struct schema *schema)
+static void reach_own(struct follower *f)
 {
     uint32_t frames;
     int status = 1;
@@ -315,8 +322,25 @@ void follower_committed(struct follower *f, const struct schema *schema)
     if (status < 0)
         f->lost = true;
     f->own_end = 0;
+}
+
+void follower_committed(struct follower *f, const struct schema *schema)
+{
+    reach_own(f);
     if (f->tracker.trees && f->tracker.trees->schema != schema)
         tracker_drop_trees(&f->tracker);
+}
+
+void follower_vacuumed(struct follower *f)
+{
+    if (!f->active || !f->own_end)
+        return;
+    reach_own(f);
+    struct trees known = {.schema = f->ops->known(f->ctx)};
+    if (f->lost || read_anew(f, &known) < 0)
+        f->lost = true;
+    else
+        f->ops->set_known(f->ctx, f->tracker.trees->schema);
 }
 
 void follower_taken(struct follower *f)

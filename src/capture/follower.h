@@ -90,6 +90,11 @@ void follower_let_go(struct follower *f);
  * All that precedes our own last commit is decoded; before that is handed on. `schema`: after it.
  */
 void follower_committed(struct follower *f, const struct schema *schema);
+/*
+ * The same after our own VACUUM, which no batch tells of: tables are stored elsewhere, and the
+ * schema has another cookie.
+ */
+void follower_vacuumed(struct follower *f);
 /* What is ready has been handed on. */
 void follower_taken(struct follower *f);
 

@@ -25,7 +25,20 @@ static int column_with_id(const struct table *t, uint64_t id)
     return -1;
 }
 
-/* By name first; then a column whose name is new stands for the one that was in its place. */
+/* The column that was where this one is: at the same place in the rows, if it is stored. */
+static const struct column *predecessor(const struct table *old, const struct column *c, int index)
+{
+    for (int i = 0; i < old->column_count; i++)
+        if (c->stored >= 0 ? old->columns[i].stored == c->stored
+                           : i == index && old->columns[i].stored < 0)
+            return &old->columns[i];
+    return NULL;
+}
+
+/*
+ * By name first; then a column whose name is new stands for the one that was in its place: rows
+ * that nobody wrote have its value. That is RENAME, or a DROP and an ADD that wrote every row anew.
+ */
 static void identify_columns(const struct table *old, struct table *t)
 {
     for (int i = 0; old && i < t->column_count; i++) {
@@ -38,9 +51,9 @@ static void identify_columns(const struct table *old, struct table *t)
     for (int i = 0; i < t->column_count; i++) {
         if (t->columns[i].id)
             continue;
-        bool renamed = old && old->column_count == t->column_count &&
-                       column_with_id(t, old->columns[i].id) < 0;
-        t->columns[i].id = renamed ? old->columns[i].id : next_id();
+        const struct column *was = old ? predecessor(old, &t->columns[i], i) : NULL;
+        bool renamed = was && was->kind == t->columns[i].kind && column_with_id(t, was->id) < 0;
+        t->columns[i].id = renamed ? was->id : next_id();
     }
 }
 

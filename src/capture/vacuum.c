@@ -137,7 +137,7 @@ void vacuum_end(struct vacuum *v, struct writer *w)
 {
     if (!v->runs)
         return;
-    follower_committed(&w->follower, w->recorder.schema);
+    follower_vacuumed(&w->follower);
     if (v->batch->change_count > 0 && keep_renumbered(v, w))
         announce(v, w);
     else

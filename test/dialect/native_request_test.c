@@ -250,9 +250,9 @@ static void test_poll_answers(void **state)
     changes.rows = (struct text){items.data, items.len};
     poll_dialect.put_reply(&out, &changes);
     assert_string_equal(buf_text(&out),
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 119\r\nA: b\r\n"
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 117\r\nA: b\r\n"
         "Connection: close\r\nRowtap-Position: e1:12\r\n\r\n"
-        "[{\"transition\":\"enter\",\"x\":1},{\"id\":\"c0-0\",\"timestamp\":0,\"type\":\"resync\","
+        "[{\"transition\":\"enter\",\"x\":1},{\"id\":\"h0\",\"timestamp\":0,\"type\":\"resync\","
         "\"reason\":\"future\",\"data\":{\"reason\":\"future\"}}]");
     buf_reset(&out);
     poll_dialect.put_keep_alive(&out, "e1", 5);

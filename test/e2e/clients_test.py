@@ -172,6 +172,7 @@ def endpoints():
         sync = posted(server, "/api/realtime", {"type": "SYNC", "operations": [{"type": "INSERT", "table": "users", "data": {"name": "Bob"}}]})
         equal((sync["success"], len(sync["results"])), (True, 1), "POST /api/realtime")
         equal([c["data"]["name"] for c in got(server, "/api/changes?table=users&events=insert&since=2")], ["Bob"], "long poll")
+        equal(posted(server, "/api/ws/broadcast", {"channel": "room:1", "type": "said", "data": 1}), {"success": True, "delivered": 0}, "broadcast")
         status, content, body = ask(server, "/metrics")
         check(status == 200 and content.startswith("text/plain"), "/metrics: %s %s", status, content)
         families = exposition.parse(body)

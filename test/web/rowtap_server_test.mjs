@@ -374,6 +374,7 @@ test('broadcasts reach who is on the channel, in order, once', TIMEOUT, async ()
     }
     assert.equal(await others[0].room.broadcast('n', null, {self: false}), 2);
     others[1].room.leave();
+    await others[1].other.ping(); // the server has seen it leave
     assert.equal(await others[0].room.broadcast('n', null, {self: false}), 1);
     await assert.rejects(client.broadcast('no channel', 'n'), {code: 'INVALID_FORMAT'});
     for (const {other} of others) other.close();

@@ -1,0 +1,57 @@
+#ifndef ROWTAP_CAPTURE_DATABASE_PARTS_H
+#define ROWTAP_CAPTURE_DATABASE_PARTS_H
+
+#include "base/pulse.h"
+#include "capture/copier.h"
+#include "capture/database.h"
+#include "capture/group.h"
+#include "capture/pager.h"
+#include "capture/readers.h"
+#include "capture/runner.h"
+#include "capture/watch.h"
+#include <pthread.h>
+
+/* What database.c, database_open.c and database_thread.c share; for nobody else. */
+struct database {
+    struct database_options options;
+    char *path;           /* as given */
+    char *open_path;      /* as SQLite must hear it */
+    const char *wal_path; /* SQLite's, as long as the writer is open */
+    char epoch[JOURNAL_EPOCH_MAX + 1];
+    char journal_mode[16];
+    struct published published;
+    struct writer writer;
+    struct readers readers;
+    struct pager pager;
+    struct runner runner;
+    struct group group;
+    struct mailbox mailbox;
+    pthread_t thread;
+    atomic_bool interrupted;
+    struct watch watch; /* of the log */
+    struct copier copier;
+    struct message copied_message;
+    atomic_bool copied;   /* it is posted */
+    bool stop;            /* the database thread's: leave when nothing waits */
+    int64_t next_trim_ms; /* likewise, by the steady clock */
+    struct message stop_message;
+    struct message follow_message;
+    atomic_bool following; /* it is posted */
+    struct message start_message;
+    struct pulse pulse;
+    uint64_t steps_seen; /* when database_works was last asked */
+    bool has_readers, has_mailbox, has_thread, external;
+};
+
+/* The database thread. Once open: the mailbox first, for others post to it. STATUS_IO, and why. */
+int database_thread_prepare(struct database *db, struct buf *err);
+int database_thread_start(struct database *db, struct buf *err);
+/* After all that was posted; and what was posted by others until they ended, which is after it. */
+void database_thread_stop(struct database *db);
+void database_thread_fini(struct database *db);
+/* Each posts to it; any thread; ctx is the database. */
+void database_thread_run(void *ctx, struct sql_request *r);
+void database_thread_follow_schema(void *ctx);
+void database_thread_copied(void *ctx); /* the copier is done */
+
+#endif

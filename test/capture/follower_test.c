@@ -157,6 +157,32 @@ static void others_rows_in_own_tables(void **state)
         "INSERT n2 {\"rowid\":1} {\"y\":8} external\ncommit\n");
 }
 
+/*
+ * With auto_vacuum the tree of one table moves to where that of a dropped one was, and of its pages
+ * only the root is written.
+ */
+static void a_tree_moves_in(void **state)
+{
+    struct mixed *m = *state;
+    other_ok(&m->o, "PRAGMA auto_vacuum=2; VACUUM");
+    other_ok(&m->o, "CREATE TABLE \"d\"(id INTEGER PRIMARY KEY, v); INSERT INTO d VALUES(77,'old');"
+                    "CREATE TABLE e(id INTEGER PRIMARY KEY, v)");
+    other_ok(&m->o, "WITH g(n) AS (VALUES(1) UNION ALL SELECT n+1 FROM g WHERE n<2000) "
+                    "INSERT INTO e SELECT n,'row '||n FROM g");
+    sql_ok(&m->f, "DELETE FROM t");
+    forget_events(&m->f);
+    other_ok(&m->o, "BEGIN; DROP TABLE d; ALTER TABLE e RENAME TO d; COMMIT");
+    sql_ok(&m->f, "DELETE FROM t");
+    const char *log = buf_text(&m->f.log);
+    int rows = 0;
+    for (const char *at = log; (at = strstr(at, "INSERT d {\"id\":")); at++)
+        rows++;
+    if (rows != 1999 || !strstr(log, "UPDATE d {\"id\":77} {\"id\":77,\"v\":\"old\"} -> "
+                                     "{\"id\":77,\"v\":\"row 77\"} external\n"))
+        fail_msg("%d rows, %.300s", rows, log);
+    assert_int_equal(m->f.gaps, 0);
+}
+
 /* Rows that nobody wrote have in a renamed column what they had, whatever else was altered. */
 static void columns_in_one_commit(void **state)
 {
@@ -596,6 +622,7 @@ int main(int argc, char **argv)
         TEST(from_the_start),
         TEST(own_rows_in_others_tables),
         TEST(others_rows_in_own_tables),
+        TEST(a_tree_moves_in),
         TEST(columns_in_one_commit),
         TEST(after_a_vacuum),
         TEST(another_table_in_its_place),

@@ -89,7 +89,16 @@ static int make_pairs(struct wal_diff *d, const struct trees *old_trees, const s
     return STATUS_OK;
 }
 
-static int reset_pair(struct wal_pair *p, const struct trees *old_trees)
+/* With auto_vacuum another table's root may have been moved to where a dropped one had its own. */
+static bool may_have_moved_in(const struct wal_diff *d, const struct wal_pair *p)
+{
+    bool dropped = false;
+    for (int k = 0; k < d->old_trees->count && !dropped; k++)
+        dropped = d->old_pairs[k] < 0;
+    return dropped && d->after.auto_vacuum && u32map_get(&d->changed, p->now->root, NULL);
+}
+
+static int reset_pair(const struct wal_diff *d, struct wal_pair *p)
 {
     /* A table that is new to us may be stored in pages that were there before. */
     bool moved = !p->old || p->old->root != p->now->root;
@@ -99,7 +108,8 @@ static int reset_pair(struct wal_pair *p, const struct trees *old_trees)
         u32map_clear(&p->attached);
     }
     p->touched = moved;
-    p->whole = p->old && moved && u32map_get(&old_trees->roots, p->now->root, NULL);
+    p->whole = p->old && (moved ? u32map_get(&d->old_trees->roots, p->now->root, NULL)
+                                : may_have_moved_in(d, p));
     return moved ? u32map_put(&p->attached, p->now->root, 1) : STATUS_OK;
 }
 
@@ -227,14 +237,14 @@ int wal_diff_begin(struct wal_diff *d, uint32_t from, uint32_t to, const struct 
     u32map_clear(&d->changed);
     u32map_clear(&d->claimed);
     d->list_count = 0;
-    for (int i = 0; status == STATUS_OK && i < d->pair_count; i++)
-        status = reset_pair(&d->pairs[i], d->old_trees);
     if (status == STATUS_OK)
         status = wal_view_init(&d->before, d->pages, from);
     if (status == STATUS_OK)
         status = wal_view_init(&d->after, d->pages, to);
     for (uint32_t n = from; status == STATUS_OK && n < to; n++)
         status = add_page(d, d->pages->log->frames[n].page);
+    for (int i = 0; status == STATUS_OK && i < d->pair_count; i++)
+        status = reset_pair(d, &d->pairs[i]);
     for (uint32_t i = 0, count = d->list_count; status == STATUS_OK && i < count; i++)
         status = wal_diff_claim(d, d->list[i]);
     return status == STATUS_OK ? wal_diff_adopt(d) : status;

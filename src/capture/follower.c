@@ -170,7 +170,7 @@ static int take_one(struct follower *f, uint32_t *frames)
         return 1;
     }
     f->moved_ms = now_ms();
-    f->found = true;
+    f->found = f->foreign = true;
     status = decode(f, end);
     return status < 0 ? status : 1;
 }
@@ -250,8 +250,9 @@ bool follower_run(struct follower *f)
     if (!f->active)
         return false;
     while (status == 1 && clock_mono_ns() < until_ns) {
+        f->foreign = false;
         status = take_one(f, &frames);
-        commits += status == 1;
+        commits += f->foreign;
         if (is_full(f) && f->ops->hand_on(f->ctx) < 0)
             return false;
     }

@@ -41,6 +41,7 @@ struct follower {
     uint32_t copied_before;
     int64_t rush_ms; /* when commits rushed in last, by the steady clock */
     bool active;
+    bool foreign;        /* the last commit taken was of others */
     bool found;          /* the last follower_run found commits of others */
     bool caught_up;      /* with the lock held: the place is the end of the log */
     bool lost;           /* a gap is to be announced */
@@ -71,7 +72,7 @@ void follower_start(struct follower *f);
  * there may be more to do at once.
  */
 bool follower_run(struct follower *f);
-/* Commits follow one another so closely that a look finds many. */
+/* Commits of others follow one another so closely that a look finds many. */
 bool follower_in_rush(const struct follower *f);
 /* Something is to be settled soon: look in again after so many milliseconds; -1: nothing is. */
 int follower_soon(const struct follower *f);

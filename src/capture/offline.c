@@ -97,6 +97,32 @@ static int pass_own(
     return own;
 }
 
+/*
+ * VACUUM writes every page there is, the journal's own ones too, which nobody else writes. It
+ * cannot write the journal, so a kill right after it leaves it behind the place; rows are as they
+ * were, and need no decoding, which is well, for many pages may be as they were, too, and look
+ * copied.
+ */
+static int pass_vacuum(struct tracker *t, uint32_t *from, uint32_t last, bool *vacuumed)
+{
+    struct wal_view view;
+    uint32_t end, count = 0;
+    int status = wal_log_commit(&t->log, *from, last, &end);
+    if (status < 0 || !end)
+        return status;
+    if ((status = wal_view_init(&view, &t->pages, end)) < 0)
+        return status;
+    for (uint32_t n = *from + 1; n <= end; n++) {
+        const struct wal_frame *f = &t->log.frames[n - 1];
+        count += f->before <= *from && f->page <= view.page_count;
+    }
+    if (count != view.page_count - (view.page_count >= wal_view_lock_page(&view)))
+        return STATUS_OK;
+    *from = end;
+    *vacuumed = true;
+    return STATUS_OK;
+}
+
 /* Whether the file has, for some page, what the log has for it after `from`. */
 static int was_copied(struct tracker *t, uint32_t from, uint32_t last, bool *copied)
 {
@@ -205,10 +231,10 @@ static int find_place(
 }
 
 int offline_find(
-    struct tracker *t, const struct journal_place *place, const char *path, uint64_t *skip)
+    struct tracker *t, const struct journal_place *place, const char *path, struct offline *found)
 {
     uint32_t last = t->frame, from;
-    *skip = 0;
+    *found = (struct offline){.vacuumed = false};
     if (!place->there || place->frame == JOURNAL_NO_PLACE)
         return STATUS_CONFLICT;
     int status = find_place(t, place, path, &from);
@@ -219,7 +245,11 @@ int offline_find(
     if (status < 0)
         return status == STATUS_INVALID ? STATUS_CONFLICT : status;
     if (from == place->frame && memcmp(place->salt, t->log.salt, WAL_SALT) == 0)
-        *skip = place->done;
+        found->skip = place->done;
+    if (found->skip == 0 && from < last)
+        status = pass_vacuum(t, &from, last, &found->vacuumed);
+    if (status < 0)
+        return status == STATUS_INVALID ? STATUS_CONFLICT : status;
     if (from == last)
         return STATUS_OK;
     log_info(

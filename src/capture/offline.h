@@ -11,14 +11,18 @@
  * looked at.
  */
 
+struct offline {
+    uint64_t skip; /* so many of the changes to come are in the journal already */
+    bool vacuumed; /* before them: rowids may be others */
+};
+
 /*
  * From what the journal says, and before anything is written. The tracker stands at the end of the
- * log; where something is to be decoded it is put back to where that begins. *skip: so many of the
- * changes to come are in the journal already. 0; STATUS_CONFLICT: changes are missing;
- * STATUS_NOMEM, STATUS_IO.
+ * log; where something is to be decoded it is put back to where that begins. 0; STATUS_CONFLICT:
+ * changes are missing; STATUS_NOMEM, STATUS_IO.
  */
 int offline_find(
-    struct tracker *t, const struct journal_place *place, const char *path, uint64_t *skip);
+    struct tracker *t, const struct journal_place *place, const char *path, struct offline *found);
 
 /* After an orderly end, when the log is gone with the last connection: marks the file with a time.
  */

@@ -130,8 +130,11 @@ static int find_missed(struct writer *w, bool *lost)
     int rc = journal_read_place(&w->conn, &place);
     if (rc != SQLITE_OK)
         return rc;
-    int status = offline_find(
-        &w->follower.tracker, &place, sqlite3_db_filename(w->conn.db, "main"), &w->follower.skip);
+    struct offline found;
+    int status =
+        offline_find(&w->follower.tracker, &place, sqlite3_db_filename(w->conn.db, "main"), &found);
+    w->follower.skip = found.skip;
+    w->vacuum.missed = found.vacuumed;
     *lost = status == STATUS_CONFLICT;
     return status == STATUS_OK || *lost ? SQLITE_OK
            : status == STATUS_NOMEM     ? SQLITE_NOMEM

@@ -144,3 +144,42 @@ void vacuum_end(struct vacuum *v, struct writer *w)
         writer_commit_place(w);
     forget(v);
 }
+
+/* Renumbered rowids have no gap: what has one now is as it was. False where that cannot be told. */
+static bool has_gap(struct sqlconn *c, const struct table *t)
+{
+    const char *rowid = table_rowid_name(t);
+    sqlite3_stmt *s;
+    bool gap = false;
+    if (!rowid ||
+        sqlconn_prepare(c, &s,
+            "SELECT count(*)>0 AND (min(\"%w\")<>1 OR max(\"%w\")<>count(*)) FROM main.\"%w\"",
+            rowid, rowid, t->name) != SQLITE_OK)
+        return false;
+    if (sqlite3_step(s) == SQLITE_ROW)
+        gap = sqlite3_column_int(s, 0) != 0;
+    return sqlite3_finalize(s) == SQLITE_OK && gap;
+}
+
+static void keep_without_gap(struct batch *b, struct sqlconn *c)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < b->change_count; i++)
+        if (b->changes[i].table->key_count == 0 && !has_gap(c, b->changes[i].table))
+            b->changes[kept++] = b->changes[i];
+    b->change_count = b->transactions[0].count = kept;
+}
+
+void vacuum_announce_missed(struct vacuum *v, struct writer *w)
+{
+    if (!v->missed)
+        return;
+    *v = (struct vacuum){.runs = true, .batch = batch_new(0)};
+    if (!v->batch || list_tables(v, w) != SQLITE_OK)
+        w->follower.lost = true; /* all are told to resynchronise */
+    else if (v->batch->change_count > 0)
+        keep_without_gap(v->batch, &w->conn);
+    if (v->batch && v->batch->change_count > 0 && !w->follower.lost)
+        announce(v, w);
+    forget(v);
+}

@@ -15,6 +15,7 @@ struct writer;
 struct vacuum_ends;
 
 struct vacuum {
+    bool missed; /* one was made of which nobody has been told */
     bool runs;
     struct batch *batch;                /* a change for each table that may be concerned */
     struct vacuum_ends *before, *after; /* of each of these tables */
@@ -25,5 +26,7 @@ struct vacuum {
 int vacuum_begin(struct vacuum *v, struct writer *w);
 /* The statement has ended, one way or the other. */
 void vacuum_end(struct vacuum *v, struct writer *w);
+/* Where one was missed, every table counts that may be concerned. In no transaction. */
+void vacuum_announce_missed(struct vacuum *v, struct writer *w);
 
 #endif

@@ -210,5 +210,6 @@ int writer_open_follower(struct writer *w, const char *path, const atomic_bool *
 void writer_follow(struct writer *w)
 {
     follower_start(&w->follower);
+    vacuum_announce_missed(&w->vacuum, w);
     atomic_store(&w->published->following, true);
 }

@@ -182,7 +182,7 @@ int wal_view_init(struct wal_view *v, struct wal_pages *pages, uint32_t frame)
     return read_header(v);
 }
 
-static uint32_t lock_page(const struct wal_view *v)
+uint32_t wal_view_lock_page(const struct wal_view *v)
 {
     return LOCK_BYTE / v->pages->log->page_size + 1;
 }
@@ -191,12 +191,12 @@ uint32_t wal_view_map_page(const struct wal_view *v, uint32_t number)
 {
     /* Each holds entries of 5 bytes for as many pages behind it. */
     uint32_t every = v->usable / 5 + 1, map = (number - 2) / every * every + 2;
-    return map == lock_page(v) ? map + 1 : map;
+    return map == wal_view_lock_page(v) ? map + 1 : map;
 }
 
 bool wal_view_is_special(const struct wal_view *v, uint32_t number)
 {
-    if (number == lock_page(v))
+    if (number == wal_view_lock_page(v))
         return true;
     return v->auto_vacuum && number >= 2 && number == wal_view_map_page(v, number);
 }

@@ -57,7 +57,9 @@ void wal_page_done(struct wal_page *p); /* NULL is allowed */
 int wal_view_head(const struct wal_view *v, uint32_t number, uint32_t *head);
 /* Where the pointer map has a page's entry (section 1.8): the page of the map. */
 uint32_t wal_view_map_page(const struct wal_view *v, uint32_t number);
-/* A page of the pointer map, or the one with the bytes for file locks: in no tree or chain. */
+/* The page with the bytes for file locks, in a file that is so large. */
+uint32_t wal_view_lock_page(const struct wal_view *v);
+/* A page of the pointer map, or that one: in no tree or chain. */
 bool wal_view_is_special(const struct wal_view *v, uint32_t number);
 
 #endif

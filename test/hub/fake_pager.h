@@ -27,7 +27,7 @@ struct database {
     int fail_open, fail_page; /* the status of the step; 0: none */
     int pages_before;         /* that succeed before fail_page */
 
-    bool journal;
+    atomic_bool journal;
     uint64_t kept_after;   /* the journal's oldest */
     uint32_t page_changes; /* of one page of the journal */
     int fail_past;

@@ -20,8 +20,8 @@
  * While commits rush in the log may grow larger, for nobody makes checkpoints but the copier, and
  * each restart costs a writer a millisecond at least, which is SQLite's shortest wait for a lock.
  */
-#define RUSH_BYTES (32u << 20)
-#define RUSH_FRAMES_MAX 8192
+#define RUSH_BYTES (48u << 20)
+#define RUSH_FRAMES_MAX 12288
 #define RUSH_FRAMES_MIN 128
 /* So often it is copied with the hope that little is left, and so much larger it may get. */
 #define RUSH_COPIES 6

@@ -154,21 +154,6 @@ static enum step commit_unit(struct run *x)
  */
 enum kept { KEPT_NOTHING, KEPT_ROWS, KEPT_UNKNOWN };
 
-static bool schema_mentions_fail(struct writer *w)
-{
-    sqlite3_stmt *s;
-    bool found = true;
-    struct statement_report *report = w->conn.auth.report;
-    w->conn.auth.report = NULL;
-    if (sqlconn_prepare(&w->conn, &s,
-            "SELECT 1 FROM main.sqlite_master WHERE type='trigger' AND sql LIKE '%%fail%%' "
-            "LIMIT 1") == SQLITE_OK)
-        found = sqlite3_step(s) != SQLITE_DONE;
-    sqlite3_finalize(s);
-    w->conn.auth.report = report;
-    return found;
-}
-
 static enum kept rows_kept(struct run *x)
 {
     const struct sql_error *e = &x->request->error;
@@ -180,7 +165,7 @@ static enum kept rows_kept(struct run *x)
         return KEPT_ROWS;
     if (w->batch->change_count == w->mark.change_count)
         return KEPT_NOTHING;
-    if (sqltext_has_word(x->sql + x->pos, x->p->used, "FAIL") || schema_mentions_fail(w))
+    if (sqltext_has_word(x->sql + x->pos, x->p->used, "FAIL") || writer_mentions_fail(w))
         return KEPT_UNKNOWN;
     return KEPT_NOTHING;
 }

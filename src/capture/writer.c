@@ -204,3 +204,18 @@ bool writer_hid_table(const struct writer *w)
     }
     return false;
 }
+
+bool writer_mentions_fail(struct writer *w)
+{
+    sqlite3_stmt *s;
+    bool found = true;
+    struct statement_report *report = w->conn.auth.report;
+    w->conn.auth.report = NULL;
+    if (sqlconn_prepare(&w->conn, &s,
+            "SELECT 1 FROM main.sqlite_master WHERE type='trigger' AND sql LIKE '%%fail%%' "
+            "LIMIT 1") == SQLITE_OK)
+        found = sqlite3_step(s) != SQLITE_DONE;
+    sqlite3_finalize(s);
+    w->conn.auth.report = report;
+    return found;
+}

@@ -118,4 +118,7 @@ void writer_follow(struct writer *w); /* from now on */
  */
 bool writer_trim(struct writer *w);
 
+/* A trigger may RAISE(FAIL), or a statement in it be OR FAIL; true where that cannot be told. */
+bool writer_mentions_fail(struct writer *w);
+
 #endif

@@ -52,59 +52,13 @@ static double delay_sum, delay_max;
 static uint64_t delay_count;
 static char chunk[1 << 22];
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void die(const char *what)
 {
     fprintf(stderr, "cursor_client: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-static void write_all(struct client *c, const void *data, size_t len)
-{
-    const char *p = data;
-
-    while (len > 0) {
-        ssize_t n = send(c->fd, p, len, MSG_NOSIGNAL);
-        struct pollfd wait = {c->fd, POLLOUT, 0};
-
-        if (n >= 0) {
-            p += n;
-            len -= (size_t)n;
-        } else if (errno != EAGAIN || poll(&wait, 1, 5000) <= 0) {
-            return;
-        }
-    }
-}
-
-static void send_frame(struct client *c, int opcode, const char *data, size_t len)
-{
-    static const unsigned char key[4] = {0x3a, 0x91, 0x5c, 0x07};
-    unsigned char frame[256];
-    size_t head = 2;
-
-    if (len > 240)
-        len = 240;
-    frame[0] = (unsigned char)(0x80 | opcode);
-    frame[1] = (unsigned char)(0x80 | len);
-    if (len >= 126) {
-        frame[1] = 0x80 | 126;
-        frame[2] = 0;
-        frame[3] = (unsigned char)len;
-        head = 4;
-    }
-    memcpy(frame + head, key, 4);
-    head += 4;
-    for (size_t i = 0; i < len; i++)
-        frame[head + i] = (unsigned char)data[i] ^ key[i & 3];
-    write_all(c, frame, head + len);
-}
+#include "load_client.h"
 
 static void open_client(struct client *c)
 {
@@ -155,7 +109,7 @@ static void connected(struct client *c)
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
         host, port);
 
-    write_all(c, request, (size_t)n);
+    write_all(c->fd, request, (size_t)n);
     c->state = UPGRADING;
     watch(c, true);
 }
@@ -208,7 +162,7 @@ static void on_text(struct client *c, const char *data, size_t len)
         if (number <= 0 || number >= LAST_ID)
             die("connectionId");
         index_of[number] = (int)(c - clients) + 1;
-        send_frame(c, 1, join, sizeof join - 1);
+        send_frame(c->fd, 1, join, sizeof join - 1);
         c->state = JOINING;
     } else if (c->state == JOINING && find(data, head, "\"type\":\"subscribed\"")) {
         c->state = LIVE;
@@ -243,7 +197,7 @@ static size_t on_frame(struct client *c, const unsigned char *data, size_t len)
     if ((data[0] & 0x0f) == 1)
         on_text(c, (const char *)data + head, size);
     else if ((data[0] & 0x0f) == 9)
-        send_frame(c, 10, (const char *)data + head, size);
+        send_frame(c->fd, 10, (const char *)data + head, size);
     else if ((data[0] & 0x0f) == 8)
         fprintf(stderr, "cursor_client: closed with %d\n",
             size >= 2 ? data[head] << 8 | data[head + 1] : 0);
@@ -349,7 +303,7 @@ static void move(int i, double t)
     n = snprintf(text, sizeof text,
         "{\"type\":\"user:cursor\",\"data\":{\"table\":\"t\",\"row\":%u,\"column\":\"c\"}}",
         c->step);
-    send_frame(c, 1, text, (size_t)n);
+    send_frame(c->fd, 1, text, (size_t)n);
 }
 
 /* Each client in its turn, all of them HZ times a second. */

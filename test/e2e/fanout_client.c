@@ -46,58 +46,13 @@ static int epfd;
 static int opening, live, closed_count, complete;
 static char chunk[1 << 18];
 
-static double now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 static void die(const char *what)
 {
     fprintf(stderr, "fanout_client: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
-static void write_all(struct client *c, const void *data, size_t len)
-{
-    const char *p = data;
-
-    while (len > 0) {
-        ssize_t n = send(c->fd, p, len, MSG_NOSIGNAL);
-        struct pollfd wait = {c->fd, POLLOUT, 0};
-
-        if (n >= 0) {
-            p += n;
-            len -= (size_t)n;
-        } else if (errno != EAGAIN || poll(&wait, 1, 5000) <= 0) {
-            return;
-        }
-    }
-}
-
-static void send_frame(struct client *c, int opcode, const char *data, size_t len)
-{
-    static const unsigned char key[4] = {0x3a, 0x91, 0x5c, 0x07};
-    unsigned char frame[512];
-    size_t head = 2;
-
-    frame[0] = (unsigned char)(0x80 | opcode);
-    if (len < 126) {
-        frame[1] = (unsigned char)(0x80 | len);
-    } else {
-        frame[1] = 0x80 | 126;
-        frame[2] = (unsigned char)(len >> 8);
-        frame[3] = (unsigned char)len;
-        head = 4;
-    }
-    memcpy(frame + head, key, 4);
-    head += 4;
-    for (size_t i = 0; i < len && head + i < sizeof frame; i++)
-        frame[head + i] = (unsigned char)data[i] ^ key[i & 3];
-    write_all(c, frame, head + len);
-}
+#include "load_client.h"
 
 static void open_client(struct client *c)
 {
@@ -136,7 +91,7 @@ static void connected(struct client *c)
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
         opt.host, opt.port);
 
-    write_all(c, request, (size_t)n);
+    write_all(c->fd, request, (size_t)n);
     c->state = UPGRADING;
     epoll_ctl(epfd, EPOLL_CTL_MOD, c->fd, &event);
 }
@@ -163,7 +118,7 @@ static void subscribe(struct client *c)
             index % opt.modulo);
     else
         n = snprintf(text, sizeof text, "{\"type\":\"subscribe\",\"table\":\"%s\"}", opt.table);
-    send_frame(c, 1, text, (size_t)n);
+    send_frame(c->fd, 1, text, (size_t)n);
     c->state = SUBSCRIBING;
 }
 
@@ -233,7 +188,7 @@ static size_t on_frame(struct client *c, const unsigned char *data, size_t len)
             size >= 2 ? data[head] << 8 | data[head + 1] : 0);
         break;
     case 9:
-        send_frame(c, 10, (const char *)data + head, size);
+        send_frame(c->fd, 10, (const char *)data + head, size);
         break;
     default:
         break;

@@ -429,6 +429,7 @@ class Client:
         self.replies = {}
         self.arrived = asyncio.Event()
         self.closed = None        # (code, reason)
+        self.failure = None       # what consume found wrong
         self.next_id = 0
         self.reader = None
 
@@ -458,6 +459,8 @@ class Client:
                 self.arrived.set()
         except module.ConnectionClosed:
             pass
+        except Exception as e:
+            self.failure = e
         self.closed = (self.socket.close_code, self.socket.close_reason)
         self.arrived.set()
 
@@ -465,6 +468,8 @@ class Client:
         """Waits until ready() is true; fails when the connection ends or the time is up."""
         end = asyncio.get_running_loop().time() + seconds(timeout)
         while not ready():
+            if self.failure:
+                raise self.failure
             check(self.closed is None, "connection closed %s while waiting for %s", self.closed, what)
             left = end - asyncio.get_running_loop().time()
             check(left > 0, "no %s after %s s; the last events: %s", what, timeout, shorten(self.events[-3:]))

@@ -33,6 +33,14 @@ void config_fini(struct config *c)
     mem_free(c->database);
     list_clear(&c->listen);
     list_clear(&c->origins);
+    for (size_t i = 0; i < config_rows; i++)
+        if (config_table[i].kind == KIND_TEXT)
+            mem_free(*(char **)((char *)c + config_table[i].offset));
+}
+
+bool config_has_keys(const struct config *c)
+{
+    return c->jwt_secret_file || c->jwt_public_key_file || c->jwt_jwks_file;
 }
 
 static int list_add(struct config_list *l, const char *s, size_t len)
@@ -81,6 +89,17 @@ static int set_list(struct config_list *l, const char *value, enum origin origin
     list_clear(l);
     l->from_environment = true;
     return list_split(l, value);
+}
+
+static int set_text(char **text, const char *value)
+{
+    char *copy = *value ? mem_strdup(value) : NULL;
+
+    if (!copy)
+        return *value ? STATUS_NOMEM : STATUS_INVALID;
+    mem_free(*text);
+    *text = copy;
+    return 0;
 }
 
 static int set_flag(bool *flag, const char *value)
@@ -148,6 +167,8 @@ static int set(
         return set_number(row, target, value);
     case KIND_LIST:
         return set_list(target, value, origin);
+    case KIND_TEXT:
+        return set_text(target, value);
     case KIND_LOG_LEVEL:
         return log_level_parse(value, target);
     case KIND_CHOICE:
@@ -190,6 +211,9 @@ static void put_rule(struct buf *out, const struct config_row *row)
     case KIND_LIST:
         buf_printf(out, "at most %d values", LIST_MAX);
         break;
+    case KIND_TEXT:
+        buf_puts(out, "a text that is not empty");
+        break;
     case KIND_LOG_LEVEL:
         buf_puts(out, row->help);
         break;
@@ -218,6 +242,9 @@ static void put_value(struct buf *out, const struct config *c, const struct conf
     case KIND_LIST:
         for (int i = 0; i < list->count; i++)
             buf_printf(out, "%c%s", i ? ',' : '=', list->items[i]);
+        break;
+    case KIND_TEXT:
+        buf_printf(out, "=%s", *(char *const *)value);
         break;
     case KIND_LOG_LEVEL:
         buf_printf(out, "=%s", log_level_name(*(const enum log_level *)value));
@@ -384,16 +411,26 @@ static int check_listen(const struct config *c, struct buf *err)
                 c->listen.items[i]);
             return STATUS_INVALID;
         }
-        if (!listen_is_loopback(&a) && !c->insecure) {
+        if (!listen_is_loopback(&a) && !c->insecure && !config_has_keys(c)) {
             buf_printf(err,
-                "refusing to listen on %s: it is reachable from other machines, and neither TLS "
-                "nor "
-                "authentication is on; add --insecure if that is what you want",
+                "refusing to listen on %s: it is reachable from other machines, and anybody could "
+                "read and write; ask for tokens (--jwt-secret-file FILE), or add --insecure if "
+                "that is what you want",
                 c->listen.items[i]);
             return STATUS_INVALID;
         }
     }
     return 0;
+}
+
+static int check_tokens(const struct config *c, struct buf *err)
+{
+    if (config_has_keys(c) || (!c->jwt_issuer && !c->jwt_audience))
+        return 0;
+    buf_printf(err,
+        "--%s goes with a key: --jwt-secret-file, --jwt-public-key-file or --jwt-jwks-file",
+        c->jwt_issuer ? "jwt-issuer" : "jwt-audience");
+    return STATUS_INVALID;
 }
 
 static int check_origins(const struct config *c, struct buf *err)
@@ -439,6 +476,8 @@ int config_parse(struct config *c, int argc, char **argv, struct buf *err)
         rc = check_listen(c, err);
     if (rc == 0)
         rc = check_origins(c, err);
+    if (rc == 0)
+        rc = check_tokens(c, err);
     return rc;
 }
 

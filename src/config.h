@@ -20,6 +20,9 @@ struct config_list {
 struct config {
     char *database; /* NULL: not given */
     struct config_list listen, origins;
+    char *jwt_secret_file, *jwt_public_key_file, *jwt_jwks_file; /* NULL: not given */
+    char *jwt_issuer, *jwt_audience;
+    int64_t jwt_leeway_ms;
     int64_t heartbeat_ms, idle_timeout_ms, handshake_timeout_ms, query_timeout_ms, busy_timeout_ms,
         slow_query_ms;
     uint64_t max_connections, max_message, max_queue, history, max_result, max_transaction,
@@ -46,6 +49,9 @@ void config_fini(struct config *c);
  */
 #define CONFIG_HELP 1
 int config_parse(struct config *c, int argc, char **argv, struct buf *err);
+
+/* Somebody has to show a token: there is a key to verify one with. */
+bool config_has_keys(const struct config *c);
 
 void config_put_help(struct buf *out);
 /* The options that were given, here or there: "--listen=… --journal". */

@@ -10,6 +10,7 @@ enum config_kind {
     KIND_SIZE,     /* bytes */
     KIND_DURATION, /* milliseconds */
     KIND_LIST,
+    KIND_TEXT, /* not empty */
     KIND_LOG_LEVEL,
     KIND_CHOICE, /* of the two words that `argument` gives; true for the second */
 };

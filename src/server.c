@@ -1,4 +1,5 @@
 #include "server.h"
+#include "access/tokens.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -21,6 +22,7 @@
 
 struct server {
     const struct config *config;
+    struct tokens *tokens; /* NULL: nobody has to show one */
     struct database *db;
     struct hub *hub;
     struct http *http;
@@ -88,6 +90,22 @@ static int open_database(struct server *s, struct buf *err)
     return s->db ? 0 : -1;
 }
 
+static int read_keys(struct server *s, struct buf *err)
+{
+    const struct config *c = s->config;
+    const struct tokens_options options = {
+        .secret_file = c->jwt_secret_file,
+        .public_key_file = c->jwt_public_key_file,
+        .jwks_file = c->jwt_jwks_file,
+        .rules = {c->jwt_issuer, c->jwt_audience, c->jwt_leeway_ms},
+    };
+
+    if (!config_has_keys(c))
+        return 0;
+    s->tokens = tokens_new(&options, err);
+    return s->tokens ? 0 : -1;
+}
+
 static int start_hub(struct server *s, struct buf *err)
 {
     const struct config *c = s->config;
@@ -114,6 +132,7 @@ static int start_hub(struct server *s, struct buf *err)
         .seq = database_seq(s->db),
         .schema = schema,
         .db = s->db,
+        .tokens = s->tokens,
     };
 
     s->hub = hub_new(&options, err);
@@ -135,6 +154,7 @@ static int start_http(struct server *s, struct buf *err)
         .compress = !c->no_compression,
         .db = s->db,
         .hub = s->hub,
+        .tokens = s->tokens,
     };
 
     s->http = http_start(&options, err);
@@ -166,7 +186,7 @@ struct server *server_start(const struct config *config, struct buf *err)
         return NULL;
     }
     s->config = config;
-    if (open_database(s, err) < 0 || start_hub(s, err) < 0)
+    if (read_keys(s, err) < 0 || open_database(s, err) < 0 || start_hub(s, err) < 0)
         goto fail;
     database_follow(s->db);
     if (config->demo && run_script(s, demo_sql, sizeof(demo_sql), err) < 0)
@@ -215,6 +235,7 @@ void server_stop(struct server *s)
     if (s->db)
         database_close(s->db);
     hub_free(s->hub);
+    tokens_free(s->tokens);
     mem_free(s);
     log_stop();
 }
@@ -226,6 +247,17 @@ void server_change_demo(struct server *s)
     if (run_script(s, demo_tick_sql, sizeof(demo_tick_sql), &err) < 0)
         log_warn("%s", buf_text(&err));
     buf_fini(&err);
+}
+
+bool server_reload(struct server *s)
+{
+    return !s->tokens || tokens_reload(s->tokens);
+}
+
+void server_refresh(struct server *s)
+{
+    if (s->tokens)
+        tokens_refresh(s->tokens, clock_mono_ms());
 }
 
 bool server_works(struct server *s)

@@ -24,6 +24,13 @@ void server_stop(struct server *s);
 bool server_works(struct server *s);       /* all threads have answered since the last call */
 void server_change_demo(struct server *s); /* one of the demonstration's changes */
 
+/*
+ * Reads the keys for tokens again: at once (false: they are bad, so those from before stay in use),
+ * or if they have changed. Without keys nothing is done.
+ */
+bool server_reload(struct server *s);
+void server_refresh(struct server *s);
+
 /* A line in the log each: what it is and with which options; what it has done. */
 void server_log_start(const struct server *s, const char *options);
 void server_log_stop(struct server *s);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define DEMO_MS 2000
+#define REFRESH_MS 1000
 #define NEVER INT64_MAX
 
 struct service {
@@ -23,7 +24,7 @@ struct service {
     struct server *server;
     struct notify notify;
     int64_t watchdog_ms; /* between two signs of life; 0: nobody waits for them */
-    int64_t next_watchdog_ms, next_demo_ms;
+    int64_t next_watchdog_ms, next_demo_ms, next_refresh_ms;
     bool stuck; /* a thread did not answer the last time */
 };
 
@@ -132,13 +133,19 @@ static void reload(struct service *s)
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
         (long long)(clock_mono_ns() / 1000));
     tell(s, state, "reloading");
-    log_info("SIGHUP: there is nothing to read again: options are read at the start only");
+    if (!config_has_keys(s->config))
+        log_info("SIGHUP: there is nothing to read again: options are read at the start only");
+    else if (server_reload(s->server))
+        log_info("SIGHUP: the keys for tokens have been read again; options are read at the start "
+                 "only");
     tell_ready(s);
 }
 
 static int64_t until_due(const struct service *s)
 {
     int64_t due = s->next_watchdog_ms < s->next_demo_ms ? s->next_watchdog_ms : s->next_demo_ms;
+    if (s->next_refresh_ms < due)
+        due = s->next_refresh_ms;
     int64_t left = due - clock_mono_ms();
 
     return due == NEVER ? NEVER : left > 0 ? left : 0;
@@ -160,6 +167,10 @@ static void run_due(struct service *s)
     if (now >= s->next_watchdog_ms) {
         feed_watchdog(s);
         s->next_watchdog_ms = now + s->watchdog_ms;
+    }
+    if (now >= s->next_refresh_ms) {
+        server_refresh(s->server);
+        s->next_refresh_ms = now + REFRESH_MS;
     }
     if (now >= s->next_demo_ms) {
         server_change_demo(s->server);
@@ -206,6 +217,7 @@ static void serve(struct service *s)
     s->watchdog_ms = s->notify.fd < 0 ? 0 : watchdog_interval();
     s->next_watchdog_ms = s->watchdog_ms ? now : NEVER;
     s->next_demo_ms = s->config->demo ? now + DEMO_MS : NEVER;
+    s->next_refresh_ms = config_has_keys(s->config) ? now + REFRESH_MS : NEVER;
     announce(s);
     signo = wait_for_end(s);
     began = clock_mono_ns();

@@ -1,7 +1,7 @@
 #include "access/identity.h"
 
 #include "base/mem.h"
-#include <stdbool.h>
+#include <string.h>
 
 static atomic_uint_fast64_t numbers;
 
@@ -54,4 +54,43 @@ void identity_unref(struct identity *who)
 const char *identity_user(const struct identity *who)
 {
     return who ? who->user_id : NULL;
+}
+
+/* What says something of the token, not of its bearer (RFC 7519, OpenID Connect Core, RFC 9068). */
+static bool is_of_token(const char *claim)
+{
+    static const char *const names[] = {
+        "exp", "nbf", "iat", "jti", "auth_time", "nonce", "at_hash", "c_hash", "sid"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
+        if (strcmp(names[i], claim) == 0)
+            return true;
+    return false;
+}
+
+/* Each claim of the one is that of the other; *count says how many there are. */
+static bool has_claims_of(const struct identity *a, const struct identity *b, size_t *count)
+{
+    const char *name;
+    json_t *value;
+
+    *count = 0;
+    json_object_foreach(a->claims, name, value)
+    {
+        if (is_of_token(name))
+            continue;
+        ++*count;
+        if (!json_equal(value, json_object_get(b->claims, name)))
+            return false;
+    }
+    return true;
+}
+
+bool identity_same_rights(const struct identity *a, const struct identity *b)
+{
+    size_t mine, theirs;
+
+    if (!a || !b)
+        return a == b;
+    return has_claims_of(a, b, &mine) && has_claims_of(b, a, &theirs) && mine == theirs;
 }

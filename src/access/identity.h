@@ -3,6 +3,7 @@
 
 #include <jansson.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -29,5 +30,11 @@ void identity_unref(struct identity *who);           /* NULL is allowed */
 
 /* For logs and messages: the user, or NULL for nobody. `who` may be NULL. */
 const char *identity_user(const struct identity *who);
+
+/*
+ * The user, the role and all other claims are the same, but for those that every token has anew
+ * (when it begins and ends, its number). NULL is the same as NULL.
+ */
+bool identity_same_rights(const struct identity *a, const struct identity *b);
 
 #endif

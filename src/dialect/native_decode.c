@@ -192,6 +192,15 @@ static int decode_heartbeat(struct command *cmd)
     return 0;
 }
 
+static int decode_auth(struct command *cmd)
+{
+    int rc = native_text(cmd, "token", &cmd->token);
+
+    if (rc == 0 && !cmd->token.p)
+        return arguments_refuse(cmd, ERROR_INVALID_FORMAT, "auth needs a token");
+    return rc;
+}
+
 static const struct {
     const char *name;
     enum command_type type;
@@ -206,6 +215,7 @@ static const struct {
     {"query:cancel", COMMAND_QUERY_CANCEL, native_query_cancel},
     {"broadcast", COMMAND_BROADCAST, native_decode_broadcast},
     {"user:cursor", COMMAND_CURSOR, native_decode_cursor},
+    {"auth", COMMAND_AUTH, decode_auth},
 };
 
 int native_decode_named(struct command *cmd, const char *name, size_t len)

@@ -282,6 +282,42 @@ static void put_snapshot(struct buf *out, const struct reply *r)
     buf_puts(out, r->last ? "]},\"last\":true}" : "]},\"last\":false}");
 }
 
+/* A refusal says why, and whose the connection still is. */
+static void put_auth(struct buf *out, const struct reply *r)
+{
+    bool response;
+
+    put_head(out, r, "auth_response");
+    native_request_id(r, &response);
+    buf_puts(out, response ? ",\"payload\":{\"success\":" : ",\"data\":{\"success\":");
+    buf_puts(out, r->code ? "false,\"userId\":" : "true,\"userId\":");
+    buf_put_json_text(out, r->user_id);
+    buf_puts(out, r->code ? ",\"permissions\":[]" : ",\"permissions\":[\"*\"],\"role\":");
+    if (r->code) {
+        buf_puts(out, ",\"error\":{");
+        put_error_members(out, r);
+        buf_putc(out, '}');
+    } else {
+        buf_put_json_text(out, r->role);
+        buf_puts(out, ",\"expiresAt\":");
+        if (r->expires_ms)
+            buf_put_i64(out, r->expires_ms);
+        else
+            buf_puts(out, "null");
+    }
+    buf_puts(out, "}}");
+}
+
+static void put_expiring(struct buf *out, const struct reply *r)
+{
+    put_head(out, r, "token_expiring");
+    buf_puts(out, ",\"expiresAt\":");
+    buf_put_i64(out, r->expires_ms);
+    buf_puts(out, ",\"data\":{\"expiresAt\":");
+    buf_put_i64(out, r->expires_ms);
+    buf_puts(out, "}}");
+}
+
 void native_encode_reply(struct buf *out, const struct reply *r)
 {
     static void (*const put[])(struct buf *, const struct reply *) = {
@@ -304,6 +340,8 @@ void native_encode_reply(struct buf *out, const struct reply *r)
         [REPLY_USER_JOINED] = native_put_user_joined,
         [REPLY_USER_LEFT] = native_put_user_left,
         [REPLY_USER_CURSOR] = native_put_user_cursor,
+        [REPLY_AUTH] = put_auth,
+        [REPLY_EXPIRING] = put_expiring,
     };
 
     put[r->type](out, r);

@@ -1,3 +1,4 @@
+#include "access/identity.h"
 #include "base/json.h"
 #include "base/status.h"
 #include "dialect/native_args.h"
@@ -112,8 +113,9 @@ static void answer_delivered(struct request *r, uint64_t delivered, unsigned pen
 static void send_out(struct request *r, const json_t *top)
 {
     const char *channel = string_member(top, "channel");
-    struct hub_message m = {
-        .channel = channel ? channel : CHANNEL_NOTIFICATIONS, .event = string_member(top, "type")};
+    struct hub_message m = {.channel = channel ? channel : CHANNEL_NOTIFICATIONS,
+        .event = string_member(top, "type"),
+        .user_id = identity_user(r->who)};
     struct buf data = {0};
     uint64_t delivered = 0;
     unsigned pending = 0;

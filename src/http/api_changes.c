@@ -87,7 +87,7 @@ void api_changes_later(struct request *r)
 static void start(
     struct request *r, const struct dialect *dialect, const char *command, const char *headers)
 {
-    struct hub_client client = {.request = command, .headers = headers};
+    struct hub_client client = {.who = r->who, .request = command, .headers = headers};
     const char *why;
 
     if (!check(r, dialect, command))

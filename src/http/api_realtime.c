@@ -1,3 +1,4 @@
+#include "access/identity.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -31,7 +32,7 @@ void api_realtime(struct request *r, const char *rest)
 
     (void)rest;
     put_ws_url(&url, r);
-    report_realtime(&json, buf_text(&url), NULL);
+    report_realtime(&json, buf_text(&url), identity_user(r->who));
     answer_json(r, 200, &json);
     buf_fini(&url);
     buf_fini(&json);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "http/answer.h"
+#include "http/auth.h"
 #include "http/request_log.h"
 #include "http/route.h"
 
@@ -94,6 +95,7 @@ static int begin_request(struct mg_connection *conn)
         route_run(&r);
     request_finish(&r);
     request_log(&r);
+    auth_fini(&r);
     workers_set(&h->workers, r.worker, WORKER_WAITING, NULL);
     return r.status ? r.status : 500;
 }
@@ -174,7 +176,8 @@ static int log_message(const struct mg_connection *conn, const char *message)
 
     if (h && h->start_error && !h->start_error->len)
         buf_puts(h->start_error, message);
-    log_debug("civetweb: %s", message);
+    if (!strcasestr(message, "token"))
+        log_debug("civetweb: %s", message);
     return 1;
 }
 
@@ -219,6 +222,7 @@ static struct http *http_new(const struct http_options *o, int threads)
         return NULL;
     h->db = o->db;
     h->hub = o->hub;
+    h->tokens = o->tokens;
     h->max_body = o->max_body;
     h->silence_ms = o->silence_ms > 0 ? o->silence_ms : SILENCE_MS;
     h->compress = o->compress;

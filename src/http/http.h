@@ -13,6 +13,7 @@
 struct database;
 struct hub;
 struct http;
+struct tokens; /* access/tokens.h */
 
 struct http_options {
     const char *const *listen; /* "ADDR:PORT", "[::1]:8080", port 0 for any free one */
@@ -26,6 +27,7 @@ struct http_options {
     bool compress;  /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
     struct database *db; /* both outlive the http object */
     struct hub *hub;
+    struct tokens *tokens; /* likewise; NULL: requests need none */
 };
 
 /* NULL and a sentence for the user on failure (address in use, not permitted, …). */

@@ -1,5 +1,6 @@
 #include "http/request_log.h"
 
+#include "access/identity.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "dialect/dialects.h"
@@ -28,7 +29,7 @@ static void say(enum log_level level, const char *event, const struct request *r
     snprintf(address, sizeof(address), "%s:%d", r->info->remote_addr, r->info->remote_port);
     log_event(level, event, log_text("address", address), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_text("code", r->code),
-        log_text("why", why));
+        log_text("user", identity_user(r->who)), log_text("why", why));
 }
 
 static void say_answered(const struct request *r, int64_t ns)
@@ -36,7 +37,7 @@ static void say_answered(const struct request *r, int64_t ns)
     log_event(LOG_DEBUG, "request", log_text("address", r->info->remote_addr),
         log_int("port", r->info->remote_port), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_seconds("duration", ns),
-        log_text("code", r->code));
+        log_text("code", r->code), log_text("user", identity_user(r->who)));
 }
 
 void request_log(struct request *r)

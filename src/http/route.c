@@ -1,6 +1,7 @@
 #include "http/route.h"
 #include "dialect/dialects.h"
 #include "http/answer.h"
+#include "http/auth.h"
 #include "http/upgrade.h"
 
 #include <civetweb.h>
@@ -148,6 +149,12 @@ static bool origin_allowed(struct request *r)
     return false;
 }
 
+/* What needs no token: is the server well, and the pages to sign in from. */
+static bool is_open(const struct route *route)
+{
+    return route->run == api_health || route->run == web_file;
+}
+
 static void dispatch(struct request *r)
 {
     const char *method = r->head ? "GET" : r->method;
@@ -155,14 +162,16 @@ static void dispatch(struct request *r)
     struct buf methods = {0};
 
     if (dialect && strcmp(r->method, "GET") == 0) {
-        upgrade_run(r, dialect);
+        if (auth_admit(r, true))
+            upgrade_run(r, dialect);
         return;
     }
     for (size_t i = 0; i < ROUTES; i++) {
         const char *rest = match(&routes[i], r->path);
 
         if (rest && strcmp(routes[i].method, method) == 0) {
-            routes[i].run(r, rest);
+            if (is_open(&routes[i]) || auth_admit(r, false))
+                routes[i].run(r, rest);
             return;
         }
     }
@@ -183,7 +192,7 @@ void route_run(struct request *r)
     if (stopping && !api_changes_wanted(r))
         answer_error_with(
             r, 503, "Retry-After: 1\r\n", "LIMIT_EXCEEDED", "the server is shutting down");
-    else if (!host_allowed(r) || !origin_allowed(r))
+    else if (!auth_init(r) || !host_allowed(r) || !origin_allowed(r))
         return;
     else if (stopping)
         api_changes_later(r);

@@ -73,6 +73,7 @@ void upgrade_run(struct request *r, const struct dialect *dialect)
         return;
     extension_answer(&choice, extensions);
     client.window_bits = choice.window_bits;
+    client.who = r->who;
     snprintf(hello, sizeof(hello),
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Accept: %s\r\n%s\r\n",

@@ -196,7 +196,7 @@ void broadcast_run(struct session *s, const struct command *cmd)
         .channel = cmd->channel,
         .event = cmd->event,
         .data = cmd->data,
-        .user = {s->user_id, s->user_id ? strlen(s->user_id) : 0}};
+        .user = {session_user(s), session_user(s) ? strlen(session_user(s)) : 0}};
     struct broadcast *b;
 
     if (!allowed(s, cmd))

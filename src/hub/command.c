@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "hub/broadcast.h"
+#include "hub/login.h"
 #include "hub/moves.h"
 #include "hub/presence.h"
 #include "hub/query.h"
@@ -326,6 +327,7 @@ void command_run(struct session *s, const struct command *cmd)
         [COMMAND_QUERY_CANCEL] = query_cancel,
         [COMMAND_BROADCAST] = broadcast_run,
         [COMMAND_CURSOR] = moves_take,
+        [COMMAND_AUTH] = login_run,
     };
 
     run[cmd->type](s, cmd);

@@ -28,6 +28,7 @@ enum command_type {
     COMMAND_QUERY_CANCEL,
     COMMAND_BROADCAST,
     COMMAND_CURSOR,
+    COMMAND_AUTH,
 };
 
 /* What the server can tell about itself: see hub/report.h. */
@@ -52,6 +53,7 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 #define ERROR_NOT_FOUND "NOT_FOUND"
 #define ERROR_INVALID_FILTER "INVALID_FILTER"
 #define ERROR_CONFLICT "CONFLICT"
+#define ERROR_UNAUTHORIZED "UNAUTHORIZED"
 #define ERROR_FORBIDDEN "FORBIDDEN"
 #define ERROR_TOO_LARGE "TOO_LARGE"
 #define ERROR_LIMIT_EXCEEDED "LIMIT_EXCEEDED"
@@ -104,6 +106,7 @@ struct command {
     uint32_t limit;
     int64_t wait_ms;
     struct text query_id; /* opaque, as request_id */
+    struct text token;    /* AUTH */
     struct error_text error;
     void *memory; /* the dialect's */
 };
@@ -130,6 +133,8 @@ enum reply_type {
     REPLY_USER_JOINED,   /* these three are about users in channel "collaboration" */
     REPLY_USER_LEFT,
     REPLY_USER_CURSOR,
+    REPLY_AUTH,     /* whether a token was taken; code and message where it was not */
+    REPLY_EXPIRING, /* a token ends soon */
 };
 
 /*
@@ -194,7 +199,9 @@ struct reply {
     const char *reason;          /* RESYNC */
     struct text query_id;        /* ERROR: the query that the command named */
     const struct query_report *query;
-    const char *user_id; /* ACK; NULL for nobody */
+    const char *user_id; /* ACK, AUTH; NULL for nobody */
+    const char *role;    /* AUTH; NULL for none */
+    int64_t expires_ms;  /* AUTH, EXPIRING: when the token ends, wall clock; 0: never */
     const char *version; /* ACK */
     const char *epoch;
     int64_t heartbeat_ms; /* ACK */

@@ -268,14 +268,13 @@ static struct arrival *arrival_new(
     a->shard = s;
     a->dialect = dialect;
     a->window_bits = client->window_bits;
-    a->user_id = client->user_id ? mem_strdup(client->user_id) : NULL;
+    a->who = identity_ref(client->who);
     a->address = mem_strdup(client->address ? client->address : "unknown");
     a->request = mem_strdup(client->request ? client->request : "");
     a->headers = dialect->put_keep_alive ? mem_strdup(client->headers) : NULL;
-    if (a->address && a->request && (a->user_id || !client->user_id) &&
-        (a->headers || !dialect->put_keep_alive))
+    if (a->address && a->request && (a->headers || !dialect->put_keep_alive))
         return a;
-    mem_free(a->user_id);
+    identity_unref(a->who);
     mem_free(a->address);
     mem_free(a->request);
     mem_free(a->headers);

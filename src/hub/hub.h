@@ -15,6 +15,8 @@
 struct hub;
 struct database; /* capture/database.h */
 struct dialect;  /* hub/dialect.h */
+struct identity; /* access/identity.h */
+struct tokens;   /* access/tokens.h */
 
 struct hub_options {
     int loops;          /* 0: one per core */
@@ -43,6 +45,7 @@ struct hub_options {
     const struct schema *schema; /* the present one; the hub takes its own reference */
     /* Where snapshots and the journal are read; NULL: neither can be had. Outlives hub_stop. */
     struct database *db;
+    struct tokens *tokens; /* for those that renew theirs; NULL: the server has no keys */
 };
 
 struct hub *hub_new(const struct hub_options *options, struct buf *err);
@@ -68,8 +71,8 @@ bool hub_reserve(struct hub *h);
 void hub_unreserve(struct hub *h);
 
 struct hub_client {
-    const char *user_id; /* NULL for nobody; copied */
-    const char *address; /* "127.0.0.1:4711"; copied, for logs */
+    struct identity *who; /* NULL for nobody; the hub takes a reference of its own */
+    const char *address;  /* "127.0.0.1:4711"; copied, for logs */
     /* Of a stream, copied: its command, and lines for the head of the HTTP response. */
     const char *request, *headers;
     int window_bits; /* 8 to 15 when permessage-deflate was agreed on, see conn_compress */

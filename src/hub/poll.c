@@ -131,6 +131,11 @@ struct reply poll_too_large(void)
         .message = "a change is larger than --max-queue allows"};
 }
 
+void poll_finish(struct poll *p)
+{
+    answer(p, position(p->session));
+}
+
 void poll_end(struct poll *p)
 {
     struct reply r = {.type = REPLY_ERROR,

@@ -29,7 +29,8 @@ int poll_add(
 bool poll_takes(struct poll *p, struct reply *r);
 /* What to answer when the answer is past the connection's bound. */
 struct reply poll_too_large(void);
-void poll_end(struct poll *p); /* the loop ends */
+void poll_finish(struct poll *p); /* answers what there is, if only nothing */
+void poll_end(struct poll *p);    /* the loop ends */
 
 /* A shard's. */
 struct shard;

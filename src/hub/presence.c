@@ -198,7 +198,7 @@ static struct presence *create(const struct session *s)
     int loops = hub_loops(s->shard->hub);
     size_t copies = (size_t)loops * sizeof(struct copy);
     char nobody[48];
-    const char *name = s->user_id ? s->user_id : nobody;
+    const char *name = session_user(s) ? session_user(s) : nobody;
     struct presence *p;
 
     snprintf(nobody, sizeof(nobody), "anonymous:c%llu", (unsigned long long)conn_id(s->conn));
@@ -207,7 +207,7 @@ static struct presence *create(const struct session *s)
         return NULL;
     atomic_init(&p->copies, loops);
     p->connection = conn_id(s->conn);
-    p->nobody = !s->user_id;
+    p->nobody = !session_user(s);
     p->user = (struct text){(char *)p->at + copies, strlen(name)};
     memcpy((char *)p->at + copies, name, p->user.len);
     p->bucket = hash_bytes(name, p->user.len) % PRESENCE_BUCKETS;

@@ -111,7 +111,7 @@ static struct text copy(char **at, struct text t)
 void query_news(struct session *from, enum reply_type type, const struct query_report *r)
 {
     struct hub *hub = from->shard->hub;
-    struct text user = {from->user_id, from->user_id ? strlen(from->user_id) : 0};
+    struct text user = {session_user(from), session_user(from) ? strlen(session_user(from)) : 0};
     struct news *n;
     char *at;
 

@@ -260,7 +260,7 @@ static bool report(struct session *s, const struct command *cmd, struct buf *jso
         report_status(json, s->shard->hub);
         return true;
     case REPORT_REALTIME:
-        report_realtime(json, NULL, s->user_id);
+        report_realtime(json, NULL, session_user(s));
         return true;
     case REPORT_TABLES:
         report_tables(json, schema);

@@ -11,7 +11,7 @@ static void put_client(struct buf *out, const struct session *s)
     buf_puts(out, "{\"id\":\"c");
     buf_put_u64(out, conn_id(s->conn));
     buf_puts(out, "\",\"userId\":");
-    buf_put_json_text(out, s->user_id);
+    buf_put_json_text(out, session_user(s));
     buf_puts(out, ",\"connectedAt\":");
     buf_put_i64(out, s->since_ms);
     buf_puts(out, ",\"messageCount\":");

@@ -7,6 +7,7 @@
 #include "hub/broadcast.h"
 #include "hub/changeset.h"
 #include "hub/command.h"
+#include "hub/login.h"
 #include "hub/poll.h"
 #include "hub/query.h"
 #include "hub/replay.h"
@@ -288,7 +289,7 @@ static int on_message(void *owner, enum ws_opcode opcode, const char *data, size
 void arrival_free(struct arrival *a)
 {
     shard_leave(a->shard);
-    mem_free(a->user_id);
+    identity_unref(a->who);
     mem_free(a->address);
     mem_free(a->request);
     mem_free(a->headers);
@@ -305,7 +306,7 @@ static void send_ack(struct session *s)
     const struct hub_options *o = s->shard->options;
     struct reply r = {
         .type = REPLY_ACK,
-        .user_id = s->user_id,
+        .user_id = session_user(s),
         .version = o->version,
         .seq = s->shard->seq,
         .heartbeat_ms = o->heartbeat_ms,
@@ -347,13 +348,15 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->shard = a->shard;
     s->since_ms = clock_wall_ms();
     s->dialect = a->dialect;
-    s->user_id = a->user_id;
+    s->who = a->who;
     s->address = a->address;
     s->headers = a->headers;
     s->notifications = s->notifications_self = !session_is_stream(s);
     s->opened_ns = clock_mono_ns();
     session_log_opened(s);
-    if (session_is_stream(s))
+    if (login_enter(s) < 0)
+        session_fail(s);
+    else if (session_is_stream(s))
         hear(s, a->request, strlen(a->request));
     else
         send_ack(s);
@@ -382,7 +385,7 @@ static void on_closed(void *owner, int code)
     projection_put(s->whole);
     mem_free(s->subs);
     mem_free(s->memberships);
-    mem_free(s->user_id);
+    login_leave(s);
     mem_free(s->address);
     mem_free(s->headers);
     mem_free(s);

@@ -1,6 +1,7 @@
 #ifndef ROWTAP_HUB_SESSION_H
 #define ROWTAP_HUB_SESSION_H
 
+#include "access/identity.h"
 #include "base/buf.h"
 #include "hub/channel.h"
 #include "hub/dialect.h"
@@ -16,7 +17,10 @@ struct session {
     struct conn *conn;
     struct shard *shard;
     const struct dialect *dialect;
-    char *user_id; /* NULL for nobody */
+    struct identity *who; /* as its newest token said; NULL for nobody: see hub/login.h */
+    uint32_t login_place; /* of its token's end in the shard's logins, from 1; 0: none */
+    uint8_t login_failures;
+    bool login_warned;
     char *address;
     int64_t since_ms;           /* wall clock */
     struct subscription **subs; /* by number, ascending */
@@ -58,13 +62,19 @@ struct session {
 struct arrival {
     struct shard *shard;
     const struct dialect *dialect;
-    char *user_id;
+    struct identity *who; /* a reference */
     char *address;
     char *request; /* of a stream: its command and the headers of its response */
     char *headers;
     int window_bits; /* as in hub_client */
 };
 void arrival_free(struct arrival *a); /* gives its reservation back */
+
+/* The user, or NULL for nobody. */
+static inline const char *session_user(const struct session *s)
+{
+    return identity_user(s->who);
+}
 
 /* Whether news may be sent to it. */
 static inline bool session_hears(const struct session *s)

@@ -11,7 +11,7 @@ void session_log_opened(const struct session *s)
 {
     log_event(LOG_INFO, "connection opened", log_uint("connection", conn_id(s->conn)),
         log_text("address", s->address), log_text("dialect", s->dialect->name),
-        log_text("user", s->user_id));
+        log_text("user", session_user(s)));
 }
 
 static void count_code(struct shard *shard, int code)
@@ -32,7 +32,7 @@ void session_log_closed(struct session *s, int code)
     log_event(LOG_INFO, "connection closed", log_uint("connection", conn_id(s->conn)),
         log_text("address", s->address), log_text("dialect", s->dialect->name),
         log_int("code", code), log_seconds("duration", clock_mono_ns() - s->opened_ns),
-        log_uint("messages", conn_messages(s->conn)), log_text("user", s->user_id));
+        log_uint("messages", conn_messages(s->conn)), log_text("user", session_user(s)));
 }
 
 /* A client that asks for more than it may have is of interest to whoever set the limit. */

@@ -165,6 +165,12 @@ static void on_turn_end(void *ctx)
     poll_run(s);
 }
 
+static void on_tick(void *ctx, int64_t mono_ms)
+{
+    poll_tick(ctx, mono_ms);
+    login_tick(ctx, mono_ms);
+}
+
 static struct loop *start_loop(struct shard *s, int id)
 {
     const struct loop_options options = {
@@ -180,7 +186,7 @@ static struct loop *start_loop(struct shard *s, int id)
         .idle_ms = s->options->idle_ms,
         .ctx = s,
         .turn_end = on_turn_end,
-        .tick = poll_tick,
+        .tick = on_tick,
         .slow = session_slow,
     };
 
@@ -245,6 +251,7 @@ void shard_free(struct shard *s)
     map_fini(&s->channels);
     buf_fini(&s->scratch);
     buf_fini(&s->rows);
+    logins_fini(&s->logins);
     mem_free(s->matches);
     mem_free(s->numbers);
     mem_free(s->ring);

@@ -5,6 +5,7 @@
 #include "hub/changelog.h"
 #include "hub/gate.h"
 #include "hub/hub.h"
+#include "hub/login.h"
 #include "hub/presence.h"
 #include "hub/topic.h"
 #include "net/loop.h"
@@ -61,6 +62,7 @@ struct shard {
     uint32_t pages;            /* held or being read */
     bool told_damaged;         /* that the journal cannot be read */
     struct list drained;       /* slow consumers that have read what was left */
+    struct logins logins;      /* the ends of tokens */
     struct list polls;         /* long polls, by when they are due */
     struct list polls_ready;   /* those that have something to answer */
     struct list snapshots;     /* those that have rows to write; the first is next */

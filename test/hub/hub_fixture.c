@@ -1,5 +1,6 @@
 #include "hub_fixture.h"
 
+#include "access/identity.h"
 #include "base/text.h"
 #include "dialect/dialects.h"
 #include "fake_pager.h"
@@ -139,13 +140,15 @@ void feed_publish(struct feed *f)
 static struct client *connect_as(struct feed *f, const char *user)
 {
     struct client *c = calloc(1, sizeof(*c));
-    const struct hub_client who = {.user_id = user, .address = "test"};
+    struct identity *id = user ? identity_new(json_pack("{s:s}", "sub", user), 0) : NULL;
+    const struct hub_client who = {.who = id, .address = "test"};
     int pair[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     c->fd = pair[0];
     assert_true(hub_reserve(f->hub));
     hub_adopt(f->hub, pair[1], dialects_find("/ws"), &who, NULL, 0);
+    identity_unref(id);
     return c;
 }
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 static const char *const verbs[] = {
-    "sql", "watch", "send", "tail", "health", "status", "bench", "help", "version"};
+    "sql", "watch", "send", "tail", "health", "status", "token", "bench", "help", "version"};
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 

@@ -8,6 +8,7 @@
 #include "cli/sql.h"
 #include "cli/tail.h"
 #include "cli/term.h"
+#include "cli/token.h"
 #include "cli/watch.h"
 #include "version.h"
 
@@ -52,6 +53,8 @@ static const struct verb verbs[] = {
         sizeof(struct health_options), 0, health_run},
     {"status", "", "what the server is doing", health_status_help, health_option_rows,
         sizeof(struct health_options), 0, health_run_status},
+    {"token", "", "make a token for trying things out", token_help, token_option_rows,
+        sizeof(struct token_options), 0, token_run},
     {"bench", "", "measure a running server", bench_help, bench_option_rows,
         sizeof(struct bench_options), 0, bench_run},
     {"help", "[VERB]", "show this, or how a verb is used", help_help, no_options, 0, 1, help_run},
@@ -102,7 +105,7 @@ static int print_overview(void)
         "  serve    DATABASE              serve a file; see rowtap serve --help\n");
     for (size_t i = 0; i < VERB_COUNT; i++)
         buf_printf(&text, "  %-8s %-21s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
-    buf_puts(&text, "\nThe verbs but tail talk to http://127.0.0.1:8080 unless --url or "
+    buf_puts(&text, "\nThe verbs but tail and token talk to http://127.0.0.1:8080 unless --url or "
                     "$ROWTAP_URL says otherwise.\n"
                     "rowtap help VERB shows a verb's options and examples.\n");
     return print(&text);

@@ -31,7 +31,7 @@ BUILDS = {
     "asan": ("gcc", ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=address,undefined"], 3),
     "tsan": ("clang", ["-Dbuildtype=debug", "-Doptimization=1", "-Db_sanitize=thread", "-Db_lundef=false"], 8),
 }
-THREADED = ("base", "net", "capture", "hub", "http")  # rooms whose unit tests run under the thread sanitizer
+THREADED = ("base", "access", "net", "capture", "hub", "http")  # rooms whose unit tests run under the thread sanitizer
 
 # suite, build, program and arguments, limit in seconds, part of --quick (with --quick passed on)
 BLACK_BOX = [
@@ -48,6 +48,8 @@ BLACK_BOX = [
     ("resume", "asan", ["test/contract/resume_test.py"], 240, True),
     ("ddl", "asan", ["test/contract/ddl_test.py"], 240, True),
     ("requests", "asan", ["test/contract/requests_test.py"], 300, True),
+    ("auth", "asan", ["test/contract/auth_test.py"], 240, True),
+    ("auth", "tsan", ["test/contract/auth_test.py"], 400, False),
     ("limits", "asan", ["test/contract/limits_test.py"], 300, True),
     ("wait", "asan", ["test/contract/wait_test.py"], 120, True),
     ("snapshot", "asan", ["test/contract/snapshot_test.py"], 400, True),

@@ -54,6 +54,43 @@ static void test_nobody_is_null(void **state)
     identity_unref(NULL);
 }
 
+static struct identity *identity_of(const char *claims)
+{
+    struct identity *who = identity_new(claims_of(claims), 0);
+    assert_non_null(who);
+    return who;
+}
+
+static void test_same_rights(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b;
+        bool same;
+    } cases[] = {
+        {"{\"sub\":\"ann\",\"role\":\"user\"}", "{\"role\":\"user\",\"sub\":\"ann\"}", true},
+        {"{\"sub\":\"ann\",\"exp\":1,\"jti\":\"a\"}", "{\"sub\":\"ann\",\"exp\":2,\"iat\":3}",
+            true},
+        {"{}", "{\"nbf\":7}", true},
+        {"{\"sub\":\"ann\"}", "{\"sub\":\"bob\"}", false},
+        {"{\"sub\":\"ann\"}", "{}", false},
+        {"{\"sub\":\"ann\"}", "{\"sub\":\"ann\",\"role\":\"admin\"}", false},
+        {"{\"team\":[1,2]}", "{\"team\":[1,2]}", true},
+        {"{\"team\":[1,2]}", "{\"team\":[2,1]}", false},
+        {"{\"team\":1}", "{\"team\":\"1\"}", false},
+        {"{\"team\":null}", "{}", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct identity *a = identity_of(cases[i].a), *b = identity_of(cases[i].b);
+        assert_int_equal(identity_same_rights(a, b), cases[i].same);
+        assert_int_equal(identity_same_rights(b, a), cases[i].same);
+        assert_false(identity_same_rights(a, NULL) || identity_same_rights(NULL, a));
+        identity_unref(a);
+        identity_unref(b);
+    }
+    assert_true(identity_same_rights(NULL, NULL));
+}
+
 static void test_without_memory_there_is_none(void **state)
 {
     (void)state;
@@ -79,6 +116,7 @@ int main(void)
         cmocka_unit_test(test_takes_the_user_and_the_role),
         cmocka_unit_test(test_claims_that_are_no_texts_name_nobody),
         cmocka_unit_test(test_nobody_is_null),
+        cmocka_unit_test(test_same_rights),
         cmocka_unit_test(test_without_memory_there_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

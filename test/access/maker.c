@@ -60,8 +60,7 @@ static size_t sign_with(EVP_PKEY *key, const EVP_MD *md, const char *text, unsig
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     size_t len = 512;
     assert_int_equal(EVP_DigestSignInit(ctx, NULL, md, NULL, key), 1);
-    assert_int_equal(
-        EVP_DigestSign(ctx, out, &len, (const unsigned char *)text, strlen(text)), 1);
+    assert_int_equal(EVP_DigestSign(ctx, out, &len, (const unsigned char *)text, strlen(text)), 1);
     EVP_MD_CTX_free(ctx);
     return len;
 }
@@ -78,8 +77,8 @@ static size_t sign_es256(const char *text, unsigned char *out)
     return 64;
 }
 
-static size_t hmac(const EVP_MD *md, const void *secret, size_t secret_len, const char *text,
-    unsigned char *out)
+static size_t hmac(
+    const EVP_MD *md, const void *secret, size_t secret_len, const char *text, unsigned char *out)
 {
     unsigned n = 0;
     HMAC(md, secret, (int)secret_len, (const unsigned char *)text, strlen(text), out, &n);

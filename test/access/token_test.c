@@ -125,8 +125,7 @@ static void test_claims(void **state)
         {"{\"\xed\xa0\x80\":1}", "not a JSON object"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
-        expect(
-            secret, &no_rules, maker_token(HS, cases[i].claims, SIGN_HS256), cases[i].refusal);
+        expect(secret, &no_rules, maker_token(HS, cases[i].claims, SIGN_HS256), cases[i].refusal);
 }
 
 static void test_headers(void **state)
@@ -238,8 +237,8 @@ static struct keyset *keys_for(enum signer signer)
                     : signer == SIGN_EDDSA ? maker_ed
                                            : NULL;
     char *pem = key ? maker_pem(key) : NULL;
-    struct keyset *keys = key ? maker_keys(KEYSET_PUBLIC, pem)
-                              : maker_keys(KEYSET_SECRET, MAKER_SECRET "\n");
+    struct keyset *keys =
+        key ? maker_keys(KEYSET_PUBLIC, pem) : maker_keys(KEYSET_SECRET, MAKER_SECRET "\n");
     free(pem);
     return keys;
 }
@@ -257,7 +256,9 @@ static void test_algorithms_and_keys(void **state)
                 bool key = (said <= 2) == (k <= 2) && (said <= 2 || said == k);
                 snprintf(header, sizeof(header), "{\"alg\":\"%s\"}", algs[said].alg);
                 expect(keys, &no_rules, maker_token(header, ANN, algs[done].signer),
-                    good ? NULL : key ? "signature" : "no key");
+                    good  ? NULL
+                    : key ? "signature"
+                          : "no key");
             }
         keyset_unref(keys);
     }
@@ -350,13 +351,13 @@ static void test_every_byte_counts(void **state)
         good = maker_token(header, ANN, algs[a].signer);
         len = strlen(good);
         /* Cut anywhere, ending where memory ends. */
-        char *map = mmap(
-            NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        char *map =
+            mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         assert_int_equal(mprotect(map + page, page, PROT_NONE), 0);
         for (size_t n = 0; n < len; n++) {
             memcpy(map + page - n, good, n);
-            assert_null(token_verify(
-                map + page - n, n, keys, &no_rules, (int64_t)MAKER_NOW * 1000, &why));
+            assert_null(
+                token_verify(map + page - n, n, keys, &no_rules, (int64_t)MAKER_NOW * 1000, &why));
             assert_non_null(why);
         }
         munmap(map, 2 * page);
@@ -466,8 +467,8 @@ static void test_huge(void **state)
 static void test_base64url(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"A", "AAAAA", "AA==", "AAA=", "A-A=", "AB", "AAB", "A A", "A+",
-        "A/", "AA\n", "\xc3\xa4", "A.A"};
+    static const char *const bad[] = {"A", "AAAAA", "AA==", "AAA=", "A-A=", "AB", "AAB", "A A",
+        "A+", "A/", "AA\n", "\xc3\xa4", "A.A"};
     struct buf b = {0};
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
         assert_true(base64url_decode(&b, bad[i], strlen(bad[i])) < 0);

@@ -194,7 +194,7 @@ static void look(struct key_file *f)
     f->seen.changed = st.st_ctim;
 }
 
-bool keyset_changed(struct key_file files[KEYSET_FILES])
+bool keyset_changed(struct key_file *files)
 {
     bool changed = false;
 
@@ -249,7 +249,7 @@ static int read_one(struct keyset *set, int kind, const char *path, struct buf *
     return rc;
 }
 
-struct keyset *keyset_read(const struct key_file files[KEYSET_FILES], struct buf *err)
+struct keyset *keyset_read(const struct key_file *files, struct buf *err)
 {
     struct keyset *set = keyset_new();
 

@@ -30,13 +30,14 @@ struct key_file {
     } seen; /* all zero: there is none */
 };
 
-/* Whether any of them is another than when it was looked at last, which is now. Reads no file. */
-bool keyset_changed(struct key_file files[KEYSET_FILES]);
+/* Of KEYSET_FILES files: whether any of them is another than when it was looked at last, which is
+ * now. Reads no file. */
+bool keyset_changed(struct key_file *files);
 /*
  * The keys of all files, at least one from each; or NULL with a sentence in err that names the
  * file. Says in the log what is weak or was passed over.
  */
-struct keyset *keyset_read(const struct key_file files[KEYSET_FILES], struct buf *err);
+struct keyset *keyset_read(const struct key_file *files, struct buf *err);
 
 /* What the content of a file of that kind adds to the set. STATUS_INVALID with a sentence. */
 int keyset_add(

@@ -39,7 +39,11 @@ void fuzz_commit(const uint8_t *data, size_t size);    /* the same */
 void fuzz_extension(const uint8_t *data, size_t size); /* Sec-WebSocket-Extensions */
 void fuzz_frames(const uint8_t *data, size_t size);    /* deflate agreed on (1), bytes */
 void fuzz_deflate(const uint8_t *data, size_t size);   /* compressed data, or any text */
+void fuzz_token(const uint8_t *data, size_t size);     /* unsigned, rules (1), token or its parts */
+void fuzz_keys(const uint8_t *data, size_t size);      /* kind of file (1), content */
 
+void fuzz_fill_tokens(struct fuzz_corpus *c, uint64_t seed);
+void fuzz_fill_keys(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_extensions(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_frames(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_deflated(struct fuzz_corpus *c, uint64_t seed);

@@ -21,6 +21,8 @@ const struct fuzz_entry fuzz_entries[] = {
     {"extension", "offers of WebSocket extensions", fuzz_extension, fuzz_fill_extensions},
     {"frames", "WebSocket frames", fuzz_frames, fuzz_fill_frames},
     {"deflate", "compressed messages", fuzz_deflate, fuzz_fill_deflated},
+    {"token", "tokens", fuzz_token, fuzz_fill_tokens},
+    {"keys", "files of keys", fuzz_keys, fuzz_fill_keys},
 };
 const size_t fuzz_entry_count = sizeof(fuzz_entries) / sizeof(fuzz_entries[0]);
 

@@ -135,12 +135,36 @@ static void says_what_is_wrong(void **state)
         "cannot listen on \"here\": give an address and a port, such as 127.0.0.1:8080, "
         "[::1]:8080 or 0.0.0.0:80");
     refused("x.db --listen 0.0.0.0:80",
-        "refusing to listen on 0.0.0.0:80: it is reachable from other machines, and neither TLS "
-        "nor "
-        "authentication is on; add --insecure if that is what you want");
+        "refusing to listen on 0.0.0.0:80: it is reachable from other machines, and anybody could "
+        "read and write; ask for tokens (--jwt-secret-file FILE), or add --insecure if that is "
+        "what you want");
+    refused("x.db --jwt-secret-file=",
+        "--jwt-secret-file is \"\" but must be a text that is not empty");
+    refused("x.db --jwt-audience shop",
+        "--jwt-audience goes with a key: --jwt-secret-file, --jwt-public-key-file or "
+        "--jwt-jwks-file");
     refused("x.db --origin example.com",
         "--origin \"example.com\" is not an origin: give scheme, name and port only, such as "
         "https://app.example.com or http://localhost:3000");
+}
+
+static void keys_open_other_addresses(void **state)
+{
+    static const char *const options[] = {"secret", "public-key", "jwks"};
+    struct config c;
+    struct buf err = {0};
+    char line[128];
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(line, sizeof(line), "x.db --listen 0.0.0.0:80 --jwt-%s-file a --jwt-%s-file b",
+            options[i], options[i]);
+        assert_int_equal(parse(&c, line, &err), 0);
+        assert_true(config_has_keys(&c));
+        assert_int_equal(c.jwt_leeway_ms, 0);
+        config_fini(&c);
+    }
+    buf_fini(&err);
 }
 
 static void help_names_every_option(void **state)
@@ -192,6 +216,7 @@ int main(void)
         cmocka_unit_test(reads_options_anywhere),
         cmocka_unit_test(reads_the_environment),
         cmocka_unit_test(says_what_is_wrong),
+        cmocka_unit_test(keys_open_other_addresses),
         cmocka_unit_test(help_names_every_option),
         cmocka_unit_test(measures_distance),
         cmocka_unit_test(survives_lack_of_memory),

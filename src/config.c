@@ -38,11 +38,6 @@ void config_fini(struct config *c)
             mem_free(*(char **)((char *)c + config_table[i].offset));
 }
 
-bool config_has_keys(const struct config *c)
-{
-    return c->jwt_secret_file || c->jwt_public_key_file || c->jwt_jwks_file;
-}
-
 static int list_add(struct config_list *l, const char *s, size_t len)
 {
     char **items, *item;
@@ -113,12 +108,10 @@ static int set_flag(bool *flag, const char *value)
             return 0;
         }
     }
-    for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++) {
-        if (text_casecmp(value, no[i]) == 0) {
-            *flag = false;
+    *flag = false;
+    for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
+        if (text_casecmp(value, no[i]) == 0)
             return 0;
-        }
-    }
     return STATUS_INVALID;
 }
 

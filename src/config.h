@@ -51,7 +51,10 @@ void config_fini(struct config *c);
 int config_parse(struct config *c, int argc, char **argv, struct buf *err);
 
 /* Somebody has to show a token: there is a key to verify one with. */
-bool config_has_keys(const struct config *c);
+static inline bool config_has_keys(const struct config *c)
+{
+    return c->jwt_secret_file || c->jwt_public_key_file || c->jwt_jwks_file;
+}
 
 void config_put_help(struct buf *out);
 /* The options that were given, here or there: "--listen=… --journal". */

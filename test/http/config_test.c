@@ -9,6 +9,7 @@
 #include "spelling.h"
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

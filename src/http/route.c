@@ -33,6 +33,7 @@ static const struct route routes[] = {
     {"GET", "/sql.js", web_file},
     {"GET", "/channels.js", web_file},
     {"GET", "/server.js", web_file},
+    {"GET", "/signin.js", web_file},
     {"GET", "/console.js", web_file},
     {"GET", "/rowtap.js", web_file},
 };

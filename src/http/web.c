@@ -25,6 +25,7 @@ static const struct {
     {"/sql.js", "text/javascript; charset=utf-8", sql_js, sizeof(sql_js)},
     {"/channels.js", "text/javascript; charset=utf-8", channels_js, sizeof(channels_js)},
     {"/server.js", "text/javascript; charset=utf-8", server_js, sizeof(server_js)},
+    {"/signin.js", "text/javascript; charset=utf-8", signin_js, sizeof(signin_js)},
     {"/rowtap.js", "text/javascript; charset=utf-8", rowtap_js, sizeof(rowtap_js)},
 };
 

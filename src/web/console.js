@@ -7,14 +7,16 @@ import {Feed, changeRow, schemaRow} from './feed.js';
 import {$, el, plural} from './page.js';
 import {connect} from './rowtap.js';
 import {openServer} from './server.js';
+import {openSignIn, token} from './signin.js';
 import {openSql} from './sql.js';
 
 const EVENTS = ['INSERT', 'UPDATE', 'DELETE'];
 
-const client = connect();
+const client = connect(undefined, {token});
 const tables = new Map();
 const feed = new Feed($('feed'));
 const sql = openSql(client, tables);
+openSignIn(client);
 
 let secondCount = 0;
 let unannounced = 0;

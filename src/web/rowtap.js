@@ -739,7 +739,7 @@ class Client {
         this._base = new URL('.', this.url.replace(/^ws/, 'http')).href;
         this._WebSocket = options.WebSocket ?? globalThis.WebSocket;
         if (!this._WebSocket) throw new TypeError('no WebSocket here: pass {WebSocket} from the npm package "ws"');
-        this._currentToken = typeof options.token === 'function' ? options.token : () => options.token;
+        this._token = options.token;
         this._backoff = options.reconnect === false ? null : {...BACKOFF, ...options.reconnect};
         this._listeners = new Map();
         this._subscriptions = new Set();
@@ -901,7 +901,7 @@ class Client {
 
     /** An HTTP endpoint of the same server, such as 'api/tables'; with a body it is a POST. */
     async fetch(path, body) {
-        const token = await this._currentToken();
+        const token = await this._findToken();
         const headers = {Accept: 'application/json'};
         if (token) headers.Authorization = `Bearer ${token}`;
         if (body !== undefined) headers['Content-Type'] = 'application/json';
@@ -916,6 +916,19 @@ class Client {
         }
         if (!ok || result?.error) throw new RowtapError({...result?.error, status});
         return result;
+    }
+
+    /**
+     * Shows the server a newer token, so that the connection outlives the one before. It is done without
+     * being asked when the server says that the token ends.
+     * @returns {Promise<{userId?: string, role?: string, expiresAt?: number}>}
+     * @throws {RowtapError} UNAUTHORIZED, or FORBIDDEN when it is another user's
+     */
+    async renew() {
+        const token = await this._findToken();
+        const {data} = await this._ask({type: 'auth', token: token ?? ''}, {what: 'auth'});
+        if (!data.success) throw new RowtapError(data.error);
+        return data;
     }
 
     /** Ends the connection and all subscriptions, for good. */
@@ -1052,9 +1065,28 @@ class Client {
 
     _connect() {
         this.state = 'connecting';
-        const socket = new this._WebSocket(this.url);
-        this._socket = socket;
         this._openedAt = 0;
+        if (!this._token) return this._open(this.url);
+        const turn = this._turn = {};
+        return this._findToken().then((token) => {
+            if (turn !== this._turn || this.state !== 'connecting') return;
+            const url = new URL(this.url);
+            if (token) url.searchParams.set('token', token);
+            this._open(url.href);
+        }, (error) => {
+            if (turn !== this._turn || this.state !== 'connecting') return;
+            this._emit('error', error);
+            this._lose(4003, 'there is no token', false);
+        });
+    }
+
+    async _findToken() {
+        return typeof this._token === 'function' ? this._token() : this._token;
+    }
+
+    _open(url) {
+        const socket = new this._WebSocket(url);
+        this._socket = socket;
         socket.onmessage = ({data}) => socket === this._socket && this._read(data);
         socket.onclose = ({code, reason}) => socket === this._socket && this._lose(code, reason, false);
         socket.onerror = () => {};
@@ -1088,6 +1120,8 @@ class Client {
             this._queries.get(data?.queryId)?._receive(message);
         } else if (type === 'connection:ack') {
             this._start(data);
+        } else if (type === 'token_expiring') {
+            this.renew().catch((error) => this._emit('error', error));
         } else if (type === 'resync') {
             this._resync(message);
         } else if (type === 'snapshot') {
@@ -1160,17 +1194,6 @@ class Client {
         const {connectionId, epoch, seq} = ack;
         Object.assign(this, {connectionId, epoch, seq, _openedAt: Date.now()});
         this._watch(ack.heartbeatInterval || 30000);
-        try {
-            const token = await this._currentToken();
-            const reply = token && socket === this._socket
-                && await new Promise((ok, failed) => this._request({type: 'auth', token}, ok, failed));
-            if (reply?.data?.success === false) {
-                throw new RowtapError({code: 'UNAUTHORIZED', message: 'the server refused the token'});
-            }
-        } catch (error) {
-            if (error.code !== 'DISCONNECTED') this._emit('error', error);
-        }
-        if (socket !== this._socket) return;
         const wanted = [...this._subscriptions];
         this.state = 'open';
         this._emit('open', ack);
@@ -1226,7 +1249,17 @@ class Client {
         for (const {failed} of [...requests, ...pending]) call(failed, error);
         for (const query of queries) query._end(error);
         this._emit('close', {code, reason, retryIn});
+        if (socket && !this._openedAt && !final) this._explain();
         if (retryIn === null) for (const s of [...this._subscriptions]) this._drop(s, final ? null : error);
+    }
+
+    /* Why a handshake failed no WebSocket tells, so the server is asked whether it was for want of a token. */
+    async _explain() {
+        try {
+            await this.fetch('api/ws/status');
+        } catch (error) {
+            if (error.code === 'UNAUTHORIZED') this._emit('error', error);
+        }
     }
 
     /* Doubles from min to max; the half of it is random, so that many clients do not come back at once. */
@@ -1240,7 +1273,8 @@ class Client {
  * Connects, and stays connected until `close()`.
  * @param {string} [url] the server ("http://…" or "ws://…"); default: where this module came from
  * @param {object} [options]
- * @param {string|(() => string|Promise<string>)} [options.token] asked for again on every connect
+ * @param {string|(() => string|Promise<string>)} [options.token] a JWT; a function is asked again on every
+ *     connect, for every `fetch`, and when the server says that the token ends
  * @param {Function} [options.WebSocket] the class to use; default: the global one
  * @param {false|{min?: number, max?: number}} [options.reconnect] pause in ms; default 500 to 30000
  * @returns {Client}

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import {after, before, test} from 'node:test';
 import {Browser} from './browser.mjs';
-import {Server} from './serve.mjs';
+import {Secret, Server} from './serve.mjs';
 
 const TIMEOUT = {timeout: 60000};
 let server;
@@ -306,6 +306,36 @@ test('it comes back after a restart of the server', TIMEOUT, async () => {
     await newest('back');
     // While it was away, connecting failed: the browser logs that by itself.
     browser.problems = browser.problems.filter((p) => !/ERR_CONNECTION_REFUSED|WebSocket connection/.test(p));
+});
+
+test('a server with keys asks for a token, and takes one from the address', TIMEOUT, async () => {
+    const secret = new Secret();
+    const guarded = await Server.start({options: secret.options});
+    const now = Math.floor(Date.now() / 1000);
+    try {
+        await browser.open(guarded.url);
+        await browser.until(`document.getElementById('sign-in').open`);
+        assert.equal(await text('#sign-in-error'), '');
+        await browser.click('#token');
+        await browser.type(secret.token({sub: 'ann', exp: now - 10}));
+        await browser.click('#sign-in button');
+        await browser.until(`document.getElementById('sign-in-error').textContent === 'the token has expired'`);
+        if (process.env.SCREENSHOT_TOKEN) await browser.screenshot(process.env.SCREENSHOT_TOKEN);
+        await browser.click('#token');
+        await browser.type(secret.token({sub: 'ann', exp: now + 600}));
+        await browser.click('#sign-in button');
+        await browser.until(`document.getElementById('state').textContent === 'Connected'`);
+        await guarded.sql('CREATE TABLE t (n INT)', [], secret.token({sub: 'bob'}));
+        await newest('t');
+        await browser.evaluate('sessionStorage.clear()');
+        await browser.open(`${guarded.url}/?#token=${secret.token({sub: 'ann'})}`);
+        await browser.until(`document.getElementById('state').textContent === 'Connected'`);
+        assert.equal(await browser.evaluate('location.href'), `${guarded.url}/`);
+    } finally {
+        await guarded.stop();
+        secret.remove();
+    }
+    browser.problems = browser.problems.filter((p) => !/401|ERR_CONNECTION_REFUSED|WebSocket connection/.test(p));
 });
 
 test('nothing was logged as an error', () => {

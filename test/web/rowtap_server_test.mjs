@@ -5,7 +5,7 @@ import {createRequire} from 'node:module';
 import {after, before, test} from 'node:test';
 import {isDeepStrictEqual} from 'node:util';
 import {connect} from '../../src/web/rowtap.js';
-import {Server} from './serve.mjs';
+import {Secret, Server} from './serve.mjs';
 
 function packagedWebSocket() {
     try {
@@ -400,4 +400,35 @@ test('presence: who is there, cursors, and a late joiner sees the same', TIMEOUT
     assert.deepEqual([...one.team.users.keys()].sort(), [one.team.userId, late.team.userId].sort());
     one.each.close();
     late.each.close();
+});
+
+test('a server with keys: refused without a token, and why; a token that ends is renewed in time', TIMEOUT, async () => {
+    const secret = new Secret();
+    const guarded = await Server.start({options: secret.options});
+    const options = {WebSocket, reconnect: {min: 50, max: 200}};
+    try {
+        const stranger = connect(guarded.url, options);
+        const error = await new Promise((refused) => stranger.on('error', refused));
+        assert.deepEqual([error.code, error.status, stranger.state === 'open'], ['UNAUTHORIZED', 401, false]);
+        stranger.close();
+        let made = 0;
+        const ann = connect(guarded.url, {...options, token: () => {
+            made++;
+            return secret.token({sub: 'ann', exp: Math.floor(Date.now() / 1000) + 3});
+        }});
+        await ann.sql('CREATE TABLE t (n INT)');
+        const subscription = ann.subscribe('t');
+        await subscription.ready;
+        const {connectionId} = ann; // its first token ends within 3 s, which are over below
+        const before = made;
+        await eventually(() => made > before);
+        await new Promise((later) => setTimeout(later, 2000));
+        await ann.sql('INSERT INTO t VALUES (1)');
+        assert.deepEqual((await take(subscription, 1)).map((c) => c.data), [{n: 1}]);
+        assert.equal(ann.connectionId, connectionId);
+        ann.close();
+    } finally {
+        await guarded.stop();
+        secret.remove();
+    }
 });

@@ -24,8 +24,9 @@ function start(options = {}) {
 }
 
 async function started(options, ack) {
+    const before = FakeSocket.sockets.length;
     const client = start(options);
-    const socket = FakeSocket.sockets.at(-1);
+    const socket = await socketNumber(before + 1);
     socket.ack(ack);
     await settle();
     return {client, socket};
@@ -139,28 +140,59 @@ describe('connecting', () => {
         assert.deepEqual(acks, ['c1']);
     });
 
-    it('sends a token before anything else, asked for again on every connect', async () => {
+    it('shows a token in the address, asked for again on every connect', async () => {
         let n = 0;
-        const {client, socket} = await started({token: async () => `t${++n}`});
+        const {client, socket} = await started({token: async () => `t+${++n}`});
         client.subscribe('users', {onChange() {}});
         await settle();
-        assert.deepEqual(socket.sent.map((m) => m.type), ['auth']);
-        assert.equal(socket.sent[0].token, 't1');
-        socket.say({type: 'auth_response', requestId: socket.sent[0].requestId, data: {success: true}});
-        await settle();
-        assert.deepEqual(socket.sent.map((m) => m.type), ['auth', 'subscribe']);
+        assert.deepEqual(socket.sent.map((m) => m.type), ['subscribe']);
+        assert.equal(new URL(socket.url).searchParams.get('token'), 't+1');
+        assert.ok(!client.url.includes('token'));
         socket.drop();
         const next = await socketNumber(2);
-        next.ack();
-        await settle();
-        assert.equal(next.last('auth').token, 't2');
+        assert.equal(new URL(next.url).searchParams.get('token'), 't+2');
     });
 
-    it('reports a refused token', async () => {
-        const {client, socket} = await started({token: 'bad'});
+    it('opens nothing after close(), however late the token comes', async () => {
+        let give;
+        const client = start({token: () => new Promise((ok) => { give = ok; })});
+        client.close();
+        give('t1');
+        await settle();
+        assert.equal(FakeSocket.sockets.length, 0);
+    });
+
+    it('tries again when there is no token to be had', async () => {
+        let n = 0;
+        const token = async () => {
+            if (++n === 1) throw new Error('away');
+            return 't2';
+        };
         const errors = [];
+        start({token}).on('error', (e) => errors.push(e.message));
+        const socket = await socketNumber(1);
+        assert.equal(new URL(socket.url).searchParams.get('token'), 't2');
+        assert.deepEqual(errors, ['away']);
+    });
+
+    it('renews the token when the server says that it ends', async () => {
+        let n = 0;
+        const {client, socket} = await started({token: () => `t${++n}`});
+        const errors = [];
+        const answer = (data) => socket.say({type: 'auth_response', requestId: socket.last('auth').requestId, data});
         client.on('error', (e) => errors.push(e.code));
-        socket.say({type: 'auth_response', requestId: socket.sent[0].requestId, data: {success: false}});
+        socket.say({type: 'token_expiring', expiresAt: 1, data: {expiresAt: 1}});
+        await settle();
+        assert.equal(socket.last('auth').token, 't2');
+        answer({success: true, userId: 'ann'});
+        const renewed = client.renew();
+        await settle();
+        answer({success: false, error: {code: 'FORBIDDEN', message: 'of another user'}});
+        await assert.rejects(renewed, {code: 'FORBIDDEN', message: 'of another user'});
+        assert.deepEqual(errors, []);
+        socket.say({type: 'token_expiring', expiresAt: 1, data: {expiresAt: 1}});
+        await settle();
+        answer({success: false, error: {code: 'UNAUTHORIZED', message: 'bad'}});
         await settle();
         assert.deepEqual(errors, ['UNAUTHORIZED']);
     });

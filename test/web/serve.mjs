@@ -1,6 +1,7 @@
 // Starts the real server ($ROWTAP_BIN) on a database of its own.
 import {spawn} from 'node:child_process';
-import {mkdtempSync, rmSync} from 'node:fs';
+import {createHmac, randomBytes} from 'node:crypto';
+import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 
@@ -38,8 +39,10 @@ export class Server {
         this.listen = new URL(this.url).host;
     }
 
-    async sql(sql, params) {
-        const response = await fetch(`${this.url}/api/sql`, {method: 'POST', headers: {'Content-Type': 'application/json'},
+    // `token`: where the server wants one
+    async sql(sql, params, token) {
+        const headers = {'Content-Type': 'application/json', ...token && {Authorization: `Bearer ${token}`}};
+        const response = await fetch(`${this.url}/api/sql`, {method: 'POST', headers,
             body: JSON.stringify({sql, params})});
         const result = await response.json();
         if (!response.ok) throw new Error(JSON.stringify(result));
@@ -62,5 +65,26 @@ export class Server {
         } finally {
             rmSync(this.folder, {recursive: true, force: true});
         }
+    }
+}
+
+// A new secret: `options` for a server that wants tokens signed with it, token({sub, exp}) makes one.
+export class Secret {
+    constructor() {
+        this.folder = mkdtempSync(join(tmpdir(), 'rowtap-secret-'));
+        this.text = randomBytes(32).toString('hex');
+        const path = join(this.folder, 'secret');
+        writeFileSync(path, this.text, {mode: 0o600});
+        this.options = ['--jwt-secret-file', path];
+    }
+
+    token(claims) {
+        const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+        const text = `${part({alg: 'HS256', typ: 'JWT'})}.${part(claims)}`;
+        return `${text}.${createHmac('sha256', this.text).update(text).digest('base64url')}`;
+    }
+
+    remove() {
+        rmSync(this.folder, {recursive: true, force: true});
     }
 }

@@ -339,6 +339,8 @@ class Links:
     def burst(self, kind):
         """All at once begin a snapshot, or come back and have much to catch up."""
         for link in self.links:
+            if link.steady:
+                continue
             if kind == "snapshot":
                 for feed in link.feeds:
                     feed.drop()

@@ -19,7 +19,7 @@ struct config_list {
 
 struct config {
     char *database; /* NULL: not given */
-    struct config_list listen, origins;
+    struct config_list listen, origins, trusted_proxies, rates;
     char *jwt_secret_file, *jwt_public_key_file, *jwt_jwks_file; /* NULL: not given */
     char *jwt_issuer, *jwt_audience;
     int64_t jwt_leeway_ms;
@@ -32,6 +32,8 @@ struct config {
     int64_t slow_ms, journal_age_ms, snapshot_timeout_ms;
     uint64_t max_subscriptions, max_requests, loops, readers, snapshots, http_threads;
     uint64_t query_threads, query_queue, open_queries, max_queries;
+    uint64_t max_per_address;
+    bool limit_loopback;
     bool journal, keep_journal_mode, no_external, insecure, demo, no_compression;
     uint64_t compress_min;
     enum log_level log_level;

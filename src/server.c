@@ -1,4 +1,5 @@
 #include "server.h"
+#include "access/limiter.h"
 #include "access/tokens.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +24,8 @@
 struct server {
     const struct config *config;
     struct tokens *tokens; /* NULL: nobody has to show one */
+    struct rates rates;
+    struct limiter *limiter;
     struct database *db;
     struct hub *hub;
     struct http *http;
@@ -106,6 +109,27 @@ static int read_keys(struct server *s, struct buf *err)
     return s->tokens ? 0 : -1;
 }
 
+/* Who is connected must not crowd out who is not. */
+#define ACCOUNTS(connections) (65536 + 4 * (size_t)(connections))
+
+static int start_limiter(struct server *s, struct buf *err)
+{
+    const struct config *c = s->config;
+    const struct limiter_options options = {
+        .rates = &s->rates,
+        .max_per_address = (uint32_t)c->max_per_address,
+        .max_accounts = ACCOUNTS(c->max_connections),
+        .loopback = c->limit_loopback,
+    };
+
+    rates_init(&s->rates);
+    if (rates_read(&s->rates, (const char *const *)c->rates.items, c->rates.count, err) == 0)
+        s->limiter = limiter_new(&options);
+    if (!s->limiter && !err->len)
+        buf_puts(err, "out of memory");
+    return s->limiter ? 0 : -1;
+}
+
 static int start_hub(struct server *s, struct buf *err)
 {
     const struct config *c = s->config;
@@ -152,6 +176,9 @@ static int start_http(struct server *s, struct buf *err)
         .max_body = c->max_body,
         .silence_ms = c->handshake_timeout_ms,
         .compress = !c->no_compression,
+        .proxies = (const char *const *)c->trusted_proxies.items,
+        .proxy_count = c->trusted_proxies.count,
+        .limiter = s->limiter,
         .db = s->db,
         .hub = s->hub,
         .tokens = s->tokens,
@@ -186,7 +213,8 @@ struct server *server_start(const struct config *config, struct buf *err)
         return NULL;
     }
     s->config = config;
-    if (read_keys(s, err) < 0 || open_database(s, err) < 0 || start_hub(s, err) < 0)
+    if (read_keys(s, err) < 0 || start_limiter(s, err) < 0 || open_database(s, err) < 0 ||
+        start_hub(s, err) < 0)
         goto fail;
     database_follow(s->db);
     if (config->demo && run_script(s, demo_sql, sizeof(demo_sql), err) < 0)
@@ -236,6 +264,8 @@ void server_stop(struct server *s)
         database_close(s->db);
     hub_free(s->hub);
     tokens_free(s->tokens);
+    limiter_free(s->limiter);
+    rates_fini(&s->rates);
     mem_free(s);
     log_stop();
 }

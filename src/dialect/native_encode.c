@@ -209,6 +209,10 @@ static void put_error_members(struct buf *out, const struct reply *r)
     buf_put_json_text(out, r->code);
     buf_puts(out, ",\"message\":");
     buf_put_json_text(out, r->message);
+    if (r->retry_ms) {
+        buf_puts(out, ",\"retryAfter\":");
+        buf_put_i64(out, r->retry_ms);
+    }
     if (r->subscription_count) {
         buf_puts(out, ",\"subscription\":");
         put_subscription(out, r->subscriptions[0]);

@@ -87,10 +87,14 @@ void answer_json(struct request *r, int status, struct buf *json)
         answer(r, status, "application/json", NULL, json->data, json->len);
 }
 
-static void put_error(struct buf *out, const char *code, const char *message)
+static void put_error(struct buf *out, const char *code, const char *message, int64_t retry_ms)
 {
     buf_printf(out, "{\"error\":{\"code\":\"%s\",\"message\":", code);
     buf_put_json_text(out, message);
+    if (retry_ms) {
+        buf_puts(out, ",\"retryAfter\":");
+        buf_put_i64(out, retry_ms);
+    }
     buf_puts(out, "}}");
 }
 
@@ -102,7 +106,7 @@ static void error_va(struct request *r, int status, const char *headers, const c
     buf_vprintf(&message, fmt, ap);
     r->code = code;
     snprintf(r->why, sizeof(r->why), "%s", buf_text(&message) ? buf_text(&message) : "");
-    put_error(&json, code, buf_error(&message) ? "out of memory" : buf_text(&message));
+    put_error(&json, code, buf_error(&message) ? "out of memory" : buf_text(&message), r->retry_ms);
     if (buf_error(&json))
         answer_json(r, 503, &json);
     else
@@ -136,7 +140,7 @@ void answer_unparsed(struct mg_connection *conn, int status, const char *message
 
     mg_disable_connection_keep_alive(conn);
     if (message)
-        put_error(&body, "INVALID_FORMAT", message);
+        put_error(&body, "INVALID_FORMAT", message, 0);
     put_start(&out, conn, status, "application/json", body.len);
     buf_puts(&out, "Cache-Control: no-store\r\nConnection: close\r\n\r\n");
     buf_put(&out, body.data, body.len);

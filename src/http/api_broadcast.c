@@ -5,6 +5,7 @@
 #include "dialect/native_channel.h"
 #include "dialect/sql_json.h"
 #include "http/answer.h"
+#include "http/limits.h"
 #include "http/route.h"
 #include "hub/channel.h"
 #include "hub/hub.h"
@@ -147,7 +148,7 @@ void api_broadcast(struct request *r, const char *rest)
     json_t *top;
 
     (void)rest;
-    if (api_sql_is_json(r) && request_body(r, &body)) {
+    if (api_sql_is_json(r) && limits_take(r, RATE_BROADCASTS) && request_body(r, &body)) {
         top = sql_json_body(body.data ? body.data : "", body.len, EXAMPLE, &err);
         if (!top)
             answer_error(r, 400, "INVALID_FORMAT", "%s",

@@ -4,6 +4,7 @@
 #include "dialect/sse.h"
 #include "http/answer.h"
 #include "http/handover.h"
+#include "http/limits.h"
 #include "http/route.h"
 #include "hub/hub.h"
 
@@ -96,6 +97,8 @@ static void start(
         send_head(r, dialect, headers);
         return;
     }
+    if (!limits_connect(r))
+        return;
     why = handover_run(r, dialect, &client, "");
     if (why)
         refuse(r, dialect, why);

@@ -7,6 +7,7 @@
 #include "dialect/sql_json.h"
 #include "dialect/sync_json.h"
 #include "http/answer.h"
+#include "http/limits.h"
 #include "http/route.h"
 #include "hub/report.h"
 #include "hub/roster.h"
@@ -221,7 +222,7 @@ void api_sync(struct request *r, const char *rest)
     json_t *root;
 
     (void)rest;
-    if (!api_sql_is_json(r) || !request_body(r, &body))
+    if (!api_sql_is_json(r) || !limits_take(r, RATE_QUERIES) || !request_body(r, &body))
         return;
     root = sql_json_body(
         body.data ? body.data : "", body.len, "{\"type\":\"SYNC\",\"operations\":[…]}", &err);

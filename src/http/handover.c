@@ -28,12 +28,13 @@ const char *handover_run(
     struct request *r, const struct dialect *dialect, struct hub_client *client, const char *hello)
 {
     char address[80];
-    bool v6 = strchr(r->info->remote_addr, ':') != NULL;
+    bool v6 = strchr(r->client, ':') != NULL;
+    struct limiter_client limits = r->limits;
     const char *why;
     int fd;
 
     if (!hub_reserve(r->http->hub)) {
-        log_event(LOG_WARN, "server full", log_text("address", r->info->remote_addr),
+        log_event(LOG_WARN, "server full", log_text("address", r->client),
             log_text("path", r->path));
         return "the server has as many clients as --max-connections allows";
     }
@@ -45,8 +46,12 @@ const char *handover_run(
     /* The watch over slow clients must not find the socket by its addresses any more. */
     workers_set(&r->http->workers, r->worker, WORKER_BUSY, &(struct peer){0});
     request_close_after(r);
-    snprintf(address, sizeof(address), v6 ? "[%s]:%d" : "%s:%d", r->info->remote_addr,
-        r->info->remote_port);
+    snprintf(address, sizeof(address), v6 ? "[%s]:%d" : "%s:%d", r->client, r->info->remote_port);
+    if (r->forwarded) /* the port is the proxy's */
+        snprintf(address, sizeof(address), "%s", r->client);
+    /* It is the connection's from now on. */
+    client->limits = &limits;
+    r->limits = (struct limiter_client){0};
     client->address = address;
     hub_adopt(r->http->hub, fd, dialect, client, hello, strlen(hello));
     return NULL;

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "http/answer.h"
 #include "http/auth.h"
+#include "http/limits.h"
 #include "http/request_log.h"
 #include "http/route.h"
 
@@ -91,11 +92,14 @@ static int begin_request(struct mg_connection *conn)
 
     peer_of(conn, &p);
     workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_BUSY, &p);
-    if (request_init(&r, h, conn))
+    if (request_init(&r, h, conn)) {
+        limits_begin(&r);
         route_run(&r);
+    }
     request_finish(&r);
     request_log(&r);
     auth_fini(&r);
+    limits_end(&r);
     workers_set(&h->workers, r.worker, WORKER_WAITING, NULL);
     return r.status ? r.status : 500;
 }
@@ -211,7 +215,17 @@ static void http_free(struct http *h)
     free_strings(h->origins, h->origin_count);
     mem_free(h->addresses);
     mem_free(h->ports);
+    mem_free(h->proxies);
     mem_free(h);
+}
+
+static int read_proxies(struct http *h, const struct http_options *o)
+{
+    h->proxies = mem_array((size_t)o->proxy_count + 1, sizeof(*h->proxies));
+    for (int i = 0; h->proxies && i < o->proxy_count; i++)
+        if (network_parse(&h->proxies[h->proxy_count], o->proxies[i]) == 0)
+            h->proxy_count++;
+    return h->proxies ? 0 : STATUS_NOMEM;
 }
 
 static struct http *http_new(const struct http_options *o, int threads)
@@ -226,11 +240,12 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->max_body = o->max_body;
     h->silence_ms = o->silence_ms > 0 ? o->silence_ms : SILENCE_MS;
     h->compress = o->compress;
+    h->limiter = o->limiter;
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->ports = mem_array((size_t)o->listen_count + 1, sizeof(*h->ports));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));
     h->origins = copy_strings(o->origins, o->origin_count);
-    if (!h->addresses || !h->ports || !h->urls || !h->origins ||
+    if (!h->addresses || !h->ports || !h->urls || !h->origins || read_proxies(h, o) < 0 ||
         workers_init(&h->workers, threads) < 0) {
         http_free(h);
         return NULL;

@@ -13,7 +13,8 @@
 struct database;
 struct hub;
 struct http;
-struct tokens; /* access/tokens.h */
+struct limiter; /* access/limiter.h */
+struct tokens;  /* access/tokens.h */
 
 struct http_options {
     const char *const *listen; /* "ADDR:PORT", "[::1]:8080", port 0 for any free one */
@@ -25,7 +26,10 @@ struct http_options {
     int64_t
         silence_ms; /* a client's time for a request's head, and for a pause in its body; 0: 5 s */
     bool compress;  /* WebSocket clients may have permessage-deflate: hub_options.compress is set */
-    struct database *db; /* both outlive the http object */
+    const char *const *proxies; /* networks whose X-Forwarded-For is believed */
+    int proxy_count;
+    struct limiter *limiter; /* NULL: nothing is bounded; outlives the http object */
+    struct database *db;     /* both outlive the http object */
     struct hub *hub;
     struct tokens *tokens; /* likewise; NULL: requests need none */
 };

@@ -1,6 +1,7 @@
 #ifndef ROWTAP_HTTP_REQUEST_H
 #define ROWTAP_HTTP_REQUEST_H
 
+#include "access/limiter.h"
 #include "base/buf.h"
 #include "base/tally.h"
 #include "http/listen.h"
@@ -42,6 +43,9 @@ struct http {
     char **origins;
     int origin_count;
     struct listen_names names;
+    struct limiter *limiter; /* or NULL */
+    struct network *proxies; /* that are believed */
+    int proxy_count;
     size_t max_body;
     int64_t silence_ms; /* for the first request's head, and for a pause in a body */
     bool compress;      /* WebSocket clients may have permessage-deflate */
@@ -77,8 +81,12 @@ struct request {
     int fd;         /* see request_socket; -1: not asked for yet */
     int status;     /* of the answer */
     int64_t began_ns;
-    const char *code; /* of an error that was answered, or NULL … */
-    char why[128];    /* … and its message, cut */
+    struct limiter_client limits; /* how much it may do; ended by limits_end */
+    char client[64];              /* the address that it comes from … */
+    bool forwarded;               /* … as a proxy said */
+    int64_t retry_ms;             /* of an error RATE_LIMITED, or 0 */
+    const char *code;             /* of an error that was answered, or NULL … */
+    char why[128];                /* … and its message, cut */
 };
 
 /* Reads the head; false: it was malformed and has been answered. */

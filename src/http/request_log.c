@@ -9,6 +9,12 @@
 #include <civetweb.h>
 #include <stdio.h>
 
+/* A request that was malformed has only its peer. */
+static const char *who(const struct request *r)
+{
+    return r->client[0] ? r->client : r->info->remote_addr;
+}
+
 static void count(struct request *r, int64_t ns)
 {
     struct request_stats *s = &r->http->stats;
@@ -26,7 +32,7 @@ static void say(enum log_level level, const char *event, const struct request *r
 {
     char address[80];
 
-    snprintf(address, sizeof(address), "%s:%d", r->info->remote_addr, r->info->remote_port);
+    snprintf(address, sizeof(address), "%s:%d", who(r), r->info->remote_port);
     log_event(level, event, log_text("address", address), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_text("code", r->code),
         log_text("user", identity_user(r->who)), log_text("why", why));
@@ -34,7 +40,7 @@ static void say(enum log_level level, const char *event, const struct request *r
 
 static void say_answered(const struct request *r, int64_t ns)
 {
-    log_event(LOG_DEBUG, "request", log_text("address", r->info->remote_addr),
+    log_event(LOG_DEBUG, "request", log_text("address", who(r)),
         log_int("port", r->info->remote_port), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_seconds("duration", ns),
         log_text("code", r->code), log_text("user", identity_user(r->who)));

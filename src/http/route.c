@@ -2,6 +2,7 @@
 #include "dialect/dialects.h"
 #include "http/answer.h"
 #include "http/auth.h"
+#include "http/limits.h"
 #include "http/upgrade.h"
 
 #include <civetweb.h>
@@ -156,6 +157,12 @@ static bool is_open(const struct route *route)
     return route->run == api_health || route->run == web_file;
 }
 
+static bool admit(struct request *r, bool upgrade)
+{
+    return auth_admit(r, upgrade) &&
+           limits_identify(r, identity_user(r->who), r->who ? r->who->role : NULL);
+}
+
 static void dispatch(struct request *r)
 {
     const char *method = r->head ? "GET" : r->method;
@@ -163,7 +170,7 @@ static void dispatch(struct request *r)
     struct buf methods = {0};
 
     if (dialect && strcmp(r->method, "GET") == 0) {
-        if (auth_admit(r, true))
+        if (admit(r, true))
             upgrade_run(r, dialect);
         return;
     }
@@ -171,7 +178,7 @@ static void dispatch(struct request *r)
         const char *rest = match(&routes[i], r->path);
 
         if (rest && strcmp(routes[i].method, method) == 0) {
-            if (is_open(&routes[i]) || auth_admit(r, false))
+            if (is_open(&routes[i]) || admit(r, false))
                 routes[i].run(r, rest);
             return;
         }
@@ -193,7 +200,7 @@ void route_run(struct request *r)
     if (stopping && !api_changes_wanted(r))
         answer_error_with(
             r, 503, "Retry-After: 1\r\n", "LIMIT_EXCEEDED", "the server is shutting down");
-    else if (!auth_init(r) || !host_allowed(r) || !origin_allowed(r))
+    else if (!limits_admit(r) || !auth_init(r) || !host_allowed(r) || !origin_allowed(r))
         return;
     else if (stopping)
         api_changes_later(r);

@@ -3,6 +3,7 @@
 #include "base/text.h"
 #include "http/answer.h"
 #include "http/handover.h"
+#include "http/limits.h"
 #include "hub/hub.h"
 #include "net/extension.h"
 #include "net/ws.h"
@@ -78,6 +79,8 @@ void upgrade_run(struct request *r, const struct dialect *dialect)
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         "Sec-WebSocket-Accept: %s\r\n%s\r\n",
         accept, extensions);
+    if (!limits_connect(r))
+        return;
     why = handover_run(r, dialect, &client, hello);
     if (why)
         answer_error_with(r, 503, "Retry-After: 5\r\n", "LIMIT_EXCEEDED", "%s", why);

@@ -51,6 +51,7 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 #define ERROR_INVALID_FORMAT "INVALID_FORMAT"
 #define ERROR_UNKNOWN_TYPE "UNKNOWN_TYPE"
 #define ERROR_NOT_FOUND "NOT_FOUND"
+#define ERROR_RATE_LIMITED "RATE_LIMITED"
 #define ERROR_INVALID_FILTER "INVALID_FILTER"
 #define ERROR_CONFLICT "CONFLICT"
 #define ERROR_UNAUTHORIZED "UNAUTHORIZED"
@@ -62,6 +63,7 @@ enum since { SINCE_NOW, SINCE_SEQ, SINCE_EARLIEST };
 struct error_text {
     const char *code;  /* one of the above; NULL: no error */
     bool busy;         /* the same may work in a moment */
+    int64_t retry_ms;  /* RATE_LIMITED: not earlier than in so many ms; otherwise 0 */
     char message[512]; /* a sentence for the user; cut, so it may end inside a UTF-8 character */
 };
 
@@ -193,6 +195,7 @@ struct reply {
     uint64_t position;           /* … this change */
     const char *code, *message;  /* ERROR */
     bool busy;                   /* ERROR: the same may work in a moment */
+    int64_t retry_ms;            /* ERROR: and not earlier than that; or 0 */
     const struct sql_error *sql; /* ERROR: of SQL; or NULL */
     bool operation;              /* and its statement is the index of a SYNC's operation */
     struct text result;          /* RESULT: a JSON object */

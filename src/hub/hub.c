@@ -266,6 +266,8 @@ static struct arrival *arrival_new(
     if (!a)
         return NULL;
     a->shard = s;
+    if (client->limits)
+        a->limits = *client->limits;
     a->dialect = dialect;
     a->window_bits = client->window_bits;
     a->who = identity_ref(client->who);
@@ -302,6 +304,8 @@ int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct
     }
     pthread_mutex_unlock(&h->posting);
     if (!a) {
+        if (client->limits)
+            limiter_end(client->limits);
         close(fd);
         hub_unreserve(h);
     }

@@ -13,10 +13,11 @@
  * of their filters. Nothing is shared between loops but immutable batches, so nothing is locked.
  */
 struct hub;
-struct database; /* capture/database.h */
-struct dialect;  /* hub/dialect.h */
-struct identity; /* access/identity.h */
-struct tokens;   /* access/tokens.h */
+struct database;       /* capture/database.h */
+struct dialect;        /* hub/dialect.h */
+struct identity;       /* access/identity.h */
+struct limiter_client; /* access/limiter.h */
+struct tokens;         /* access/tokens.h */
 
 struct hub_options {
     int loops;          /* 0: one per core */
@@ -75,6 +76,8 @@ struct hub_client {
     const char *address;  /* "127.0.0.1:4711"; copied, for logs */
     /* Of a stream, copied: its command, and lines for the head of the HTTP response. */
     const char *request, *headers;
+    /* Who it is to the limiter: a connection, which the hub ends; or NULL, not bounded. */
+    struct limiter_client *limits;
     int window_bits; /* 8 to 15 when permessage-deflate was agreed on, see conn_compress */
 };
 /*

@@ -7,6 +7,7 @@
 #include "hub/broadcast.h"
 #include "hub/changeset.h"
 #include "hub/command.h"
+#include "hub/limits.h"
 #include "hub/login.h"
 #include "hub/poll.h"
 #include "hub/query.h"
@@ -77,6 +78,7 @@ void session_error(struct session *s, const struct command *cmd, const struct er
         .code = e->code,
         .message = e->message,
         .busy = e->busy,
+        .retry_ms = e->retry_ms,
         .query_id = cmd->query_id};
 
     session_log_refused(s, e->code);
@@ -266,6 +268,8 @@ static void hear(struct session *s, const char *data, size_t len)
 
     if (s->dialect->decode(&cmd, data, len) < 0)
         session_fail(s);
+    else if (!limits_allow(s, &cmd))
+        ;
     else if (cmd.error.code)
         session_error(s, &cmd, &cmd.error);
     else
@@ -280,7 +284,7 @@ static int on_message(void *owner, enum ws_opcode opcode, const char *data, size
 
     if (opcode == WS_TEXT)
         hear(s, data, len);
-    else
+    else if (limits_allow(s, NULL))
         session_refuse(
             s, &none, ERROR_INVALID_FORMAT, "binary messages are not understood: send text");
     return conn_closing(s->conn) ? STATUS_CLOSED : 0;
@@ -289,6 +293,7 @@ static int on_message(void *owner, enum ws_opcode opcode, const char *data, size
 void arrival_free(struct arrival *a)
 {
     shard_leave(a->shard);
+    limiter_end(&a->limits);
     identity_unref(a->who);
     mem_free(a->address);
     mem_free(a->request);
@@ -351,6 +356,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->who = a->who;
     s->address = a->address;
     s->headers = a->headers;
+    s->limits = a->limits;
     s->notifications = s->notifications_self = !session_is_stream(s);
     s->opened_ns = clock_mono_ns();
     session_log_opened(s);
@@ -382,6 +388,7 @@ static void on_closed(void *owner, int code)
     list_del(&s->drained);
     list_del(&s->node);
     shard_leave(s->shard);
+    limiter_end(&s->limits);
     projection_put(s->whole);
     mem_free(s->subs);
     mem_free(s->memberships);

@@ -2,6 +2,7 @@
 #define ROWTAP_HUB_SESSION_H
 
 #include "access/identity.h"
+#include "access/limiter.h"
 #include "base/buf.h"
 #include "hub/channel.h"
 #include "hub/dialect.h"
@@ -22,8 +23,9 @@ struct session {
     uint8_t login_failures;
     bool login_warned;
     char *address;
-    int64_t since_ms;           /* wall clock */
-    struct subscription **subs; /* by number, ascending */
+    struct limiter_client limits; /* how much it may do */
+    int64_t since_ms;             /* wall clock */
+    struct subscription **subs;   /* by number, ascending */
     uint32_t sub_count, sub_cap;
     uint32_t batch_count; /* of them, those with `batch` */
     uint32_t last_number;
@@ -67,6 +69,7 @@ struct arrival {
     char *request; /* of a stream: its command and the headers of its response */
     char *headers;
     int window_bits; /* as in hub_client */
+    struct limiter_client limits;
 };
 void arrival_free(struct arrival *a); /* gives its reservation back */
 

@@ -297,7 +297,8 @@ static void connections_share_their_user_and_address(void **state)
     struct setup s;
 
     (void)state;
-    begin(&s, "queries@connection=0.001/10 queries@user=0.001/15 queries@address=0.001/32", false, 0);
+    begin(
+        &s, "queries@connection=0.001/10 queries@user=0.001/15 queries@address=0.001/32", false, 0);
     come(&s, &ann1, "10.0.0.1", true);
     come(&s, &ann2, "10.0.0.2", true);
     come(&s, &bob, "10.0.0.1", true);

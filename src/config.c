@@ -1,9 +1,8 @@
 #include "config.h"
-#include "access/address.h"
-#include "access/rates.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "config_limits.h"
 #include "config_table.h"
 #include "http/listen.h"
 #include "spelling.h"
@@ -444,34 +443,6 @@ static int check_origins(const struct config *c, struct buf *err)
     return 0;
 }
 
-static int check_proxies(const struct config *c, struct buf *err)
-{
-    struct network n;
-
-    for (int i = 0; i < c->trusted_proxies.count; i++) {
-        if (network_parse(&n, c->trusted_proxies.items[i]) == 0)
-            continue;
-        buf_printf(err,
-            "--trusted-proxy \"%.100s\" is not a network: give an address such as 127.0.0.1 or "
-            "::1, "
-            "or one with a prefix such as 10.0.0.0/8, without bits behind it",
-            c->trusted_proxies.items[i]);
-        return STATUS_INVALID;
-    }
-    return 0;
-}
-
-static int check_rates(const struct config *c, struct buf *err)
-{
-    struct rates rates;
-    int rc;
-
-    rates_init(&rates);
-    rc = rates_read(&rates, (const char *const *)c->rates.items, c->rates.count, err);
-    rates_fini(&rates);
-    return rc;
-}
-
 int config_parse(struct config *c, int argc, char **argv, struct buf *err)
 {
     char name[WORD_MAX];
@@ -504,9 +475,7 @@ int config_parse(struct config *c, int argc, char **argv, struct buf *err)
     if (rc == 0)
         rc = check_tokens(c, err);
     if (rc == 0)
-        rc = check_proxies(c, err);
-    if (rc == 0)
-        rc = check_rates(c, err);
+        rc = config_limits_check(c, err);
     return rc;
 }
 

@@ -32,7 +32,7 @@ struct config {
     int64_t slow_ms, journal_age_ms, snapshot_timeout_ms;
     uint64_t max_subscriptions, max_requests, loops, readers, snapshots, http_threads;
     uint64_t query_threads, query_queue, open_queries, max_queries;
-    uint64_t max_per_address;
+    uint64_t max_per_address, max_all_subscriptions, max_queues, max_receiving;
     bool limit_loopback;
     bool journal, keep_journal_mode, no_external, insecure, demo, no_compression;
     uint64_t compress_min;

@@ -20,7 +20,14 @@
 static bool under_limit(struct session *s, const struct command *cmd)
 {
     uint32_t max = s->shard->options->max_subscriptions;
+    size_t all = s->shard->options->max_all_subscriptions;
 
+    if (all && hub_subscriptions(s->shard->hub) >= all) {
+        session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
+            "the server has as many subscriptions as --max-all-subscriptions allows: try again "
+            "later");
+        return false;
+    }
     if ((!max || s->sub_count + s->membership_count < max) && s->last_number < UINT32_MAX)
         return true;
     session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,

@@ -16,7 +16,7 @@ struct hub {
     struct hub_options options; /* its strings and the schema are the hub's own */
     int64_t started_ms;         /* monotonic */
     struct shard **shards;
-    int count;
+    int count, planned;      /* the same after the start */
     atomic_uint connections; /* reserved or adopted */
     atomic_ullong gaps;      /* published */
     atomic_size_t in_flight; /* bytes of broadcasts */
@@ -36,6 +36,7 @@ static int start_shards(struct hub *h, struct buf *err)
 
         count = cores > 0 ? (int)cores : 1;
     }
+    h->planned = count;
     h->shards = mem_array((size_t)count, sizeof(*h->shards));
     if (!h->shards) {
         buf_puts(err, "not enough memory to start");
@@ -208,7 +209,17 @@ void hub_publish(struct hub *h, struct batch *b)
 
 int hub_loops(const struct hub *h)
 {
-    return h->count;
+    return h->planned;
+}
+
+uint64_t hub_subscriptions(const struct hub *h)
+{
+    uint64_t n = 0;
+
+    for (int i = 0; i < h->count; i++)
+        n += atomic_load_explicit(&h->shards[i]->subscriptions, memory_order_relaxed) +
+             atomic_load_explicit(&h->shards[i]->memberships, memory_order_relaxed);
+    return n;
 }
 
 bool hub_charge(struct hub *h, size_t bytes)

@@ -23,6 +23,8 @@ struct hub_options {
     int loops;          /* 0: one per core */
     size_t max_message; /* bytes of an incoming message */
     size_t max_queue;   /* bytes queued for one connection: it is a slow consumer past it */
+    size_t max_queues;  /* of all, see loop_options; 0: no bound */
+    size_t max_halves;  /* likewise */
     size_t slow_queue;  /* and with more than this for slow_ms without a break; 0: no bound */
     int64_t slow_ms;
     bool compress;       /* see loop_options */
@@ -37,9 +39,10 @@ struct hub_options {
     int64_t heartbeat_ms;
     int64_t idle_ms;          /* a WebSocket with no message for this long is closed; 0: none is */
     uint32_t max_connections; /* 0: no bound */
-    uint32_t max_subscriptions; /* of one connection, channels included; 0: no bound */
-    uint32_t max_requests;      /* of one connection, on their way; 0: no bound */
-    uint32_t max_queries;       /* of one connection, under way at once; 0: no bound */
+    uint32_t max_subscriptions;   /* of one connection, channels included; 0: no bound */
+    size_t max_all_subscriptions; /* of all; 0: no bound */
+    uint32_t max_requests;        /* of one connection, on their way; 0: no bound */
+    uint32_t max_queries;         /* of one connection, under way at once; 0: no bound */
     const char *version;
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */

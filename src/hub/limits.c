@@ -1,7 +1,9 @@
 #include "hub/limits.h"
 
 #include "base/log.h"
+#include "base/status.h"
 #include "hub/session.h"
+#include "hub/shard.h"
 
 #include <stdio.h>
 
@@ -56,4 +58,22 @@ bool limits_allow(struct session *s, const struct command *cmd)
     else if (v.wait_ms)
         tell(s, cmd, kind, v.wait_ms);
     return !v.wait_ms;
+}
+
+int limits_text(const struct session *s, size_t len, struct error_text *err)
+{
+    const struct shard *shard = s->shard;
+
+    err->code = ERROR_LIMIT_EXCEEDED;
+    if (s->text_bytes + len > SESSION_MAX_TEXT)
+        snprintf(err->message, sizeof(err->message),
+            "the filters and columns of a connection may have at most %u bytes together",
+            SESSION_MAX_TEXT);
+    else if (shard->text_bytes + len > SESSIONS_MAX_TEXT / (size_t)hub_loops(shard->hub))
+        snprintf(err->message, sizeof(err->message),
+            "the filters and columns of all connections have as many bytes as they may have: try "
+            "again later");
+    else
+        err->code = NULL;
+    return err->code ? STATUS_TOO_LARGE : 0;
 }

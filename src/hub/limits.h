@@ -12,4 +12,7 @@ struct session;
 
 bool limits_allow(struct session *s, const struct command *cmd);
 
+/* Room for so many more bytes of filters and columns: 0, or STATUS_TOO_LARGE and err. */
+int limits_text(const struct session *s, size_t len, struct error_text *err);
+
 #endif

@@ -167,6 +167,7 @@ static void drop_subscription(struct session *s, struct subscription *sub)
         changeset_split(s->changeset);
     topics_remove(&s->shard->topics, sub);
     s->text_bytes -= sub->text_len;
+    s->shard->text_bytes -= sub->text_len;
     subscription_free(sub);
     atomic_fetch_sub_explicit(&s->shard->subscriptions, 1, memory_order_relaxed);
 }
@@ -232,13 +233,10 @@ int session_subscribe(
     sub = subscription_new(s, cmd, &status);
     if (!sub)
         return status;
-    if (s->text_bytes + sub->text_len > SESSION_MAX_TEXT) {
-        err->code = ERROR_LIMIT_EXCEEDED;
-        snprintf(err->message, sizeof(err->message),
-            "the filters and columns of a connection may have at most %u bytes together",
-            SESSION_MAX_TEXT);
+    status = limits_text(s, sub->text_len, err);
+    if (status < 0) {
         subscription_free(sub);
-        return STATUS_TOO_LARGE;
+        return status;
     }
     status = topics_add(&s->shard->topics, sub, table, err);
     if (status < 0) {
@@ -249,6 +247,7 @@ int session_subscribe(
     s->subs[s->sub_count++] = sub;
     s->batch_count += sub->batch;
     s->text_bytes += sub->text_len;
+    s->shard->text_bytes += sub->text_len;
     atomic_fetch_add_explicit(&s->shard->subscriptions, 1, memory_order_relaxed);
     return 0;
 }

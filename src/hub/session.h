@@ -59,6 +59,7 @@ struct session {
 
 /* Bytes of filters and column names that one connection may have. */
 #define SESSION_MAX_TEXT (4u << 20)
+#define SESSIONS_MAX_TEXT ((size_t)256 << 20) /* and all together */
 
 /* What hub_adopt sends along with a socket. Owned by the session once it is open. */
 struct arrival {

@@ -56,6 +56,7 @@ int session_join(struct session *s, const struct command *cmd)
     m->self = cmd->self;
     m->from = s->shard->seq;
     s->memberships[s->membership_count++] = m;
+    atomic_fetch_add_explicit(&s->shard->memberships, 1, memory_order_relaxed);
     if (is_queries(m->channel))
         query_news_count(s->shard, 1);
     return 0;
@@ -70,6 +71,7 @@ void session_leave(struct session *s, uint32_t place)
         query_news_count(s->shard, -1);
     replay_cancel(s->memberships[place]->follower);
     channel_leave(&s->shard->channels, s->memberships[place]);
+    atomic_fetch_sub_explicit(&s->shard->memberships, 1, memory_order_relaxed);
     s->memberships[place] = s->memberships[--s->membership_count];
     if (present)
         presence_leave(s);

@@ -171,12 +171,22 @@ static void on_tick(void *ctx, int64_t mono_ms)
     login_tick(ctx, mono_ms);
 }
 
+/* A loop's part of what all may have, and at least room for a message or two. */
+static size_t part_of(const struct shard *s, size_t all)
+{
+    size_t part = all / (size_t)hub_loops(s->hub), least = 4 * s->options->max_message;
+
+    return part < least && all ? least : part;
+}
+
 static struct loop *start_loop(struct shard *s, int id)
 {
     const struct loop_options options = {
         .id = id,
         .max_message = s->options->max_message,
         .max_queue = s->options->max_queue,
+        .max_queues = part_of(s, s->options->max_queues),
+        .max_halves = part_of(s, s->options->max_halves),
         .slow_queue = s->options->slow_queue,
         .slow_ms = s->options->slow_ms,
         .forget = s->options->resync_slow,

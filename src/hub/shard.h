@@ -36,7 +36,7 @@ struct shard {
     atomic_uint pending;
     atomic_size_t backlog;   /* bytes of the batches pending */
     atomic_uint connections; /* given to this loop and not ended */
-    atomic_ullong subscriptions, deliveries;
+    atomic_ullong subscriptions, memberships, deliveries;
     atomic_uint running_queries;                /* that the database has */
     atomic_int query_listeners;                 /* who joined channel "queries" */
     atomic_ullong history_bytes, history_after; /* of the history, for hub_stats */
@@ -51,6 +51,7 @@ struct shard {
     uint64_t open_tx;       /* the transaction that goes on in the next batch, or 0 */
     struct list changesets; /* of the transaction that is live */
     struct list sessions;
+    size_t text_bytes; /* of its sessions' filters and columns */
     struct topics topics;
     struct map channels;
     struct presence_room room; /* channel "collaboration" */
@@ -99,6 +100,7 @@ bool hub_post(struct hub *h, struct shard *s, struct message *m);
 struct shard *hub_shard(const struct hub *h, int i); /* NULL past the last; any thread */
 void hub_keep(struct hub *h, struct message *m);
 
+uint64_t hub_subscriptions(const struct hub *h); /* to tables and channels; any thread */
 int hub_loops(const struct hub *h); /* how many; a shard's place is its loop's id; any thread */
 /* Counts bytes of broadcasts on their way between loops; false: too many already. Any thread. */
 bool hub_charge(struct hub *h, size_t bytes);

@@ -13,6 +13,7 @@
 
 #define CLOSING_MS 3000 /* for what is queued, our Close frame and the peer's */
 #define FLUSH_AT LOOP_OUT_SIZE
+#define SHARE_MIN ((size_t)64 << 10)
 
 static atomic_uint_fast64_t last_id;
 
@@ -101,6 +102,9 @@ void conn_end(struct conn *c)
     body_unref(c->late_pong);
     c->late_pong = NULL;
     conn_io_forget(c);
+    half_forget(c);
+    c->loop->pongs -= c->pongs;
+    c->pongs = 0;
     heartbeat_stop(c);
     list_del(&c->dirty);
     list_del(&c->heavy);
@@ -318,9 +322,23 @@ void conn_slow(struct conn *c, size_t bound)
         close_slow(c, bound);
 }
 
+/* What may wait for one connection; less when all together have much. */
+static size_t bound_of(const struct conn *c)
+{
+    const struct loop *l = c->loop;
+    size_t max = l->options.max_queue, share;
+
+    if (!l->options.max_queues || l->pool.own <= l->options.max_queues)
+        return max;
+    share = l->options.max_queues / (atomic_load(&l->counters.connections) + 1);
+    if (share < SHARE_MIN)
+        share = SHARE_MIN;
+    return share < max ? share : max;
+}
+
 static bool fits(const struct conn *c, size_t len)
 {
-    size_t max = c->loop->options.max_queue;
+    size_t max = bound_of(c);
 
     return c->out.bytes <= max && len <= max - c->out.bytes;
 }
@@ -335,9 +353,9 @@ static int make_room(struct conn *c, size_t len, bool news)
         return STATUS_CLOSED;
     if (fits(c, len))
         return 0;
-    conn_slow(c, c->loop->options.max_queue);
+    conn_slow(c, bound_of(c));
     if (!news && c->state == CONN_OPEN && !fits(c, len))
-        close_slow(c, c->loop->options.max_queue);
+        close_slow(c, bound_of(c));
     return news || c->state != CONN_OPEN ? STATUS_TOO_LARGE : 0;
 }
 

@@ -10,6 +10,8 @@
 #define READS 4    /* of one connection in one turn */
 #define SENDS 4    /* likewise */
 #define PONGS 4096 /* queued before only the latest ping is answered (RFC 6455 section 5.5.3) */
+#define PONGS_ALL 65536 /* of all connections together; past it each has … */
+#define PONGS_FEW 16
 #define DRAINING_MS 1000 /* for the peer to close its side after ours */
 
 static void watch(struct conn *c, uint32_t events)
@@ -57,11 +59,12 @@ static int on_ping(void *ctx, const char *data, size_t len)
 
     if (c->state != CONN_OPEN)
         return 0;
-    if (c->pongs == PONGS) {
+    if (c->pongs == PONGS || (c->loop->pongs >= PONGS_ALL && c->pongs >= PONGS_FEW)) {
         answer_later(c, data, len);
         return 0;
     }
     c->pongs++;
+    c->loop->pongs++;
     if (conn_put_control(c, WS_PONG, data, len))
         conn_fail(c, WS_CLOSE_INTERNAL, "out of memory");
     return 0;
@@ -134,6 +137,8 @@ static void parse(struct conn *c, char *data, size_t n)
         fail(c, rc);
     else if (c->parser.left && c->state != CONN_DEAD)
         pause_with(c, data + n - c->parser.left, c->parser.left);
+    if (c->state != CONN_DEAD)
+        half_note(c);
 }
 
 static void take(struct conn *c, size_t n)
@@ -266,6 +271,7 @@ static void drained(struct conn *c)
 {
     struct body *pong = c->late_pong;
 
+    c->loop->pongs -= c->pongs;
     c->pongs = 0;
     watch(c, c->events & ~(uint32_t)EPOLLOUT);
     if (c->state == CONN_OPEN && pong) {

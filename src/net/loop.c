@@ -368,6 +368,7 @@ static void init_lists(struct loop *l)
     list_init(&l->heavy);
     list_init(&l->quiet);
     list_init(&l->rests);
+    list_init(&l->halves);
 }
 
 static int take_memory(struct loop *l)

@@ -17,7 +17,14 @@ struct loop_options {
     int id;
     size_t max_message; /* bytes of one incoming message: 1009 past it */
     size_t max_queue;   /* bytes queued for one connection: it is slow past it */
-    size_t slow_queue;  /* and with more than this for slow_ms without a break; 0: no bound */
+    /*
+     * Memory of all queues but for what is shared: past it a connection is slow with more than its
+     * share of that, and 64 KiB. 0: no bound.
+     */
+    size_t max_queues;
+    size_t
+        max_halves; /* bytes of messages half received: past it the oldest get 1013; 0: no bound */
+    size_t slow_queue; /* and with more than this for slow_ms without a break; 0: no bound */
     int64_t slow_ms;
     bool forget;   /* a slow connection's news are forgotten; otherwise it is closed with 1013 */
     bool compress; /* permessage-deflate may have been negotiated: conn_compress */

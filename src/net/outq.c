@@ -25,6 +25,7 @@ struct record {
     uint32_t len;      /* private bytes behind this header */
     bool end;          /* the last record of its frame */
     bool news;         /* may be forgotten */
+    bool own;          /* the body is a long private part */
     bool forgotten;    /* takes up its place, but no byte of it is sent */
     char data[];
 };
@@ -69,7 +70,7 @@ static void free_blocks(struct outq_pool *pool, size_t n)
 
 void outq_pool_fini(struct outq_pool *pool)
 {
-    assert(pool->queued == 0);
+    assert(pool->queued == 0 && pool->own == 0);
     free_blocks(pool, pool->free_count);
 }
 
@@ -83,11 +84,14 @@ static struct outq_block *take_block(struct outq_pool *pool)
 {
     struct outq_block *b = pool->free;
 
-    if (!b)
-        return mem_alloc(BLOCK_SIZE);
-    pool->free = b->next;
-    if (--pool->free_count < pool->low)
-        pool->low = pool->free_count;
+    if (b) {
+        pool->free = b->next;
+        if (--pool->free_count < pool->low)
+            pool->low = pool->free_count;
+    } else {
+        b = mem_alloc(BLOCK_SIZE);
+    }
+    pool->own += b ? BLOCK_SIZE : 0;
     return b;
 }
 
@@ -96,6 +100,7 @@ static void give_block(struct outq_pool *pool, struct outq_block *b)
     b->next = pool->free;
     pool->free = b;
     pool->free_count++;
+    pool->own -= BLOCK_SIZE;
 }
 
 void outq_init(struct outq *q)
@@ -133,6 +138,7 @@ static struct record *append(
     r->len = (uint32_t)len;
     r->end = end;
     r->news = news;
+    r->own = false;
     r->forgotten = false;
     q->last->used += (uint32_t)stride(len);
     q->bytes += record_size(r);
@@ -163,7 +169,8 @@ static int put_long(struct outq *q, struct outq_pool *pool, const void *head, si
         return STATUS_NOMEM;
     }
     join(copy->data, head, head_len, data, data_len);
-    append(q, pool, 0, copy, !body, news);
+    append(q, pool, 0, copy, !body, news)->own = true;
+    pool->own += copy->len;
     if (body) {
         body_ref(body);
         append(q, pool, 0, body, true, news);
@@ -199,13 +206,21 @@ static void pop_block(struct outq *q, struct outq_pool *pool)
     give_block(pool, b);
 }
 
+static void drop_body(struct outq_pool *pool, struct record *r)
+{
+    if (r->own && r->body)
+        pool->own -= r->body->len;
+    body_unref(r->body);
+    r->body = NULL;
+}
+
 /* The first record is gone. */
 static void pop(struct outq *q, struct outq_pool *pool)
 {
     struct record *r = record_at(q->first, q->head);
 
     q->begun = !r->end;
-    body_unref(r->body);
+    drop_body(pool, r);
     q->head += (uint32_t)stride(r->len);
     if (q->head == q->first->used)
         pop_block(q, pool);
@@ -247,7 +262,7 @@ static void cut_block(struct outq *q, struct outq_pool *pool, struct outq_block 
 
         q->bytes -= record_size(r);
         pool->queued -= record_size(r);
-        body_unref(r->body);
+        drop_body(pool, r);
     }
     b->used = at;
 }
@@ -289,8 +304,7 @@ static void forget_record(struct outq *q, struct outq_pool *pool, struct record 
 {
     q->bytes -= record_size(r);
     pool->queued -= record_size(r);
-    body_unref(r->body);
-    r->body = NULL;
+    drop_body(pool, r);
     r->forgotten = true;
 }
 

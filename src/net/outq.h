@@ -19,6 +19,7 @@ struct outq_pool {
     size_t free_count;
     size_t low;    /* the smallest free_count since the last trim: blocks that nobody needed */
     size_t queued; /* bytes waiting in all queues of the pool */
+    size_t own;    /* memory that they hold besides shared bodies, in bytes */
 };
 
 void outq_pool_init(struct outq_pool *pool);

@@ -40,18 +40,26 @@ struct rest {
     char data[];
 };
 
+/* A message of which only a part has come. */
+struct half {
+    struct list node; /* in the loop's list */
+    struct conn *conn;
+    size_t bytes; /* of memory */
+};
+
 struct conn {
-    struct list timer;   /* in one of the loop's lists: idle, closing, draining, dead, told */
-    struct list dirty;   /* in the loop's dirty list, or alone */
-    struct list heavy;   /* in the loop's list of those above slow_queue, or alone */
-    struct list quiet;   /* in the loop's list by quiet_due, or alone */
-    uint32_t quiet_due;  /* ms of the loop's time, its low bits; when it is next looked at */
-    uint32_t active_ms;  /* likewise; the last message */
-    struct list notes;   /* by what they wait for */
-    struct rest *rest;   /* or NULL */
-    uint64_t sent;       /* bytes, so far */
-    int64_t heavy_since; /* ms */
-    int64_t due;         /* ms; when the timer list wants it */
+    struct list timer;    /* in one of the loop's lists: idle, closing, draining, dead, told */
+    struct list dirty;    /* in the loop's dirty list, or alone */
+    struct list heavy;    /* in the loop's list of those above slow_queue, or alone */
+    struct list quiet;    /* in the loop's list by quiet_due, or alone */
+    uint32_t quiet_due;   /* ms of the loop's time, its low bits; when it is next looked at */
+    uint32_t active_ms;   /* likewise; the last message */
+    struct list notes;    /* by what they wait for */
+    struct rest *rest;    /* or NULL */
+    struct half *half_in; /* or NULL */
+    uint64_t sent;        /* bytes, so far */
+    int64_t heavy_since;  /* ms */
+    int64_t due;          /* ms; when the timer list wants it */
     struct loop *loop;
     const struct conn_ops *ops;
     void *owner;
@@ -112,6 +120,9 @@ struct loop {
     struct list heavy;                   /* by heavy_since */
     struct list quiet;                   /* by quiet_due; with idle_ms alone */
     struct list rests;                   /* of connections that pause */
+    struct list halves;                  /* by when the message began */
+    size_t half_bytes;                   /* of them */
+    uint32_t pongs;                      /* of all connections */
     struct outq_pool pool;
     struct deflater *deflater;
     struct inflater *inflater;
@@ -180,6 +191,9 @@ void conn_slow(struct conn *c, size_t bound);
 void conn_notes_sent(struct conn *c); /* tells those that wait for no more than was sent */
 void conn_notes_lost(struct conn *c); /* tells all */
 void conn_touch(struct conn *c);      /* it has something to send, or is to be looked at */
+
+void half_note(struct conn *c); /* some of its bytes were parsed: gives up the oldest if need be */
+void half_forget(struct conn *c); /* it has gone */
 
 void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
 void conn_io_resume(struct rest *r);                 /* goes on with what was received */

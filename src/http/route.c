@@ -1,4 +1,5 @@
 #include "http/route.h"
+#include "base/text.h"
 #include "dialect/dialects.h"
 #include "http/answer.h"
 #include "http/auth.h"
@@ -128,13 +129,31 @@ static bool host_allowed(struct request *r)
     return false;
 }
 
+/*
+ * A page that has an image or a script here sends no Origin, but browsers tell what it is for
+ * (https://www.w3.org/TR/fetch-metadata/). A link that somebody follows is all right.
+ */
+static bool fetched_elsewhere(struct request *r)
+{
+    const char *site = request_header(r, "Sec-Fetch-Site");
+    const char *mode = request_header(r, "Sec-Fetch-Mode");
+
+    if (!site || (text_casecmp(site, "cross-site") != 0 && text_casecmp(site, "same-site") != 0) ||
+        (mode && text_casecmp(mode, "navigate") == 0 && strcmp(r->method, "GET") == 0))
+        return false;
+    answer_error(r, 403, "FORBIDDEN",
+        "pages of other sites may not use this server; to allow one, start it with --origin");
+    return true;
+}
+
 /* Only what a page could misuse is guarded: the API and the WebSocket. */
 static bool origin_allowed(struct request *r)
 {
     const char *origin = request_header(r, "Origin");
+    bool guarded = strncmp(r->path, "/api/", 5) == 0 || dialects_find(r->path);
 
     if (!origin)
-        return true;
+        return !guarded || !fetched_elsewhere(r);
     if (request_header_count(r, "Origin") == 1) {
         if (listen_origin_same(origin, request_header(r, "Host")))
             return true;
@@ -143,7 +162,7 @@ static bool origin_allowed(struct request *r)
             return true;
         }
     }
-    if (strncmp(r->path, "/api/", 5) != 0 && !dialects_find(r->path))
+    if (!guarded)
         return true;
     answer_error(r, 403, "FORBIDDEN",
         "pages of %.100s may not use this server; to allow them, start it with --origin %.100s",

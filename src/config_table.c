@@ -42,7 +42,7 @@ const struct config_row config_table[] = {
         KIND_COUNT, AT(max_connections), "10000", 1, 10000000},
     {"max-connections-per-address", "N", "of them, from one address other than this machine's; 0 for no bound",
         KIND_COUNT, AT(max_per_address), "1000", 0, 10000000},
-    {"rate", "KIND=RATE[/BURST]", "how many of what a client may do in a second; may be repeated: see the manual",
+    {"rate", "KIND=RATE[/BURST]", "how many of what a client may do in a second; may be repeated",
         KIND_LIST, AT(rates), NULL, 0, 0},
     {"limit-loopback", NULL, "bounds for each address and --rate hold for clients on this machine too",
         KIND_FLAG, AT(limit_loopback), NULL, 0, 0},

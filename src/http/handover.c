@@ -34,8 +34,8 @@ const char *handover_run(
     int fd;
 
     if (!hub_reserve(r->http->hub)) {
-        log_event(LOG_WARN, "server full", log_text("address", r->client),
-            log_text("path", r->path));
+        log_event(
+            LOG_WARN, "server full", log_text("address", r->client), log_text("path", r->path));
         return "the server has as many clients as --max-connections allows";
     }
     fd = take(r, &why);

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "base/mem.h"
 #include "net/private.h"
 
@@ -37,6 +38,7 @@ static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t
     c->active_ms = (uint32_t)c->loop->now;
     if (c->ops->message(c->owner, opcode, data, len))
         conn_close(c, WS_CLOSE_INTERNAL, "internal error");
+    c->parser.pause = clock_mono_ns() > c->loop->slice_end;
     return 0;
 }
 
@@ -108,7 +110,8 @@ static void fail(struct conn *c, int code)
     }
 }
 
-/* What was compressed has grown to so much that the rest has to wait for its next turn. */
+/* What was compressed has grown to so much, or the messages took so long, that the rest has to wait
+ * for its next turn. */
 static void pause_with(struct conn *c, const char *rest, size_t n)
 {
     struct rest *r = mem_alloc(sizeof(*r) + n);
@@ -132,6 +135,8 @@ static void parse(struct conn *c, char *data, size_t n)
     if (c->state != CONN_OPEN && c->state != CONN_CLOSING)
         return;
     c->parser.inflated = 0;
+    c->parser.pause = false;
+    c->loop->slice_end = clock_mono_ns() + SLICE_NS;
     rc = ws_feed(&c->parser, &events, c, (uint8_t *)data, n);
     if (rc > 0)
         fail(c, rc);

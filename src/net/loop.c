@@ -226,33 +226,39 @@ static void free_told(struct loop *l)
 }
 
 /* Likewise. */
-static void resume_paused(struct loop *l)
+static void resume_paused(struct loop *l, int64_t until)
 {
     struct list end;
 
     list_add_tail(&l->rests, &end);
-    while (l->rests.next != &end)
+    while (l->rests.next != &end && clock_mono_ns() < until)
         conn_io_resume(list_entry(l->rests.next, struct rest, node));
     list_del(&end);
+}
+
+/* Not always the same first, for the last may have to wait for the next turn. */
+static void hear(struct loop *l, const struct epoll_event *events, int n, int64_t until)
+{
+    for (int i = 0; i < n && (i == 0 || clock_mono_ns() < until); i++) {
+        const struct epoll_event *e = &events[l->next_event++ % (unsigned)n];
+        struct conn *c = e->data.ptr;
+
+        if (c && c->state != CONN_DEAD)
+            conn_io_event(c, e->events);
+    }
 }
 
 static void turn(struct loop *l)
 {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(l->epoll, events, EVENTS, timeout(l));
-    int i;
 
     l->now = clock_mono_ms();
     if (l->wake_by <= l->now)
         l->wake_by = INT64_MAX;
     loop_run_mailbox(l);
-    resume_paused(l);
-    for (i = 0; i < n; i++) {
-        struct conn *c = events[i].data.ptr;
-
-        if (c && c->state != CONN_DEAD)
-            conn_io_event(c, events[i].events);
-    }
+    resume_paused(l, clock_mono_ns() + TURN_NS / 2);
+    hear(l, events, n, clock_mono_ns() + TURN_NS / 2);
     run_timers(l);
     tell_owners(l);
     if (l->options.turn_end)

@@ -111,6 +111,8 @@ struct loop {
     int64_t stop_due, hurry_due; /* ms, while stopping; hurry_due 0: that is through */
     int64_t half_ms;             /* half a heartbeat */
     int64_t now;                 /* ms, at the start of the turn */
+    int64_t slice_end;           /* ns; of the connection that is being heard */
+    unsigned next_event;         /* where to begin among those that are ready */
     int64_t next_tick;
     int64_t wake_by;                     /* ms; the owner wants a turn then */
     struct list idle, closing, draining; /* every living connection is in one, ordered by due */
@@ -138,6 +140,13 @@ struct body *framing_deflate(struct conn *c, const char *data, size_t len, struc
 size_t framing_len(size_t len, const struct body *body, const struct body *deflated); /* at most */
 int framing_put(struct conn *c, const char *data, size_t len, const struct body *body,
     struct body *deflated, bool news);
+
+/*
+ * However much arrives, others have their turn: a connection's messages may take so long in one,
+ * all of them together so long before what is queued is sent.
+ */
+#define SLICE_NS 1000000
+#define TURN_NS 4000000
 
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)

@@ -278,7 +278,7 @@ int ws_feed(
     size_t pos = 0;
     int rc = 0;
 
-    while (rc == 0 && !p->closed && pos < len && p->inflated <= WS_INFLATED_MAX) {
+    while (rc == 0 && !p->closed && pos < len && p->inflated <= WS_INFLATED_MAX && !p->pause) {
         if (!p->in_frame)
             rc = take_head(p, data, len, &pos);
         if (rc == 0 && p->in_frame)

@@ -73,6 +73,7 @@ struct ws_parser {
     uint8_t mask_at; /* payload bytes unmasked so far, modulo 4 */
     bool fin, in_frame, in_message, closed;
     bool compressed; /* the message that is in `message` */
+    bool pause;      /* not private: set by a callback, ws_feed takes no further frame; see there */
     bool client;     /* our role, as given: a client's parser wants unmasked frames */
 };
 
@@ -82,10 +83,10 @@ void ws_parser_fini(struct ws_parser *p);
 /*
  * Takes len bytes (unmasked in place). 0: all taken, or all but `left`: after a compressed message
  * with which `inflated` passes WS_INFLATED_MAX the parser pauses, so that few bytes cannot make
- * work without end; the caller sets it to 0 and feeds the rest another time. A positive number: the
- * close code to fail the connection with (1002, 1007, 1009, 1011 when memory ran out). -1: a
- * callback stopped it. After anything but 0, and after a Close frame, the parser ignores all
- * further bytes.
+ * work without end, and when a callback set `pause`; the caller sets it to 0 and feeds the rest
+ * another time. A positive number: the close code to fail the connection with (1002, 1007, 1009,
+ * 1011 when memory ran out). -1: a callback stopped it. After anything but 0, and after a Close
+ * frame, the parser ignores all further bytes.
  */
 #define WS_INFLATED_MAX (256 * 1024)
 int ws_feed(

@@ -144,6 +144,17 @@ static void says_what_is_wrong(void **state)
     refused("x.db --jwt-audience shop",
         "--jwt-audience goes with a key: --jwt-secret-file, --jwt-public-key-file or "
         "--jwt-jwks-file");
+    refused("x.db --trusted-proxy 10.0.0.1/8",
+        "--trusted-proxy \"10.0.0.1/8\" is not a network: give an address such as 127.0.0.1 or "
+        "::1, or "
+        "one with a prefix such as 10.0.0.0/8, without bits behind it");
+    refused("x.db --rate sql=5",
+        "--rate is \"sql=5\" but must be [ROLE:]KIND[@SCOPE]=RATE[/BURST], such as queries=50/100, "
+        "admin:queries=off or http@address=200; KIND is commands, queries, broadcasts, cursors, "
+        "http "
+        "or handshakes; SCOPE is connection (not of the last two), user or address (not of a "
+        "role); "
+        "RATE is per second");
     refused("x.db --origin example.com",
         "--origin \"example.com\" is not an origin: give scheme, name and port only, such as "
         "https://app.example.com or http://localhost:3000");
@@ -201,7 +212,10 @@ static void survives_lack_of_memory(void **state)
         int rc;
 
         mem_fail_after(n);
-        rc = parse(&c, "x.db --listen 127.0.0.1:1 --listen 127.0.0.1:2 --origin http://a", &err);
+        rc = parse(&c,
+            "x.db --listen 127.0.0.1:1 --listen 127.0.0.1:2 --origin http://a --rate "
+            "admin:queries=5 --trusted-proxy ::1",
+            &err);
         done = !mem_fail_hit();
         mem_fail_after(-1);
         assert_true(done ? rc == 0 : rc == STATUS_NOMEM);

@@ -145,7 +145,7 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
  * However much arrives, others have their turn: a connection's messages may take so long in one,
  * all of them together so long before what is queued is sent.
  */
-#define SLICE_NS 1000000
+#define SLICE_NS 250000
 #define TURN_NS 4000000
 
 #define LOOP_IN_SIZE 65536

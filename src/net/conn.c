@@ -17,7 +17,7 @@
  * What waits belongs to the queue, which has bounds and shares its bodies: without this the kernel
  * takes megabytes for each peer that does not read, and copying them delays all others.
  */
-#define UNSENT_MAX (512 << 10)
+#define UNSENT_MAX (128 << 10)
 #define SHARE_MIN ((size_t)64 << 10)
 
 static atomic_uint_fast64_t last_id;

@@ -2,9 +2,8 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
-#include "config_limits.h"
+#include "config_check.h"
 #include "config_table.h"
-#include "http/listen.h"
 #include "spelling.h"
 
 #include <limits.h>
@@ -391,58 +390,6 @@ static int parse_arguments(struct config *c, int argc, char **argv, struct buf *
     return 0;
 }
 
-static int check_listen(const struct config *c, struct buf *err)
-{
-    struct listen_address a;
-
-    if (c->listen.count == 0) {
-        buf_puts(err, "--listen is empty; give ADDR:PORT, such as 127.0.0.1:8080");
-        return STATUS_INVALID;
-    }
-    for (int i = 0; i < c->listen.count; i++) {
-        if (listen_parse(&a, c->listen.items[i]) < 0) {
-            buf_printf(err,
-                "cannot listen on \"%.100s\": give an address and a port, such as 127.0.0.1:8080, "
-                "[::1]:8080 or 0.0.0.0:80",
-                c->listen.items[i]);
-            return STATUS_INVALID;
-        }
-        if (!listen_is_loopback(&a) && !c->insecure && !config_has_keys(c)) {
-            buf_printf(err,
-                "refusing to listen on %s: it is reachable from other machines, and anybody could "
-                "read and write; ask for tokens (--jwt-secret-file FILE), or add --insecure if "
-                "that is what you want",
-                c->listen.items[i]);
-            return STATUS_INVALID;
-        }
-    }
-    return 0;
-}
-
-static int check_tokens(const struct config *c, struct buf *err)
-{
-    if (config_has_keys(c) || (!c->jwt_issuer && !c->jwt_audience))
-        return 0;
-    buf_printf(err,
-        "--%s goes with a key: --jwt-secret-file, --jwt-public-key-file or --jwt-jwks-file",
-        c->jwt_issuer ? "jwt-issuer" : "jwt-audience");
-    return STATUS_INVALID;
-}
-
-static int check_origins(const struct config *c, struct buf *err)
-{
-    for (int i = 0; i < c->origins.count; i++) {
-        if (listen_origin_valid(c->origins.items[i]))
-            continue;
-        buf_printf(err,
-            "--origin \"%.100s\" is not an origin: give scheme, name and port only, such as "
-            "https://app.example.com or http://localhost:3000",
-            c->origins.items[i]);
-        return STATUS_INVALID;
-    }
-    return 0;
-}
-
 int config_parse(struct config *c, int argc, char **argv, struct buf *err)
 {
     char name[WORD_MAX];
@@ -468,15 +415,7 @@ int config_parse(struct config *c, int argc, char **argv, struct buf *err)
         buf_puts(err, "which database? Say rowtap serve FILE (it is created if absent)");
         rc = STATUS_INVALID;
     }
-    if (rc == 0)
-        rc = check_listen(c, err);
-    if (rc == 0)
-        rc = check_origins(c, err);
-    if (rc == 0)
-        rc = check_tokens(c, err);
-    if (rc == 0)
-        rc = config_limits_check(c, err);
-    return rc;
+    return rc ? rc : config_check(c, err);
 }
 
 void config_put_help(struct buf *out)

@@ -76,15 +76,15 @@ struct conn {
     int fd;
     uint32_t events; /* what epoll watches */
     uint16_t code;   /* to report; 0: none was seen or sent */
+    uint16_t pongs;  /* queued since the queue was last empty */
     uint8_t state;
-    uint16_t pongs;      /* queued since the queue was last empty */
     uint8_t window_bits; /* of what the peer decompresses; 0: nothing is compressed */
-    bool blocked;        /* the socket took less than it was given */
-    bool eof;            /* the peer will send no more */
-    bool half;           /* between two pings */
-    bool unanswered;     /* nothing has arrived since the last ping */
-    bool late;           /* and that for half a heartbeat; counted */
-    bool forgot;         /* its news were forgotten, and not all of the rest is sent */
+    bool blocked : 1;    /* the socket took less than it was given */
+    bool eof : 1;        /* the peer will send no more */
+    bool half : 1;       /* between two pings */
+    bool unanswered : 1; /* nothing has arrived since the last ping */
+    bool late : 1;       /* and that for half a heartbeat; counted */
+    bool forgot : 1;     /* its news were forgotten, and not all of the rest is sent */
 };
 
 /* Written by the loop's thread alone, read by any: see loop_count. */

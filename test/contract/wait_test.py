@@ -74,8 +74,8 @@ def stuck():
         slow, quick = subscribe(server), subscribe(server)
         wrote = 0
         answer = {"delivered": 2}
-        while answer["delivered"] == 2 and wrote < 400:
-            answer = wait(http, "INSERT INTO t(text) VALUES(?)", ["x" * 60000], waitMs=300)
+        while answer["delivered"] == 2 and wrote < 100:
+            answer = wait(http, "INSERT INTO t(text) VALUES(?)", ["x" * 300000], waitMs=300)
             wrote += 1
             equal(quick.message()["event"], "INSERT")
         equal(answer["delivered"], 1, "delivered while one does not read")

@@ -80,11 +80,13 @@ static void finish_message(char *err, size_t errlen, int number, int count)
     err[len] = 0;
 }
 
-static int parse_all(struct filter_term *terms, const struct table *table, const char *const *texts,
-    const size_t *lens, int count, char *scratch, char *err, size_t errlen)
+static int parse_all(struct filter_term *terms, const struct table *table, const uint64_t *columns,
+    const char *const *texts, const size_t *lens, int count, char *scratch, char *err,
+    size_t errlen)
 {
     for (int i = 0; i < count; i++) {
         struct filter_parse p = {.table = table,
+            .columns = columns,
             .text = texts[i],
             .len = lens[i],
             .scratch = scratch,
@@ -113,8 +115,8 @@ static size_t total_length(const size_t *lens, int count)
     return total;
 }
 
-struct filter *filter_new(const struct table *table, const char *const *texts, const size_t *lens,
-    int count, char *err, size_t errlen, int *status)
+struct filter *filter_new_within(const struct table *table, const uint64_t *columns,
+    const char *const *texts, const size_t *lens, int count, char *err, size_t errlen, int *status)
 {
     struct filter_term terms[FILTER_MAX_TERMS] = {0};
     struct filter *f = NULL;
@@ -128,7 +130,7 @@ struct filter *filter_new(const struct table *table, const char *const *texts, c
     *status = STATUS_NOMEM;
     char *scratch = mem_alloc(total_length(lens, count));
     if (scratch)
-        *status = parse_all(terms, table, texts, lens, count, scratch, err, errlen);
+        *status = parse_all(terms, table, columns, texts, lens, count, scratch, err, errlen);
     if (*status == STATUS_OK && !(f = pack(terms, count)))
         *status = STATUS_NOMEM;
     if (*status == STATUS_NOMEM)
@@ -136,6 +138,26 @@ struct filter *filter_new(const struct table *table, const char *const *texts, c
     for (int i = 0; i < count; i++)
         mem_free(terms[i].values);
     mem_free(scratch);
+    return f;
+}
+
+struct filter *filter_new(const struct table *table, const char *const *texts, const size_t *lens,
+    int count, char *err, size_t errlen, int *status)
+{
+    return filter_new_within(table, NULL, texts, lens, count, err, errlen, status);
+}
+
+struct filter *filter_and(const struct filter *a, const struct filter *b)
+{
+    int count = a->term_count + b->term_count;
+    struct filter_term *terms = mem_array(count ? (size_t)count : 1, sizeof(*terms));
+    struct filter *f = NULL;
+    if (!terms)
+        return NULL;
+    for (int i = 0; i < count; i++)
+        terms[i] = i < a->term_count ? a->terms[i] : b->terms[i - a->term_count];
+    f = pack(terms, count);
+    mem_free(terms);
     return f;
 }
 

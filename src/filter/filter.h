@@ -65,6 +65,14 @@ struct filter {
  */
 struct filter *filter_new(const struct table *table, const char *const *texts, const size_t *lens,
     int count, char *err, size_t errlen, int *status);
+/*
+ * The same for somebody who may see only the columns in a bit set (64 a word; NULL: all): any other
+ * is one that does not exist.
+ */
+struct filter *filter_new_within(const struct table *table, const uint64_t *columns,
+    const char *const *texts, const size_t *lens, int count, char *err, size_t errlen, int *status);
+/* One that matches what both do; NULL: no memory. */
+struct filter *filter_and(const struct filter *a, const struct filter *b);
 void filter_free(struct filter *f);
 
 /* row has the table's column_count values. NULL rows match nothing. */

@@ -130,13 +130,19 @@ static bool can_filter(const struct column *c)
     return c->kind != COLUMN_VIRTUAL && c->kind != COLUMN_HIDDEN;
 }
 
+/* What may not be named is not there. */
+static bool is_there(const struct filter_parse *p, int column)
+{
+    return !p->columns || (p->columns[column / 64] >> (column % 64) & 1);
+}
+
 static int fail_unknown_column(struct filter_parse *p, size_t pos, const char *name, size_t len)
 {
     const struct table *t = p->table;
     char list[128] = "";
     size_t used = 0;
     for (int i = 0; i < t->column_count; i++) {
-        if (!can_filter(&t->columns[i]))
+        if (!can_filter(&t->columns[i]) || !is_there(p, i))
             continue;
         size_t need = strlen(t->columns[i].name) + 2;
         if (used + need + sizeof(", …") > sizeof(list)) {
@@ -152,6 +158,8 @@ static int fail_unknown_column(struct filter_parse *p, size_t pos, const char *n
 static int bind_column(struct filter_parse *p, size_t pos, const char *name, size_t len)
 {
     int column = table_column(p->table, name, len);
+    if (column >= 0 && !is_there(p, column))
+        return fail_unknown_column(p, pos, name, len);
     if (column < 0 && is_rowid_name(name, len) && !p->table->without_rowid) {
         if (p->table->rowid_alias < 0 && p->table->key_count > 0)
             return fail(p, pos,

@@ -6,6 +6,7 @@
 /* One condition on its way from text to a term. Used by filter.c only. */
 struct filter_parse {
     const struct table *table;
+    const uint64_t *columns; /* a bit set of those that may be named; NULL: all */
     const char *text;
     size_t len;
     char *scratch; /* room for len bytes; the values' text ends up here or stays in `text` */

@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const verbs[] = {
-    "sql", "watch", "send", "tail", "health", "status", "token", "bench", "help", "version"};
+static const char *const verbs[] = {"sql", "watch", "send", "tail", "policy", "health", "status",
+    "token", "bench", "help", "version"};
 
 #define VERBS (sizeof(verbs) / sizeof(*verbs))
 

@@ -77,6 +77,7 @@ BLACK_BOX = [
     ("cli", "asan", ["test/cli/cli_test.py"], 240, False),
     ("tail", "asan", ["test/cli/tail_test.py"], 240, True),
     ("tail", "tsan", ["test/cli/tail_test.py", "--quick"], 300, False),
+    ("policy", "asan", ["test/cli/policy_test.py"], 60, True),
     ("prompt", "asan", ["test/cli/prompt_test.py"], 120, False),
     ("rowtap.js", "gcc", ["test/web/rowtap_test.mjs"], 120, True),
     ("rowtap.js-session", "gcc", ["test/web/rowtap_session_test.mjs"], 120, True),

@@ -4,6 +4,7 @@
 #include "cli/bench.h"
 #include "cli/health.h"
 #include "cli/options.h"
+#include "cli/policy.h"
 #include "cli/send.h"
 #include "cli/sql.h"
 #include "cli/tail.h"
@@ -55,6 +56,8 @@ static const struct verb verbs[] = {
         sizeof(struct health_options), 0, health_run_status},
     {"token", "", "make a token for trying things out", token_help, token_option_rows,
         sizeof(struct token_options), 0, token_run},
+    {"policy", "check FILE [DATABASE]", "explain who may what, and find mistakes", policy_help,
+        policy_option_rows, sizeof(struct policy_options), 3, policy_run},
     {"bench", "", "measure a running server", bench_help, bench_option_rows,
         sizeof(struct bench_options), 0, bench_run},
     {"help", "[VERB]", "show this, or how a verb is used", help_help, no_options, 0, 1, help_run},
@@ -105,8 +108,8 @@ static int print_overview(void)
         "  serve    DATABASE              serve a file; see rowtap serve --help\n");
     for (size_t i = 0; i < VERB_COUNT; i++)
         buf_printf(&text, "  %-8s %-21s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
-    buf_puts(&text, "\nThe verbs but tail and token talk to http://127.0.0.1:8080 unless --url or "
-                    "$ROWTAP_URL says otherwise.\n"
+    buf_puts(&text, "\nThe verbs but tail, token and policy talk to http://127.0.0.1:8080 unless "
+                    "--url or $ROWTAP_URL says otherwise.\n"
                     "rowtap help VERB shows a verb's options and examples.\n");
     return print(&text);
 }

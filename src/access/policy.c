@@ -70,6 +70,27 @@ const struct policy_table *policy_table(const struct policy_role *r, const char 
     return t || !r ? t : map_get(&r->by_name, "*", 1);
 }
 
+bool policy_reads_all(const struct policy *p, const char *role)
+{
+    const struct policy_role *r = policy_role(p, role);
+    const struct policy_table *every = policy_table(r, "*");
+    bool all = every;
+
+    for (int i = 0; r && i < r->table_count; i++)
+        all = all && r->tables[i]->read.all && r->tables[i]->rule_count == 0;
+    return all;
+}
+
+bool policy_unlimited(const struct policy *p, const char *role)
+{
+    const struct policy_role *r = policy_role(p, role);
+    bool all = r && r->sql && policy_reads_all(p, role);
+
+    for (int i = 0; all && i < r->table_count; i++)
+        all = r->tables[i]->write.all;
+    return all;
+}
+
 bool policy_has_column(const struct policy_columns *c, const char *name)
 {
     for (int i = 0; i < c->count; i++)

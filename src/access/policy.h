@@ -84,6 +84,10 @@ static inline bool policy_any_column(const struct policy_columns *c)
 {
     return c->all || c->count > 0;
 }
+/* The role may read every row and column of every table that there is or will be. */
+bool policy_reads_all(const struct policy *p, const char *role);
+/* And may run SQL, and write all of it: no statement has to be looked at. */
+bool policy_unlimited(const struct policy *p, const char *role);
 bool policy_channel(const struct policy_patterns *p, const char *name, size_t len);
 
 /*

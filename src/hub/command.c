@@ -5,6 +5,7 @@
 #include "hub/broadcast.h"
 #include "hub/login.h"
 #include "hub/moves.h"
+#include "hub/permit.h"
 #include "hub/presence.h"
 #include "hub/query.h"
 #include "hub/replay.h"
@@ -40,7 +41,14 @@ static bool find_table(struct session *s, const struct command *cmd, const struc
 {
     const struct table *t = schema_find(s->shard->topics.schema, cmd->table.p, cmd->table.len);
     int len = (int)(cmd->table.len < 128 ? cmd->table.len : 128);
+    int allowed = t && s->policy ? view_allows(s, t) : 0;
 
+    if (allowed == STATUS_NOMEM) {
+        session_fail(s);
+        return false;
+    }
+    if (allowed < 0)
+        t = NULL;
     *table = t;
     if (t && table_has_events(t))
         return true;
@@ -64,6 +72,9 @@ static bool every_table(struct session *s, const struct command *cmd)
     else if (cmd->has_columns)
         session_refuse(s, cmd, ERROR_INVALID_FORMAT,
             "columns are those of one table: name a table instead of *");
+    else if (s->policy && !policy_reads_all(s->policy, s->who ? s->who->role : NULL))
+        session_refuse(s, cmd, ERROR_FORBIDDEN,
+            "your role may not read every table: name a table instead of *");
     else
         return true;
     return false;
@@ -337,5 +348,6 @@ void command_run(struct session *s, const struct command *cmd)
         [COMMAND_AUTH] = login_run,
     };
 
-    run[cmd->type](s, cmd);
+    if (permit_command(s, cmd))
+        run[cmd->type](s, cmd);
 }

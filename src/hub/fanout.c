@@ -14,10 +14,9 @@
 
 /* Matching: subscriptions are chained to their sessions, nothing is allocated. */
 
-bool fanout_wants(const struct fanout *f, const struct subscription *sub)
+bool fanout_hears(const struct fanout *f, const struct subscription *sub)
 {
-    return (sub->events >> f->change->kind & 1) &&
-           (sub->self || f->transaction->origin != conn_id(sub->session->conn));
+    return sub->self || f->transaction->origin != conn_id(sub->session->conn);
 }
 
 void fanout_match(struct fanout *f, struct subscription *sub, struct projection *p,
@@ -39,10 +38,30 @@ void fanout_match(struct fanout *f, struct subscription *sub, struct projection 
     s->matches = sub;
 }
 
+void fanout_match_row(struct fanout *f, struct subscription *sub, const struct view *v,
+    bool matched_new, bool matched_old)
+{
+    uint8_t kind = f->change->kind;
+    struct projection *p = view_of(v, f->change, &kind);
+
+    if (!p || !(sub->events >> kind & 1))
+        return;
+    /* What is told as its coming or going is no transition as well. */
+    if (kind != f->change->kind)
+        matched_new = matched_old = true;
+    fanout_match(f, sub, p, matched_new, matched_old);
+}
+
+void fanout_match_every(struct fanout *f, struct subscription *sub)
+{
+    if (sub->events >> f->change->kind & 1)
+        fanout_match(f, sub, sub->whole, true, true);
+}
+
 /* What is still on its way through a snapshot or the past hears nothing live. */
 static bool hears(const struct fanout *f, const struct subscription *sub)
 {
-    return !sub->follower && !sub->snapshot && fanout_wants(f, sub);
+    return !sub->follower && !sub->snapshot && fanout_hears(f, sub);
 }
 
 static void found(struct filter_entry *e, bool matched_new, bool matched_old, void *ctx)
@@ -51,7 +70,7 @@ static void found(struct filter_entry *e, bool matched_new, bool matched_old, vo
     struct fanout *f = ctx;
 
     if (hears(f, bound->sub))
-        fanout_match(f, bound->sub, bound->projection, matched_new, matched_old);
+        fanout_match_row(f, bound->sub, &bound->view, matched_new, matched_old);
 }
 
 static void match_row(struct fanout *f)
@@ -68,7 +87,7 @@ static void match_row(struct fanout *f)
         struct subscription *sub = list_entry(n, struct subscription, node);
 
         if (hears(f, sub))
-            fanout_match(f, sub, sub->whole, true, true);
+            fanout_match_every(f, sub);
     }
 }
 
@@ -91,12 +110,25 @@ static void match_timed(struct fanout *f)
 
 /* Writing. */
 
-static struct change_message message(const struct fanout *f, const struct projection *p)
+static const struct change *told_as(struct fanout *f, const struct projection *p)
+{
+    if (p->shape == PROJECTION_AS_IT_IS)
+        return f->change;
+    f->told = *f->change;
+    f->told.kind = p->shape == PROJECTION_GONE ? CHANGE_DELETE : CHANGE_INSERT;
+    if (p->shape == PROJECTION_GONE)
+        f->told.row = NULL;
+    else
+        f->told.old = NULL;
+    return &f->told;
+}
+
+static struct change_message message(struct fanout *f, const struct projection *p)
 {
     return (struct change_message){
         .epoch = f->shard->options->epoch,
         .transaction = f->transaction,
-        .change = f->change,
+        .change = told_as(f, p),
         .columns = projection_columns(p),
         .receipt = f->live ? f->transaction->receipt : NULL,
     };
@@ -240,7 +272,8 @@ void fanout_tell(struct fanout *f, const struct membership *m)
     static const struct change_prefix none;
     struct session *s = m->session;
 
-    if (session_hears(s) && (m->self || f->transaction->origin != conn_id(s->conn)))
+    if (session_hears(s) && (m->self || f->transaction->origin != conn_id(s->conn)) &&
+        tables_may_know(f, s))
         send_to(f, s, s->whole, &none, false);
 }
 

@@ -11,12 +11,14 @@ struct session;
 struct subscription;
 struct membership;
 struct projection;
+struct view;
 
 /* The change being delivered. */
 struct fanout {
     struct shard *shard;
     const struct transaction *transaction;
     const struct change *change;
+    struct change told;      /* as it is told to some: see enum projection_shape */
     struct session *matched; /* chain of sessions that have matches */
     struct projection *used; /* chain of projections that have a body */
     struct list *changesets; /* those begun */
@@ -30,10 +32,14 @@ void fanout_batch(struct shard *s, const struct batch *b);
 void fanout_close(struct shard *s); /* the live transaction is through, whatever was to follow */
 
 /* The steps for a row's change: all that match, then the messages. */
-bool fanout_wants(const struct fanout *f, const struct subscription *sub); /* its filter apart */
+bool fanout_hears(const struct fanout *f, const struct subscription *sub); /* who made it counts */
 void fanout_match(struct fanout *f, struct subscription *sub, struct projection *p,
     bool matched_new, bool matched_old);
-void fanout_deliver(struct fanout *f); /* ends the change */
+/* The same for a row that its filter matched, if it wants the event and may see it. */
+void fanout_match_row(struct fanout *f, struct subscription *sub, const struct view *v,
+    bool matched_new, bool matched_old);
+void fanout_match_every(struct fanout *f, struct subscription *sub); /* one to every table */
+void fanout_deliver(struct fanout *f);                               /* ends the change */
 /* The steps for a change of a table. */
 void fanout_tell(struct fanout *f, const struct membership *m);
 void fanout_forget(struct fanout *f); /* ends the change */

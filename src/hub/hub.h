@@ -17,6 +17,7 @@ struct database;       /* capture/database.h */
 struct dialect;        /* hub/dialect.h */
 struct identity;       /* access/identity.h */
 struct limiter_client; /* access/limiter.h */
+struct policy;         /* access/policy.h */
 struct tokens;         /* access/tokens.h */
 
 struct hub_options {
@@ -43,6 +44,7 @@ struct hub_options {
     size_t max_all_subscriptions; /* of all; 0: no bound */
     uint32_t max_requests;        /* of one connection, on their way; 0: no bound */
     uint32_t max_queries;         /* of one connection, under way at once; 0: no bound */
+    struct policy *policy;        /* who may what; NULL: everybody everything. Outlives the hub */
     const char *version;
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */

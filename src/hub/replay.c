@@ -57,12 +57,8 @@ static void replay_free(struct replay *r)
 
 static void unbind(struct follower *w)
 {
-    if (w->filter)
-        filter_free(w->filter);
-    projection_put(w->projection);
+    view_fini(&w->view);
     table_unref(w->table);
-    w->filter = NULL;
-    w->projection = NULL;
     w->table = NULL;
 }
 
@@ -166,15 +162,10 @@ static void lose_all(struct replay *r, const char *reason)
 static int bind(struct follower *w, struct shard *s, const struct table *table)
 {
     struct error_text err;
-    int status;
 
     unbind(w);
     w->table = table_ref(table);
-    w->filter = subscription_filter(w->sub, table, &err, &status);
-    if (!w->filter)
-        return status;
-    w->projection = topics_projection(&s->topics, &s->replay_columns, table, w->sub, &err, &status);
-    return status;
+    return view_init(&w->view, &s->topics, &s->replay_columns, table, w->sub, &err);
 }
 
 static void cannot_bind(struct fanout *f, struct follower *w, int status)
@@ -196,10 +187,10 @@ static void follow_row(struct fanout *f, struct follower *w)
     bool matched_new, matched_old;
     int status = 0;
 
-    if (!fanout_wants(f, sub) || !table_has_events(c->table))
+    if (!fanout_hears(f, sub) || !table_has_events(c->table))
         return;
     if (!topic) {
-        fanout_match(f, sub, sub->whole, true, true);
+        fanout_match_every(f, sub);
         return;
     }
     if (!text_same_nocase(topic->name, topic->len, c->table->name, strlen(c->table->name)))
@@ -210,10 +201,10 @@ static void follow_row(struct fanout *f, struct follower *w)
         cannot_bind(f, w, status);
         return;
     }
-    matched_new = filter_match(w->filter, c->row, c->rowid);
-    matched_old = filter_match(w->filter, c->old, c->old_rowid);
+    matched_new = filter_match(w->view.filter, c->row, c->rowid);
+    matched_old = filter_match(w->view.filter, c->old, c->old_rowid);
     if (matched_new || matched_old)
-        fanout_match(f, sub, w->projection, matched_new, matched_old);
+        fanout_match_row(f, sub, &w->view, matched_new, matched_old);
 }
 
 /* One change for all that follow; returns how many they were. */

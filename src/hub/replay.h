@@ -2,7 +2,7 @@
 #define ROWTAP_HUB_REPLAY_H
 
 #include "base/list.h"
-#include "hub/dialect.h"
+#include "hub/view.h"
 
 /*
  * How subscriptions that asked for the past (`since`), or have got a snapshot, come to the present:
@@ -45,10 +45,9 @@ struct follower {
     struct replay *replay;
     struct subscription *sub;
     struct membership *membership; /* of the channel "tables"; exactly one of the two is set */
-    /* The filter and columns as they apply to the definition of the table that was met last. */
+    /* How it sees the rows, as it applies to the definition of the table that was met last. */
     const struct table *table;
-    struct filter *filter;
-    struct projection *projection;
+    struct view view;
     bool gone; /* it has heard that there was no table of its name */
 };
 

@@ -9,6 +9,7 @@
 #include "hub/command.h"
 #include "hub/limits.h"
 #include "hub/login.h"
+#include "hub/permit.h"
 #include "hub/poll.h"
 #include "hub/query.h"
 #include "hub/replay.h"
@@ -323,13 +324,16 @@ static void send_ack(struct session *s)
 static void *on_open(struct conn *c, void *start_ctx)
 {
     struct arrival *a = start_ctx;
+    static const struct text notifications = {
+        CHANNEL_NOTIFICATIONS, sizeof(CHANNEL_NOTIFICATIONS) - 1};
     struct topics *t = &a->shard->topics;
     struct session *s = mem_zalloc(sizeof(*s));
 
     if (a->window_bits)
         conn_compress(c, a->window_bits);
     if (s)
-        s->whole = projection_get(&t->whole, &t->projections, a->dialect, NULL, 0);
+        s->whole =
+            projection_get(&t->whole, &t->projections, a->dialect, PROJECTION_AS_IT_IS, NULL, 0);
     if (s && a->dialect->once)
         s->poll = poll_new(s);
     if (!s || !s->whole || (a->dialect->once && !s->poll)) {
@@ -353,10 +357,12 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->since_ms = clock_wall_ms();
     s->dialect = a->dialect;
     s->who = a->who;
+    s->policy = a->shard->options->policy ? policy_ref(a->shard->options->policy) : NULL;
     s->address = a->address;
     s->headers = a->headers;
     s->limits = a->limits;
-    s->notifications = s->notifications_self = !session_is_stream(s);
+    s->notifications = s->notifications_self =
+        !session_is_stream(s) && permit_join(s, notifications);
     s->opened_ns = clock_mono_ns();
     session_log_opened(s);
     if (login_enter(s) < 0)
@@ -392,6 +398,7 @@ static void on_closed(void *owner, int code)
     mem_free(s->subs);
     mem_free(s->memberships);
     login_leave(s);
+    policy_unref(s->policy);
     mem_free(s->address);
     mem_free(s->headers);
     mem_free(s);

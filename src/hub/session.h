@@ -3,6 +3,7 @@
 
 #include "access/identity.h"
 #include "access/limiter.h"
+#include "access/policy.h"
 #include "base/buf.h"
 #include "hub/channel.h"
 #include "hub/dialect.h"
@@ -18,8 +19,9 @@ struct session {
     struct conn *conn;
     struct shard *shard;
     const struct dialect *dialect;
-    struct identity *who; /* as its newest token said; NULL for nobody: see hub/login.h */
-    uint32_t login_place; /* of its token's end in the shard's logins, from 1; 0: none */
+    struct policy *policy; /* a reference; NULL: everybody may do everything */
+    struct identity *who;  /* as its newest token said; NULL for nobody: see hub/login.h */
+    uint32_t login_place;  /* of its token's end in the shard's logins, from 1; 0: none */
     uint8_t login_failures;
     bool login_warned;
     char *address;

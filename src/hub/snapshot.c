@@ -47,8 +47,7 @@ struct snapshot {
 
 static void snapshot_free(struct snapshot *sn)
 {
-    if (sn->filter)
-        filter_free(sn->filter);
+    filter_free(sn->filter);
     buf_fini(&sn->where);
     batch_unref(sn->page);
     batch_unref(sn->scan.batch);
@@ -285,16 +284,19 @@ int snapshot_start(struct subscription *sub, const struct command *cmd, const ch
 static int bind(struct snapshot *sn, const struct table *table, struct error_text *err)
 {
     struct shard *s = sn->shard;
-    int status;
+    struct view view;
+    int status = view_init(&view, &s->topics, &s->replay_columns, table, sn->sub, err);
 
     sn->scan.table = table;
-    sn->filter = subscription_filter(sn->sub, table, err, &status);
-    if (!sn->filter)
+    if (status < 0)
         return status;
-    sn->projection =
-        topics_projection(&s->topics, &s->replay_columns, table, sn->sub, err, &status);
-    if (!sn->projection || !sn->filter->term_count)
-        return status;
+    sn->filter = view.filter;
+    sn->projection = view.change;
+    view.filter = NULL;
+    view.change = NULL;
+    view_fini(&view);
+    if (!sn->filter->term_count)
+        return 0;
     sn->scan.keep = keep;
     status = filter_put_sql(sn->filter, table, &sn->where, &sn->scan.params, &sn->scan.param_count);
     if (status == 0)

@@ -1,5 +1,6 @@
 #include "hub/subscription.h"
 
+#include "access/grant.h"
 #include "base/mem.h"
 #include "base/status.h"
 
@@ -74,8 +75,8 @@ struct text subscription_text(const struct subscription *s, size_t *pos)
     return t;
 }
 
-struct filter *subscription_filter(
-    const struct subscription *s, const struct table *table, struct error_text *err, int *status)
+struct filter *subscription_filter(const struct subscription *s, const struct table *table,
+    const struct grant *g, struct error_text *err, int *status)
 {
     const char *texts[FILTER_MAX_TERMS];
     size_t lens[FILTER_MAX_TERMS], pos = 0;
@@ -88,14 +89,15 @@ struct filter *subscription_filter(
         lens[i] = t.len;
     }
     *err = (struct error_text){0};
-    f = filter_new(table, texts, lens, s->filter_count, err->message, sizeof(err->message), status);
+    f = grant_filter(
+        g, table, texts, lens, s->filter_count, err->message, sizeof(err->message), status);
     if (!f)
         err->code = *status == STATUS_TOO_LARGE ? ERROR_LIMIT_EXCEEDED : ERROR_INVALID_FILTER;
     return f;
 }
 
-int subscription_columns(const struct subscription *s, const struct table *table, uint64_t *bits,
-    bool *all, struct error_text *err)
+int subscription_columns(const struct subscription *s, const struct table *table,
+    const struct grant *g, uint64_t *bits, bool *all, struct error_text *err)
 {
     size_t pos = 0;
     int distinct = 0;
@@ -106,7 +108,7 @@ int subscription_columns(const struct subscription *s, const struct table *table
         struct text t = subscription_text(s, &pos);
         int column = table_column(table, t.p, t.len);
 
-        if (column < 0) {
+        if (column < 0 || !grant_column(g, column)) {
             err->code = ERROR_NOT_FOUND;
             snprintf(err->message, sizeof(err->message), "no such column: %s.%.*s", table->name,
                 (int)(t.len < 128 ? t.len : 128), t.p);
@@ -115,6 +117,11 @@ int subscription_columns(const struct subscription *s, const struct table *table
         distinct += !(bits[column / 64] >> (column % 64) & 1);
         bits[column / 64] |= UINT64_C(1) << (column % 64);
     }
-    *all = s->column_count == 0 || distinct == table->column_count;
+    for (int i = 0; s->column_count == 0 && i < table->column_count; i++)
+        if (grant_column(g, i)) {
+            bits[i / 64] |= UINT64_C(1) << (i % 64);
+            distinct++;
+        }
+    *all = distinct == table->column_count;
     return 0;
 }

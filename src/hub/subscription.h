@@ -4,20 +4,21 @@
 #include "base/list.h"
 #include "filter/filter_index.h"
 #include "hub/dialect.h"
-#include "hub/projection.h"
+#include "hub/view.h"
 
 /*
  * What one connection asked to hear of one table, kept as the client wrote it, because tables
  * change and the filter is then bound again. Owned by its session; loop thread only.
  */
+struct grant;
 struct session;
 struct topic;
 
 /* A subscription's filter and columns as they apply to one definition of its table. */
 struct bound {
-    struct filter_entry entry; /* its filter is owned */
+    struct filter_entry entry; /* its filter is the view's */
     struct subscription *sub;
-    struct projection *projection;
+    struct view view;
 };
 
 struct subscription {
@@ -55,13 +56,13 @@ void subscription_free(struct subscription *s); /* unfiled before: see topics_re
 struct text subscription_text(const struct subscription *s, size_t *pos);
 
 /* The parts of a subscription bound to `table`, not yet in an index. On failure as filter_new. */
-struct filter *subscription_filter(
-    const struct subscription *s, const struct table *table, struct error_text *err, int *status);
+struct filter *subscription_filter(const struct subscription *s, const struct table *table,
+    const struct grant *g, struct error_text *err, int *status);
 /*
  * Sets the bits of the wanted columns in `bits` (at least column_count of the table, zeroed). *all:
- * they are all wanted. STATUS_INVALID and err when a column is not there.
+ * they are all wanted. STATUS_INVALID and err when a column is not there, or not granted.
  */
-int subscription_columns(const struct subscription *s, const struct table *table, uint64_t *bits,
-    bool *all, struct error_text *err);
+int subscription_columns(const struct subscription *s, const struct table *table,
+    const struct grant *g, uint64_t *bits, bool *all, struct error_text *err);
 
 #endif

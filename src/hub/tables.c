@@ -16,11 +16,18 @@ static bool names(const struct table *t, const struct topic *topic)
 
 /* DDL. */
 
+bool tables_may_know(const struct fanout *f, const struct session *s)
+{
+    const struct change *c = f->change;
+
+    return view_allows_all(s, c->table) && (!c->old_table || view_allows_all(s, c->old_table));
+}
+
 static bool hears_of_it(const struct fanout *f, const struct subscription *sub)
 {
     const struct session *s = sub->session;
 
-    return (sub->self || f->transaction->origin != conn_id(s->conn)) && !session_in_tables(s);
+    return fanout_hears(f, sub) && !session_in_tables(s) && tables_may_know(f, s);
 }
 
 static void match(struct fanout *f, struct subscription *sub)

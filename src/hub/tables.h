@@ -11,9 +11,13 @@
  */
 struct fanout;
 struct replay;
+struct session;
 
 void tables_deliver(struct fanout *f); /* to all that are live; ends the change */
 /* The same for those that follow a replay. */
 void tables_follow(struct fanout *f, struct replay *r);
+
+/* The session may see all that the change of a table tells. */
+bool tables_may_know(const struct fanout *f, const struct session *s);
 
 #endif

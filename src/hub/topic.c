@@ -57,54 +57,22 @@ static void binding_free(struct topics *t, struct binding *b)
     mem_free(b);
 }
 
-struct projection *topics_projection(struct topics *t, struct map *set, const struct table *table,
-    const struct subscription *s, struct error_text *err, int *status)
-{
-    size_t words = ((size_t)table->column_count + 63) / 64;
-    uint64_t *bits = mem_array(words, sizeof(*bits));
-    struct projection *p = NULL;
-    bool all;
-
-    *status = STATUS_NOMEM;
-    if (!bits)
-        return NULL;
-    *status = subscription_columns(s, table, bits, &all, err);
-    if (*status == 0) {
-        const struct dialect *dialect = session_dialect(s->session);
-
-        p = all ? projection_get(&t->whole, &t->projections, dialect, NULL, 0)
-                : projection_get(set, &t->projections, dialect, bits, words);
-        if (!p)
-            *status = STATUS_NOMEM;
-    }
-    mem_free(bits);
-    return p;
-}
-
 static struct bound *bound_new(struct topics *t, struct binding *b, struct subscription *s,
     struct error_text *err, int *status)
 {
     struct bound *bound = mem_zalloc(sizeof(*bound));
-    struct filter *f = NULL;
 
     *status = STATUS_NOMEM;
     if (!bound)
         return NULL;
     bound->sub = s;
-    bound->projection = topics_projection(t, &b->projections, b->table, s, err, status);
-    if (!bound->projection)
-        goto fail;
-    bound->entry.filter = f = subscription_filter(s, b->table, err, status);
-    if (!f)
-        goto fail;
-    *status = filter_index_add(b->index, &bound->entry);
-    if (*status < 0)
-        goto fail;
-    return bound;
-fail:
-    if (f)
-        filter_free(f);
-    projection_put(bound->projection);
+    *status = view_init(&bound->view, t, &b->projections, b->table, s, err);
+    bound->entry.filter = bound->view.filter;
+    if (*status == 0)
+        *status = filter_index_add(b->index, &bound->entry);
+    if (*status == 0)
+        return bound;
+    view_fini(&bound->view);
     mem_free(bound);
     return NULL;
 }
@@ -112,14 +80,11 @@ fail:
 static void bound_free(struct binding *b, struct bound **slot)
 {
     struct bound *bound = *slot;
-    struct filter *f;
 
     if (!bound)
         return;
     filter_index_remove(b->index, &bound->entry);
-    memcpy(&f, &bound->entry.filter, sizeof(f)); /* owned here, const for the index */
-    filter_free(f);
-    projection_put(bound->projection);
+    view_fini(&bound->view);
     mem_free(bound);
     *slot = NULL;
 }
@@ -214,7 +179,8 @@ int topics_add(
     int status = STATUS_NOMEM;
 
     if (!table) {
-        s->whole = projection_get(&t->whole, &t->projections, session_dialect(s->session), NULL, 0);
+        s->whole = projection_get(
+            &t->whole, &t->projections, session_dialect(s->session), PROJECTION_AS_IT_IS, NULL, 0);
         if (s->whole)
             list_add_tail(&t->every, &s->node);
         return s->whole ? 0 : STATUS_NOMEM;

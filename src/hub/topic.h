@@ -56,13 +56,6 @@ int topics_add(
 /* The contrary, before subscription_free. Needs no memory. */
 void topics_remove(struct topics *t, struct subscription *s);
 
-/*
- * How to write the changes of this definition of a table for a subscription, with a reference. One
- * of some of the columns is filed in `set`. NULL and *status as topics_add.
- */
-struct projection *topics_projection(struct topics *t, struct map *set, const struct table *table,
-    const struct subscription *s, struct error_text *err, int *status);
-
 /* Those that subscribe to a table of this name; NULL: nobody does. */
 struct topic *topics_find(const struct topics *t, const struct table *table);
 /* The binding for rows of this definition of a table, NULL when nobody subscribes to it. */

@@ -137,10 +137,11 @@ void feed_publish(struct feed *f)
     f->batch = batch_new(0);
 }
 
-static struct client *connect_as(struct feed *f, const char *user)
+/* Takes over the claims. */
+static struct client *connect_with(struct feed *f, json_t *claims)
 {
     struct client *c = calloc(1, sizeof(*c));
-    struct identity *id = user ? identity_new(json_pack("{s:s}", "sub", user), 0) : NULL;
+    struct identity *id = claims ? identity_new(claims, 0) : NULL;
     const struct hub_client who = {.who = id, .address = "test"};
     int pair[2];
 
@@ -149,6 +150,19 @@ static struct client *connect_as(struct feed *f, const char *user)
     assert_true(hub_reserve(f->hub));
     hub_adopt(f->hub, pair[1], dialects_find("/ws"), &who, NULL, 0);
     identity_unref(id);
+    return c;
+}
+
+static struct client *connect_as(struct feed *f, const char *user)
+{
+    return connect_with(f, user ? json_pack("{s:s}", "sub", user) : NULL);
+}
+
+struct client *client_claims(struct feed *f, const char *claims)
+{
+    struct client *c = connect_with(f, json_loads(claims, 0, NULL));
+
+    client_expect_part(c, "\"type\":\"connection:ack\"");
     return c;
 }
 

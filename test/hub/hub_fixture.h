@@ -56,7 +56,8 @@ void feed_publish(struct feed *f);
 struct client *client_new(struct feed *f);                  /* connected; the ack has been read */
 struct client *client_raw(struct feed *f);                  /* connected; nothing read */
 struct client *client_as(struct feed *f, const char *user); /* as client_new; NULL: nobody */
-void client_free(struct client *c);                         /* closes the socket without a word */
+struct client *client_claims(struct feed *f, const char *claims); /* as client_new; JSON */
+void client_free(struct client *c); /* closes the socket without a word */
 void client_send(struct client *c, const char *text);
 void client_send_frame(struct client *c, int opcode, const char *data, size_t len);
 /*

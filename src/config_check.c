@@ -42,6 +42,15 @@ static int check_tokens(const struct config *c, struct buf *err)
     return STATUS_INVALID;
 }
 
+static int check_policy(const struct config *c, struct buf *err)
+{
+    if (config_has_keys(c) || !c->policy)
+        return 0;
+    buf_puts(err, "--policy goes by the role in a token, so it needs a key: --jwt-secret-file, "
+                  "--jwt-public-key-file or --jwt-jwks-file");
+    return STATUS_INVALID;
+}
+
 static int check_origins(const struct config *c, struct buf *err)
 {
     for (int i = 0; i < c->origins.count; i++) {
@@ -87,7 +96,7 @@ static int check_rates(const struct config *c, struct buf *err)
 int config_check(const struct config *c, struct buf *err)
 {
     static int (*const checks[])(const struct config *, struct buf *) = {
-        check_listen, check_origins, check_tokens, check_proxies, check_rates};
+        check_listen, check_origins, check_tokens, check_policy, check_proxies, check_rates};
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(*checks) && rc == 0; i++)

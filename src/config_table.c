@@ -26,6 +26,8 @@ const struct config_row config_table[] = {
         KIND_TEXT, AT(jwt_audience), NULL, 0, 0},
     {"jwt-leeway", "SECONDS", "how far the clock of who issues tokens may be off",
         KIND_DURATION, AT(jwt_leeway_ms), "0", 0, 3600000},
+    {"policy", "FILE", "who may what, by the role in their token: see README",
+        KIND_TEXT, AT(policy), NULL, 0, 0},
     {"trusted-proxy", "CIDR", "believe this proxy's X-Forwarded-For, such as 127.0.0.1 or 10.0.0.0/8; may be repeated",
         KIND_LIST, AT(trusted_proxies), NULL, 0, 0},
     {"heartbeat", "SECONDS", "ping each WebSocket client this often",

@@ -1,5 +1,6 @@
 #include "server.h"
 #include "access/limiter.h"
+#include "access/policies.h"
 #include "access/tokens.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,7 +24,8 @@
 
 struct server {
     const struct config *config;
-    struct tokens *tokens; /* NULL: nobody has to show one */
+    struct tokens *tokens;     /* NULL: nobody has to show one */
+    struct policies *policies; /* NULL: everybody may do everything */
     struct rates rates;
     struct limiter *limiter;
     struct database *db;
@@ -130,10 +132,59 @@ static int start_limiter(struct server *s, struct buf *err)
     return s->limiter ? 0 : -1;
 }
 
+/* Tables may come later, so what does not fit the database is no more than a warning. */
+static void compare_policy(struct server *s, const struct policy *p)
+{
+    struct schema *schema = database_schema(s->db);
+    struct buf out = {0};
+    const char *line;
+
+    policy_check(p, schema, &out);
+    schema_unref(schema);
+    for (line = buf_text(&out); line && *line; line += strcspn(line, "\n") + 1)
+        log_warn("the policy does not fit the database: %s, %.*s", s->config->policy,
+            (int)strcspn(line, "\n"), line);
+    buf_fini(&out);
+}
+
+static int read_policy(struct server *s, struct buf *err)
+{
+    struct policy *p;
+    int status;
+
+    if (!s->config->policy)
+        return 0;
+    p = policy_read(s->config->policy, err, &status);
+    s->policies = p ? policies_new(p) : NULL;
+    return s->policies ? 0 : -1;
+}
+
+static bool reload_policy(struct server *s)
+{
+    struct buf err = {0};
+    int status;
+    struct policy *p = policy_read(s->config->policy, &err, &status);
+    bool good = p && hub_set_policy(s->hub, p) == 0;
+
+    if (good) {
+        policies_set(s->policies, p);
+        log_event(LOG_INFO, "policy read", log_int("roles", p->role_count));
+        compare_policy(s, p);
+    } else {
+        log_error("the policy could not be read, so the one from before stays in use: %s; see "
+                  "rowtap policy check",
+            err.len && buf_text(&err) ? buf_text(&err) : "out of memory");
+    }
+    policy_unref(p);
+    buf_fini(&err);
+    return good;
+}
+
 static int start_hub(struct server *s, struct buf *err)
 {
     const struct config *c = s->config;
     struct schema *schema = database_schema(s->db);
+    struct policy *policy = policies_get(s->policies);
     const struct hub_options options = {
         .loops = (int)c->loops,
         .max_message = c->max_message,
@@ -160,10 +211,14 @@ static int start_hub(struct server *s, struct buf *err)
         .schema = schema,
         .db = s->db,
         .tokens = s->tokens,
+        .policy = policy,
     };
 
     s->hub = hub_new(&options, err);
     schema_unref(schema);
+    if (policy && s->hub)
+        compare_policy(s, policy);
+    policy_unref(policy);
     return s->hub ? 0 : -1;
 }
 
@@ -185,6 +240,7 @@ static int start_http(struct server *s, struct buf *err)
         .db = s->db,
         .hub = s->hub,
         .tokens = s->tokens,
+        .policies = s->policies,
     };
 
     s->http = http_start(&options, err);
@@ -216,8 +272,8 @@ struct server *server_start(const struct config *config, struct buf *err)
         return NULL;
     }
     s->config = config;
-    if (read_keys(s, err) < 0 || start_limiter(s, err) < 0 || open_database(s, err) < 0 ||
-        start_hub(s, err) < 0)
+    if (read_keys(s, err) < 0 || read_policy(s, err) < 0 || start_limiter(s, err) < 0 ||
+        open_database(s, err) < 0 || start_hub(s, err) < 0)
         goto fail;
     database_follow(s->db);
     if (config->demo && run_script(s, demo_sql, sizeof(demo_sql), err) < 0)
@@ -269,6 +325,7 @@ void server_stop(struct server *s)
     tokens_free(s->tokens);
     limiter_free(s->limiter);
     rates_fini(&s->rates);
+    policies_free(s->policies);
     mem_free(s);
     log_stop();
 }
@@ -284,7 +341,10 @@ void server_change_demo(struct server *s)
 
 bool server_reload(struct server *s)
 {
-    return !s->tokens || tokens_reload(s->tokens);
+    bool keys = !s->tokens || tokens_reload(s->tokens);
+    bool policy = !s->policies || reload_policy(s);
+
+    return keys && policy;
 }
 
 void server_refresh(struct server *s)

@@ -25,8 +25,8 @@ bool server_works(struct server *s);       /* all threads have answered since th
 void server_change_demo(struct server *s); /* one of the demonstration's changes */
 
 /*
- * Reads the keys for tokens again: at once (false: they are bad, so those from before stay in use),
- * or if they have changed. Without keys nothing is done.
+ * Reads the keys for tokens and the policy again; false: one of them is bad, so that from before
+ * stays in use. server_refresh: the keys only, if they have changed. Without them nothing is done.
  */
 bool server_reload(struct server *s);
 void server_refresh(struct server *s);

@@ -136,8 +136,9 @@ static void reload(struct service *s)
     if (!config_has_keys(s->config))
         log_info("SIGHUP: there is nothing to read again: options are read at the start only");
     else if (server_reload(s->server))
-        log_info("SIGHUP: the keys for tokens have been read again; options are read at the start "
-                 "only");
+        log_info("SIGHUP: the keys for tokens%s have been read again; options are read at the "
+                 "start only",
+            s->config->policy ? " and the policy" : "");
     tell_ready(s);
 }
 

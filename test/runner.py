@@ -78,6 +78,8 @@ BLACK_BOX = [
     ("tail", "asan", ["test/cli/tail_test.py"], 240, True),
     ("tail", "tsan", ["test/cli/tail_test.py", "--quick"], 300, False),
     ("policy", "asan", ["test/cli/policy_test.py"], 60, True),
+    ("rules", "asan", ["test/contract/policy_test.py"], 240, True),
+    ("rules", "tsan", ["test/contract/policy_test.py"], 400, False),
     ("prompt", "asan", ["test/cli/prompt_test.py"], 120, False),
     ("rowtap.js", "gcc", ["test/web/rowtap_test.mjs"], 120, True),
     ("rowtap.js-session", "gcc", ["test/web/rowtap_session_test.mjs"], 120, True),

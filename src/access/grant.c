@@ -13,9 +13,39 @@ static const struct policy_table *find(
     return t && policy_any_column(&t->read) ? t : NULL;
 }
 
-bool grant_reads(const struct policy *p, const struct identity *who, const char *table)
+static const char *role_of(const struct identity *who)
 {
-    return !p || find(p, who, table);
+    return who ? who->role : NULL;
+}
+
+bool grant_known(const struct policy *p, const struct identity *who)
+{
+    return !p || policy_role(p, role_of(who));
+}
+
+bool grant_reads_all(const struct policy *p, const struct identity *who)
+{
+    return !p || policy_reads_all(p, role_of(who));
+}
+
+bool grant_unlimited(const struct policy *p, const struct identity *who)
+{
+    return !p || policy_unlimited(p, role_of(who));
+}
+
+bool grant_join(const struct policy *p, const struct identity *who, const char *channel, size_t len)
+{
+    const struct policy_role *role = p ? policy_role(p, role_of(who)) : NULL;
+
+    return !p || (role && policy_channel(&role->join, channel, len));
+}
+
+bool grant_broadcast(
+    const struct policy *p, const struct identity *who, const char *channel, size_t len)
+{
+    const struct policy_role *role = p ? policy_role(p, role_of(who)) : NULL;
+
+    return !p || (role && policy_channel(&role->broadcast, channel, len));
 }
 
 static int take_columns(struct grant *g, const struct policy_columns *read, const struct table *t)

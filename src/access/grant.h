@@ -27,8 +27,15 @@ static inline bool grant_column(const struct grant *g, int column)
     return !g->columns || (g->columns[column / 64] >> (column % 64) & 1);
 }
 
-/* May `who` see that there is such a table? The definition does not matter. */
-bool grant_reads(const struct policy *p, const struct identity *who, const char *table);
+/* What needs no definition of a table. Without a policy (NULL) everybody may everything. */
+bool grant_known(const struct policy *p, const struct identity *who); /* has a role of the file */
+/* Every row and column of every table; and run SQL and write there too. */
+bool grant_reads_all(const struct policy *p, const struct identity *who);
+bool grant_unlimited(const struct policy *p, const struct identity *who);
+bool grant_join(
+    const struct policy *p, const struct identity *who, const char *channel, size_t len);
+bool grant_broadcast(
+    const struct policy *p, const struct identity *who, const char *channel, size_t len);
 
 /*
  * A person's filter on a table, made as filter_new does, with the permitted rows; a column that may

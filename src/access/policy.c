@@ -34,6 +34,7 @@ static void role_free(struct policy_role *r)
     map_fini(&r->by_name);
     strings_free(r->join.items, r->join.count);
     strings_free(r->broadcast.items, r->broadcast.count);
+    json_decref(r->source);
     mem_free(r->name);
     mem_free(r);
 }
@@ -109,4 +110,11 @@ bool policy_channel(const struct policy_patterns *p, const char *name, size_t le
             return true;
     }
     return false;
+}
+
+bool policy_same_role(const struct policy *a, const struct policy *b, const char *role)
+{
+    const struct policy_role *x = policy_role(a, role), *y = policy_role(b, role);
+
+    return x && y ? json_equal(x->source, y->source) : x == y;
 }

@@ -46,6 +46,7 @@ struct policy_patterns {
 
 struct policy_role {
     char *name;
+    json_t *source; /* as in the file */
     bool sql;
     struct policy_table **tables;
     int table_count;
@@ -89,6 +90,8 @@ bool policy_reads_all(const struct policy *p, const char *role);
 /* And may run SQL, and write all of it: no statement has to be looked at. */
 bool policy_unlimited(const struct policy *p, const char *role);
 bool policy_channel(const struct policy_patterns *p, const char *name, size_t len);
+/* Both say the same of a role, or nothing. */
+bool policy_same_role(const struct policy *a, const struct policy *b, const char *role);
 
 /*
  * Compares it with a database: a line in `out` for each table and column that is not there, each

@@ -363,6 +363,7 @@ static int add_role(struct parse *p, struct policy *to, const char *name, json_t
     if (!r)
         return STATUS_NOMEM;
     to->roles[to->role_count++] = r;
+    r->source = json_incref(value);
     r->name = mem_strdup(name);
     return r->name ? take_members(p, value, role_members, r) : STATUS_NOMEM;
 }

@@ -77,5 +77,7 @@ struct table *schema_find_id(const struct schema *s, uint64_t id);
 /* {"name":"users","columns":[{"name","type","notNull","default","primaryKey","generated"},…],…} */
 void table_put_json(struct buf *out, const struct table *t);
 void table_put_columns_json(struct buf *out, const struct table *t); /* the array alone */
+/* With the columns in a bit set (64 a word) alone, which has those of the key; NULL: all. */
+void table_put_some_json(struct buf *out, const struct table *t, const uint64_t *columns);
 
 #endif

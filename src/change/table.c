@@ -139,11 +139,11 @@ static void put_column_json(struct buf *out, const struct column *c)
     buf_putc(out, '}');
 }
 
-void table_put_columns_json(struct buf *out, const struct table *t)
+static void put_columns(struct buf *out, const struct table *t, const uint64_t *columns)
 {
     const char *separator = "[";
     for (int i = 0; i < t->column_count; i++) {
-        if (t->columns[i].kind == COLUMN_HIDDEN)
+        if (t->columns[i].kind == COLUMN_HIDDEN || (columns && !(columns[i / 64] >> (i % 64) & 1)))
             continue;
         buf_puts(out, separator);
         put_column_json(out, &t->columns[i]);
@@ -152,12 +152,22 @@ void table_put_columns_json(struct buf *out, const struct table *t)
     buf_puts(out, *separator == '[' ? "[]" : "]");
 }
 
+void table_put_columns_json(struct buf *out, const struct table *t)
+{
+    put_columns(out, t, NULL);
+}
+
 void table_put_json(struct buf *out, const struct table *t)
+{
+    table_put_some_json(out, t, NULL);
+}
+
+void table_put_some_json(struct buf *out, const struct table *t, const uint64_t *columns)
 {
     buf_puts(out, "{\"name\":");
     buf_put_json_text(out, t->name);
     buf_puts(out, ",\"columns\":");
-    table_put_columns_json(out, t);
+    put_columns(out, t, columns);
     buf_puts(out, ",\"primaryKey\":[");
     for (int i = 0; i < t->key_count; i++) {
         if (i > 0)

@@ -106,7 +106,7 @@ static void put_ack(struct buf *out, const struct reply *r)
     buf_put_i64(out, r->heartbeat_ms);
     buf_puts(out, ",\"maxMessageSize\":");
     buf_put_u64(out, r->max_message);
-    buf_puts(out, ",\"channels\":[\"notifications\"]}}");
+    buf_puts(out, r->notifications ? ",\"channels\":[\"notifications\"]}}" : ",\"channels\":[]}}");
 }
 
 /* Named at the top, as in the channel's messages, and again where "data" begins. */

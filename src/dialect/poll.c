@@ -25,17 +25,12 @@ static void put_changes(struct buf *out, const struct reply *r)
 
 static void put_error(struct buf *out, const struct reply *r)
 {
-    bool missing = strcmp(r->code, ERROR_NOT_FOUND) == 0;
     struct buf body = {0};
 
     buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", r->code);
     buf_put_json_text(&body, r->message);
     buf_puts(&body, "}}");
-    put_head(out, r,
-        r->busy   ? "503 Service Unavailable"
-        : missing ? "404 Not Found"
-                  : "400 Bad Request",
-        body.len);
+    put_head(out, r, r->busy ? "503 Service Unavailable" : sse_status(r->code), body.len);
     if (r->busy)
         buf_puts(out, "Retry-After: 1\r\n");
     buf_puts(out, "\r\n");

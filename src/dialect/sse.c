@@ -39,16 +39,22 @@ static void put_event(struct buf *out, const struct reply *r, const char *name)
     buf_putc(out, '\n');
 }
 
+const char *sse_status(const char *code)
+{
+    if (strcmp(code, ERROR_NOT_FOUND) == 0)
+        return "404 Not Found";
+    return strcmp(code, ERROR_FORBIDDEN) == 0 ? "403 Forbidden" : "400 Bad Request";
+}
+
 /* An EventSource gives up at any other status than 200. */
 static void put_failure(struct buf *out, const struct reply *r)
 {
-    bool missing = strcmp(r->code, ERROR_NOT_FOUND) == 0;
     struct buf body = {0};
 
     buf_printf(&body, "{\"error\":{\"code\":\"%s\",\"message\":", r->code);
     buf_put_json_text(&body, r->message);
     buf_puts(&body, "}}");
-    buf_puts(out, missing ? "HTTP/1.1 404 Not Found\r\n" : "HTTP/1.1 400 Bad Request\r\n");
+    buf_printf(out, "HTTP/1.1 %s\r\n", sse_status(r->code));
     buf_printf(out, "Content-Type: application/json\r\nContent-Length: %zu\r\n", body.len);
     buf_puts(out, r->headers);
     buf_puts(out, "Connection: close\r\n\r\n");

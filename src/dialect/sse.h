@@ -26,6 +26,8 @@ void sse_decode_fini(struct command *cmd);
 
 /* The head of the response that a stream begins with; `headers` are further lines of it. */
 void sse_put_head(struct buf *out, const char *headers);
+/* The status line's "404 Not Found" for an error that a stream or a poll is refused with. */
+const char *sse_status(const char *code);
 /* The whole body of a response that has the client come back in some seconds. */
 #define SSE_COME_BACK "retry: 5000\n\n"
 

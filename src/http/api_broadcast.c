@@ -1,4 +1,4 @@
-#include "access/identity.h"
+#include "access/grant.h"
 #include "base/json.h"
 #include "base/status.h"
 #include "dialect/native_args.h"
@@ -72,6 +72,8 @@ static bool names_ok(struct request *r, const char *channel, const char *type)
             "a channel's name has 1 to %d characters of A-Z a-z 0-9 _ : . -", CHANNEL_NAME_MAX);
     else if (channel_server_speaks(channel, strlen(channel)))
         answer_error(r, 403, "FORBIDDEN", "only the server sends to the channel %s", channel);
+    else if (!grant_broadcast(r->policy, r->who, channel, strlen(channel)))
+        answer_error(r, 403, "FORBIDDEN", "your role may not broadcast to the channel %s", channel);
     else if (type && (len < 1 || len > NATIVE_EVENT_MAX))
         answer_error(r, 400, "INVALID_FORMAT", "type must have 1 to %d bytes", NATIVE_EVENT_MAX);
     else if (type && native_type_reserved((struct text){type, len}))

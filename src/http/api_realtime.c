@@ -7,6 +7,7 @@
 #include "dialect/sql_json.h"
 #include "dialect/sync_json.h"
 #include "http/answer.h"
+#include "http/auth.h"
 #include "http/limits.h"
 #include "http/route.h"
 #include "hub/report.h"
@@ -71,14 +72,15 @@ static void enquiry_done(struct roster *roster)
         enquiry_free(e);
 }
 
-static struct enquiry *enquiry_new(struct hub *hub, uint32_t limit)
+static struct enquiry *enquiry_new(struct request *r, uint32_t limit)
 {
     struct enquiry *e = mem_zalloc(sizeof(*e));
     pthread_condattr_t attr;
 
     if (!e)
         return NULL;
-    e->roster = (struct roster){.hub = hub, .limit = limit, .done = enquiry_done};
+    e->roster = (struct roster){.hub = r->http->hub, .limit = limit, .done = enquiry_done};
+    roster_limit_to(&e->roster, r->policy, r->who);
     pthread_mutex_init(&e->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -126,12 +128,14 @@ void api_realtime_stats(struct request *r, const char *rest)
     uint32_t limit;
 
     (void)rest;
+    if (!auth_known(r))
+        return;
     if (!read_limit(r, &limit)) {
         answer_error(r, 400, "INVALID_FORMAT",
             "the only parameter is limit, the number of clients to list, 0 to %d", ROSTER_MAX);
         return;
     }
-    e = enquiry_new(r->http->hub, limit);
+    e = enquiry_new(r, limit);
     if (e)
         roster_start(&e->roster);
     if (!e || !enquiry_wait(e)) {
@@ -222,7 +226,8 @@ void api_sync(struct request *r, const char *rest)
     json_t *root;
 
     (void)rest;
-    if (!api_sql_is_json(r) || !limits_take(r, RATE_QUERIES) || !request_body(r, &body))
+    if (!auth_sql(r) || !api_sql_is_json(r) || !limits_take(r, RATE_QUERIES) ||
+        !request_body(r, &body))
         return;
     root = sql_json_body(
         body.data ? body.data : "", body.len, "{\"type\":\"SYNC\",\"operations\":[…]}", &err);

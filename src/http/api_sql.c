@@ -4,6 +4,7 @@
 #include "capture/database.h"
 #include "dialect/sql_json.h"
 #include "http/answer.h"
+#include "http/auth.h"
 #include "http/limits.h"
 #include "http/route.h"
 
@@ -100,7 +101,7 @@ void api_sql(struct request *r, const char *rest)
     int rc;
 
     (void)rest;
-    if (!api_sql_is_json(r) || !limits_take(r, RATE_QUERIES))
+    if (!auth_sql(r) || !api_sql_is_json(r) || !limits_take(r, RATE_QUERIES))
         return;
     if (request_body(r, &body)) {
         rc = sql_json_read(&sql, body.data ? body.data : "", body.len, &wait_ms, &err);

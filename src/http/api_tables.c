@@ -13,7 +13,7 @@ void api_tables(struct request *r, const char *rest)
     struct buf json = {0};
 
     (void)rest;
-    report_tables(&json, schema);
+    report_tables(&json, schema, r->policy, r->who);
     schema_unref(schema);
     answer_json(r, 200, &json);
     buf_fini(&json);
@@ -24,7 +24,7 @@ static void answer_table(struct request *r, const char *name, size_t len)
     struct schema *schema = database_schema(r->http->db);
     struct buf json = {0};
 
-    if (report_table(&json, schema, name, len))
+    if (report_table(&json, schema, r->policy, r->who, name, len))
         answer_json(r, 200, &json);
     else
         answer_error(

@@ -1,5 +1,7 @@
 #include "http/auth.h"
 
+#include "access/grant.h"
+#include "access/policies.h"
 #include "access/tokens.h"
 #include "base/clock.h"
 #include "base/status.h"
@@ -84,6 +86,8 @@ void auth_fini(struct request *r)
     buf_fini(&r->rest);
     identity_unref(r->who);
     r->who = NULL;
+    policy_unref(r->policy);
+    r->policy = NULL;
 }
 
 /* Headers. */
@@ -174,6 +178,7 @@ static bool verify(struct request *r, const char *token, size_t len)
 
     tokens_refresh(tokens, clock_mono_ms());
     r->who = tokens_verify(tokens, token, len, &why);
+    r->policy = policies_get(r->http->policies);
     if (r->who)
         return true;
     if (why)
@@ -205,4 +210,20 @@ bool auth_admit(struct request *r, bool upgrade)
     return refuse(r, false,
         "this server wants a token: send Authorization: Bearer TOKEN, ?token=TOKEN or the "
         "cookie " AUTH_COOKIE);
+}
+
+bool auth_known(struct request *r)
+{
+    if (grant_known(r->policy, r->who))
+        return true;
+    answer_error(r, 403, "FORBIDDEN", "your token has no role that may do this");
+    return false;
+}
+
+bool auth_sql(struct request *r)
+{
+    if (grant_unlimited(r->policy, r->who))
+        return true;
+    answer_error(r, 403, "FORBIDDEN", "your role may not run SQL");
+    return false;
 }

@@ -15,4 +15,8 @@ bool auth_init(struct request *r);
 bool auth_admit(struct request *r, bool upgrade);
 void auth_fini(struct request *r); /* after the request was logged */
 
+/* Of who was admitted; false: it has been answered, with 403. */
+bool auth_known(struct request *r); /* the policy knows the role */
+bool auth_sql(struct request *r);   /* which may run SQL */
+
 #endif

@@ -237,6 +237,7 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->db = o->db;
     h->hub = o->hub;
     h->tokens = o->tokens;
+    h->policies = o->policies;
     h->max_body = o->max_body;
     h->silence_ms = o->silence_ms > 0 ? o->silence_ms : SILENCE_MS;
     h->compress = o->compress;

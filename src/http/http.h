@@ -13,8 +13,9 @@
 struct database;
 struct hub;
 struct http;
-struct limiter; /* access/limiter.h */
-struct tokens;  /* access/tokens.h */
+struct limiter;  /* access/limiter.h */
+struct policies; /* access/policies.h */
+struct tokens;   /* access/tokens.h */
 
 struct http_options {
     const char *const *listen; /* "ADDR:PORT", "[::1]:8080", port 0 for any free one */
@@ -31,7 +32,8 @@ struct http_options {
     struct limiter *limiter; /* NULL: nothing is bounded; outlives the http object */
     struct database *db;     /* both outlive the http object */
     struct hub *hub;
-    struct tokens *tokens; /* likewise; NULL: requests need none */
+    struct tokens *tokens;     /* likewise; NULL: requests need none */
+    struct policies *policies; /* likewise; NULL: everybody may do everything */
 };
 
 /* NULL and a sentence for the user on failure (address in use, not permitted, …). */

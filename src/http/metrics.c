@@ -1,6 +1,7 @@
 #include "base/tally.h"
 #include "capture/database.h"
 #include "http/answer.h"
+#include "http/auth.h"
 #include "http/process.h"
 #include "http/route.h"
 #include "hub/hub.h"
@@ -235,6 +236,8 @@ void metrics(struct request *r, const char *rest)
     struct buf out = {0};
 
     (void)rest;
+    if (!auth_known(r))
+        return;
     read_figures(&f, r->http);
     for (size_t i = 0; i < sizeof(metrics_table) / sizeof(*metrics_table); i++)
         put_simple(&out, &metrics_table[i], &f);

@@ -17,6 +17,8 @@
 struct database;
 struct hub;
 struct identity;
+struct policies;
+struct policy;
 struct tokens;
 struct mg_connection;
 struct mg_context;
@@ -34,7 +36,8 @@ struct http {
     struct mg_context *ctx;
     struct database *db;
     struct hub *hub;
-    struct tokens *tokens; /* NULL: nobody has to show one */
+    struct tokens *tokens;     /* NULL: nobody has to show one */
+    struct policies *policies; /* NULL: everybody may do everything */
     struct workers workers;
     struct listen_address *addresses;
     int *ports; /* of the addresses */
@@ -64,12 +67,13 @@ struct request {
     const struct mg_request_info *info;
     struct worker *worker;
     const char *method;
-    const char *path;     /* undecoded, without the query string */
-    const char *query;    /* or NULL; without the token: see http/auth.h */
-    struct buf rest;      /* what query is then */
-    struct buf token;     /* of the query string … */
-    int token_count;      /* … which had so many */
-    struct identity *who; /* NULL: nobody, or not asked */
+    const char *path;      /* undecoded, without the query string */
+    const char *query;     /* or NULL; without the token: see http/auth.h */
+    struct buf rest;       /* what query is then */
+    struct buf token;      /* of the query string … */
+    int token_count;       /* … which had so many */
+    struct identity *who;  /* NULL: nobody, or not asked */
+    struct policy *policy; /* a reference, once admitted; NULL: everybody may do everything */
     const char
         *origin;     /* a listed --origin that sent it: told that it may read the answer; or NULL */
     size_t head_len; /* bytes, with the empty line */

@@ -1,5 +1,6 @@
 #include "hub/command.h"
 
+#include "access/grant.h"
 #include "base/status.h"
 #include "base/text.h"
 #include "hub/broadcast.h"
@@ -72,7 +73,7 @@ static bool every_table(struct session *s, const struct command *cmd)
     else if (cmd->has_columns)
         session_refuse(s, cmd, ERROR_INVALID_FORMAT,
             "columns are those of one table: name a table instead of *");
-    else if (s->policy && !policy_reads_all(s->policy, s->who ? s->who->role : NULL))
+    else if (!grant_reads_all(s->policy, s->who))
         session_refuse(s, cmd, ERROR_FORBIDDEN,
             "your role may not read every table: name a table instead of *");
     else

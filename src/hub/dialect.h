@@ -209,6 +209,7 @@ struct reply {
     const char *epoch;
     int64_t heartbeat_ms; /* ACK */
     size_t max_message;   /* ACK; bytes */
+    bool notifications;   /* ACK: it is in that channel */
     /* The first on a stream: lines for the head of the HTTP response that it begins, or "". */
     const char *headers;
     /* BROADCAST */

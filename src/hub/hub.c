@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "hub/delivery.h"
+#include "hub/permit.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
@@ -200,6 +201,41 @@ void hub_publish(struct hub *h, struct batch *b)
         shard_publish(h->shards[i], b);
     }
     pthread_mutex_unlock(&h->posting);
+}
+
+/* The policy. */
+
+struct policy_news {
+    struct message message;
+    struct policy *policy; /* a reference */
+};
+
+static void run_policy(struct message *m, void *receiver)
+{
+    struct policy_news *n = list_entry(m, struct policy_news, message);
+
+    permit_follow(receiver, n->policy);
+    policy_unref(n->policy);
+    mem_free(n);
+}
+
+int hub_set_policy(struct hub *h, struct policy *p)
+{
+    struct policy_news **all = mem_array((size_t)h->count, sizeof(*all));
+    int made = 0;
+
+    while (all && made < h->count && (all[made] = mem_zalloc(sizeof(**all))) != NULL)
+        made++;
+    for (int i = 0; i < made; i++) {
+        all[i]->message.run = run_policy;
+        all[i]->policy = policy_ref(p);
+        if (made == h->count && hub_post(h, h->shards[i], &all[i]->message))
+            continue;
+        policy_unref(p);
+        mem_free(all[i]);
+    }
+    mem_free(all);
+    return made == h->count ? 0 : STATUS_NOMEM;
 }
 
 /* Between loops. */

@@ -44,7 +44,7 @@ struct hub_options {
     size_t max_all_subscriptions; /* of all; 0: no bound */
     uint32_t max_requests;        /* of one connection, on their way; 0: no bound */
     uint32_t max_queries;         /* of one connection, under way at once; 0: no bound */
-    struct policy *policy;        /* who may what; NULL: everybody everything. Outlives the hub */
+    struct policy *policy;        /* who may what, read during hub_new; NULL: everybody everything */
     const char *version;
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */
@@ -68,6 +68,12 @@ void hub_free(struct hub *h);
  * is how fan-out slows the writers.
  */
 void hub_publish(struct hub *h, struct batch *b);
+
+/*
+ * Another policy holds from now on, where there was one: see permit_follow in hub/permit.h.
+ * STATUS_NOMEM: nothing has changed. One thread, before hub_stop.
+ */
+int hub_set_policy(struct hub *h, struct policy *p);
 
 /*
  * Reserves a place under max_connections, before the upgrade: false when the server is full. Given

@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "hub/poll.h"
 #include "hub/session.h"
 #include "hub/shard.h"
 
@@ -187,26 +186,16 @@ static void warn(struct session *s)
     session_reply(s, &r);
 }
 
-/* Nothing that waits for the client is sent any more: it may have been waiting for long. */
 static void end(struct session *s)
 {
     struct reply r = {.type = REPLY_ERROR, .code = ERROR_UNAUTHORIZED, .message = EXPIRED};
-    struct buf last = {0};
 
     forget(s);
     if (conn_closing(s->conn))
         return;
     log_event(LOG_INFO, "token expired", log_uint("connection", conn_id(s->conn)),
         log_text("address", s->address), log_text("user", session_user(s)));
-    if (s->poll) {
-        poll_finish(s->poll);
-        return;
-    }
-    if (!session_is_stream(s))
-        session_put_reply(s, &last, &r);
-    conn_close_now(
-        s->conn, WS_CLOSE_POLICY, EXPIRED, buf_error(&last) ? NULL : last.data, last.len);
-    buf_fini(&last);
+    session_end(s, &r, WS_CLOSE_POLICY);
 }
 
 void login_tick(struct shard *shard, int64_t mono_ms)

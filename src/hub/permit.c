@@ -1,28 +1,20 @@
 #include "hub/permit.h"
 
+#include "access/grant.h"
 #include "access/policy.h"
+#include "base/log.h"
 #include "hub/channel.h"
 #include "hub/session.h"
-
-#include <string.h>
-
-static const char *role_of(const struct session *s)
-{
-    return s->who ? s->who->role : NULL;
-}
+#include "hub/shard.h"
 
 bool permit_join(const struct session *s, struct text channel)
 {
-    const struct policy_role *role = s->policy ? policy_role(s->policy, role_of(s)) : NULL;
-
-    return !s->policy || (role && policy_channel(&role->join, channel.p, channel.len));
+    return grant_join(s->policy, s->who, channel.p, channel.len);
 }
 
 static bool broadcast(const struct session *s, struct text channel)
 {
-    const struct policy_role *role = policy_role(s->policy, role_of(s));
-
-    return role && policy_channel(&role->broadcast, channel.p, channel.len);
+    return grant_broadcast(s->policy, s->who, channel.p, channel.len);
 }
 
 static bool refuse_channel(struct session *s, const struct command *cmd, const char *what)
@@ -37,19 +29,9 @@ static bool refuse_channel(struct session *s, const struct command *cmd, const c
 
 static bool permit_sql(struct session *s, const struct command *cmd)
 {
-    if (policy_unlimited(s->policy, role_of(s)))
+    if (grant_unlimited(s->policy, s->who))
         return true;
     session_refuse(s, cmd, ERROR_FORBIDDEN, "your role may not run SQL");
-    return false;
-}
-
-static bool permit_report(struct session *s, const struct command *cmd)
-{
-    bool tables = cmd->report == REPORT_TABLES || cmd->report == REPORT_TABLE;
-
-    if (!tables || policy_reads_all(s->policy, role_of(s)))
-        return true;
-    session_refuse(s, cmd, ERROR_FORBIDDEN, "your role may not list the tables");
     return false;
 }
 
@@ -75,9 +57,39 @@ bool permit_command(struct session *s, const struct command *cmd)
     case COMMAND_SYNC:
     case COMMAND_QUERY_START:
         return permit_sql(s, cmd);
-    case COMMAND_REPORT:
-        return permit_report(s, cmd);
     default:
         return true;
     }
+}
+
+/* What it was sent so far was right at that time; nothing that still waits is sent. */
+static void expel(struct session *s)
+{
+    struct reply r = {.type = REPLY_ERROR, .code = ERROR_FORBIDDEN, .message = PERMIT_CHANGED};
+
+    if (conn_closing(s->conn))
+        return;
+    log_event(LOG_INFO, "rights changed", log_uint("connection", conn_id(s->conn)),
+        log_text("address", s->address), log_text("user", session_user(s)));
+    session_end(s, &r, WS_CLOSE_RESTART);
+}
+
+void permit_follow(struct shard *shard, struct policy *now)
+{
+    struct list *n = shard->sessions.next, *next;
+
+    for (; n != &shard->sessions; n = next) {
+        struct session *s = list_entry(n, struct session, node);
+        const char *role = s->who ? s->who->role : NULL;
+
+        next = n->next;
+        if (!policy_same_role(s->policy, now, role)) {
+            expel(s);
+        } else {
+            policy_unref(s->policy);
+            s->policy = policy_ref(now);
+        }
+    }
+    policy_unref(shard->policy);
+    shard->policy = policy_ref(now);
 }

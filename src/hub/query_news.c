@@ -1,5 +1,6 @@
 #include "hub/query_news.h"
 
+#include "access/grant.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -42,6 +43,16 @@ static struct body *encode(struct shard *s, const struct dialect *d, const struc
     return buf_error(out) ? NULL : body_new(out->data, out->len);
 }
 
+/* The text names tables: who may not read all of them is told only what their own user runs. */
+static bool may_hear(const struct session *s, const struct query_report *r)
+{
+    const char *user = session_user(s);
+
+    return grant_reads_all(s->policy, s->who) ||
+           (user && r->user.p && strlen(user) == r->user.len &&
+               memcmp(user, r->user.p, r->user.len) == 0);
+}
+
 /* Members of one dialect stand together seldom, but there are few dialects. */
 static void deliver(struct shard *s, const struct news *n)
 {
@@ -53,7 +64,8 @@ static void deliver(struct shard *s, const struct news *n)
         struct membership *m = list_entry(l, struct membership, node);
         struct session *to = m->session;
 
-        if (!session_hears(to) || (!m->self && conn_id(to->conn) == n->report.connection))
+        if (!session_hears(to) || (!m->self && conn_id(to->conn) == n->report.connection) ||
+            !may_hear(to, &n->report))
             continue;
         if (to->dialect != dialect) {
             body_unref(body);

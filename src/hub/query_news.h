@@ -7,7 +7,8 @@
 /*
  * Channel "queries": who joined it, on whatever loop, hears how the queries of all connections
  * start, go on and end: their text without the values in it, and figures, but no parameters, no
- * results, and no messages of errors, which may quote values. Encoded once per loop and dialect.
+ * results, and no messages of errors, which may quote values. Who may not read every
+ * table hears of the queries of their own user alone. Encoded once per loop and dialect.
  */
 struct session;
 struct shard;

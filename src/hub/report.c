@@ -1,6 +1,8 @@
 #include "hub/report.h"
 
+#include "access/grant.h"
 #include "base/clock.h"
+#include "base/status.h"
 #include "capture/database.h"
 
 #include <math.h>
@@ -151,28 +153,38 @@ void report_realtime(struct buf *out, const char *ws_url, const char *user_id)
     buf_putc(out, '}');
 }
 
-void report_tables(struct buf *out, const struct schema *schema)
+/* Adds one, after `comma`; false: it is not to be seen. */
+static bool put_table(struct buf *out, const char *comma, const struct table *t,
+    const struct policy *policy, const struct identity *who)
+{
+    struct grant g;
+    int status = t->internal ? STATUS_NOT_FOUND : grant_init(&g, policy, who, t);
+
+    if (status == STATUS_NOMEM)
+        out->err = status;
+    if (status < 0)
+        return status == STATUS_NOMEM;
+    buf_puts(out, comma);
+    table_put_some_json(out, t, g.columns);
+    grant_fini(&g);
+    return true;
+}
+
+void report_tables(struct buf *out, const struct schema *schema, const struct policy *policy,
+    const struct identity *who)
 {
     bool any = false;
 
     buf_puts(out, "{\"tables\":[");
-    for (int i = 0; i < schema->table_count; i++) {
-        if (schema->tables[i]->internal)
-            continue;
-        if (any)
-            buf_putc(out, ',');
-        table_put_json(out, schema->tables[i]);
-        any = true;
-    }
+    for (int i = 0; i < schema->table_count; i++)
+        any |= put_table(out, any ? "," : "", schema->tables[i], policy, who);
     buf_puts(out, "]}");
 }
 
-bool report_table(struct buf *out, const struct schema *schema, const char *name, size_t len)
+bool report_table(struct buf *out, const struct schema *schema, const struct policy *policy,
+    const struct identity *who, const char *name, size_t len)
 {
     const struct table *t = schema_find(schema, name, len);
 
-    if (!t || t->internal)
-        return false;
-    table_put_json(out, t);
-    return true;
+    return t && put_table(out, "", t, policy, who);
 }

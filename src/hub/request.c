@@ -241,6 +241,7 @@ static void begin(struct session *s, const struct command *cmd)
     } else if (cmd->type == COMMAND_REPORT && cmd->report == REPORT_STATS) {
         q->roster =
             (struct roster){.hub = s->shard->hub, .limit = cmd->report_limit, .done = listed};
+        roster_limit_to(&q->roster, s->policy, s->who);
         roster_start(&q->roster);
     } else if (prepare(q, cmd)) {
         execute(q);
@@ -263,10 +264,10 @@ static bool report(struct session *s, const struct command *cmd, struct buf *jso
         report_realtime(json, NULL, session_user(s));
         return true;
     case REPORT_TABLES:
-        report_tables(json, schema);
+        report_tables(json, schema, s->policy, s->who);
         return true;
     default:
-        if (report_table(json, schema, cmd->table.p, cmd->table.len))
+        if (report_table(json, schema, s->policy, s->who, cmd->table.p, cmd->table.len))
             return true;
         session_refuse(s, cmd, ERROR_NOT_FOUND, "no such table: %.*s", len, cmd->table.p);
         return false;

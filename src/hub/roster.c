@@ -1,8 +1,11 @@
 #include "hub/roster.h"
 
+#include "access/grant.h"
 #include "base/clock.h"
 #include "hub/session.h"
 #include "hub/shard.h"
+
+#include <string.h>
 
 static void put_client(struct buf *out, const struct session *s)
 {
@@ -19,11 +22,22 @@ static void put_client(struct buf *out, const struct session *s)
     buf_puts(out, conn_answers(s->conn) ? ",\"isAlive\":true}" : ",\"isAlive\":false}");
 }
 
+static bool shows(const struct roster *r, const struct session *s)
+{
+    const char *user = identity_user(r->who), *other = session_user(s);
+
+    return !r->own || (user && other && strcmp(user, other) == 0);
+}
+
 static void list_clients(struct roster *r, struct shard *s)
 {
     for (struct list *n = s->sessions.next; n != &s->sessions && r->listed < r->limit;
          n = n->next) {
-        put_client(&r->clients, list_entry(n, struct session, node));
+        const struct session *client = list_entry(n, struct session, node);
+
+        if (!shows(r, client))
+            continue;
+        put_client(&r->clients, client);
         r->listed++;
     }
 }
@@ -47,6 +61,12 @@ static void visit(struct message *m, void *receiver)
     go_on(r);
 }
 
+void roster_limit_to(struct roster *r, const struct policy *policy, struct identity *who)
+{
+    r->own = !grant_reads_all(policy, who);
+    r->who = identity_ref(who);
+}
+
 void roster_start(struct roster *r)
 {
     go_on(r);
@@ -55,6 +75,8 @@ void roster_start(struct roster *r)
 void roster_fini(struct roster *r)
 {
     buf_fini(&r->clients);
+    identity_unref(r->who);
+    r->who = NULL;
 }
 
 void roster_put_json(struct buf *out, struct roster *r)

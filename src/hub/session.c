@@ -98,6 +98,20 @@ void session_refuse(
     session_error(s, cmd, &e);
 }
 
+void session_end(struct session *s, struct reply *r, int code)
+{
+    struct buf last = {0};
+
+    if (s->poll) {
+        poll_finish(s->poll);
+        return;
+    }
+    if (!session_is_stream(s))
+        session_put_reply(s, &last, r);
+    conn_close_now(s->conn, code, r->message, buf_error(&last) ? NULL : last.data, last.len);
+    buf_fini(&last);
+}
+
 void session_resync(struct session *s, const struct subscription *sub, const struct membership *m,
     const char *reason)
 {
@@ -316,6 +330,7 @@ static void send_ack(struct session *s)
         .seq = s->shard->seq,
         .heartbeat_ms = o->heartbeat_ms,
         .max_message = o->max_message,
+        .notifications = s->notifications,
     };
 
     session_reply(s, &r);
@@ -357,7 +372,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->since_ms = clock_wall_ms();
     s->dialect = a->dialect;
     s->who = a->who;
-    s->policy = a->shard->options->policy ? policy_ref(a->shard->options->policy) : NULL;
+    s->policy = a->shard->policy ? policy_ref(a->shard->policy) : NULL;
     s->address = a->address;
     s->headers = a->headers;
     s->limits = a->limits;

@@ -93,6 +93,11 @@ extern const struct conn_ops session_stream_ops; /* of dialects with put_keep_al
 /* A loop's `slow`: tells the client that it must resynchronise. */
 void session_slow(void *owner, struct buf *last);
 
+/*
+ * Ends it for a reason: the reply is its last word, and nothing that waits for it is sent. A long
+ * poll is answered with what it has, and a stream just ends: their clients come back.
+ */
+void session_end(struct session *s, struct reply *r, int code);
 /* Memory ran out for this connection: closes it with 1011, for it must not go on with a gap. */
 void session_fail(struct session *s);
 /* A subscription no longer fits its table: tells the client why, and frees it. */

@@ -1,5 +1,6 @@
 #include "hub/shard.h"
 
+#include "access/policy.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -227,6 +228,7 @@ struct shard *shard_new(
     list_init(&s->drained);
     list_init(&s->polls);
     list_init(&s->polls_ready);
+    s->policy = options->policy ? policy_ref(options->policy) : NULL;
     presence_init(&s->room);
     changelog_init(&s->history, options->history, options->seq);
     atomic_init(&s->history_after, options->seq);
@@ -262,6 +264,7 @@ void shard_free(struct shard *s)
     buf_fini(&s->scratch);
     buf_fini(&s->rows);
     logins_fini(&s->logins);
+    policy_unref(s->policy);
     mem_free(s->matches);
     mem_free(s->numbers);
     mem_free(s->ring);

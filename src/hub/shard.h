@@ -64,6 +64,7 @@ struct shard {
     bool told_damaged;         /* that the journal cannot be read */
     struct list drained;       /* slow consumers that have read what was left */
     struct logins logins;      /* the ends of tokens */
+    struct policy *policy;     /* a reference; NULL: everybody may do everything */
     struct list polls;         /* long polls, by when they are due */
     struct list polls_ready;   /* those that have something to answer */
     struct list snapshots;     /* those that have rows to write; the first is next */

@@ -168,7 +168,6 @@ static int grant_of(struct grant *g, const char *table, const char *claims)
     struct policy *p = policy_of(table);
     struct identity *who = claims ? who_is(claims) : NULL;
     int status = grant_init(g, p, who, notes);
-    assert_int_equal(grant_reads(p, who, "notes"), status == 0 || who);
     identity_unref(who);
     policy_unref(p);
     return status;
@@ -189,9 +188,16 @@ static void test_tables_that_are_not_there(void **state)
     assert_int_equal(grant_init(&g, p, who, notes), STATUS_NOT_FOUND);
     assert_int_equal(grant_init(&g, p, other, notes), STATUS_NOT_FOUND);
     assert_int_equal(grant_init(&g, p, nobody, notes), STATUS_NOT_FOUND);
-    assert_false(grant_reads(p, who, "notes"));
-    assert_false(grant_reads(p, NULL, "notes"));
-    assert_true(grant_reads(NULL, NULL, "notes"));
+    assert_true(grant_known(p, who));
+    assert_false(grant_known(p, nobody));
+    assert_false(grant_known(p, NULL));
+    assert_true(grant_known(NULL, NULL));
+    assert_false(grant_reads_all(p, who));
+    assert_true(grant_reads_all(NULL, NULL));
+    assert_true(grant_unlimited(NULL, NULL));
+    assert_true(grant_join(NULL, NULL, "x", 1));
+    assert_false(grant_join(p, who, "x", 1));
+    assert_false(grant_broadcast(p, who, "x", 1));
     assert_int_equal(grant_init(&g, NULL, NULL, notes), 0);
     assert_null(g.columns);
     assert_null(g.rows);

@@ -48,7 +48,8 @@ static void test_replies(void **state)
               .epoch = "ab",
               .seq = 41,
               .heartbeat_ms = 30000,
-              .max_message = 1048576},
+              .max_message = 1048576,
+              .notifications = true},
         HEAD "\"connection:ack\",\"data\":{\"connectionId\":\"c7\",\"userId\":null,"
              "\"version\":\"0.1\",\"epoch\":\"ab\",\"seq\":41,\"heartbeatInterval\":30000,"
              "\"maxMessageSize\":1048576,\"channels\":[\"notifications\"]}}");

@@ -277,6 +277,7 @@ static void test_before_a_snapshot(void **state)
         int before = (int)f.seq;
         char part[40];
 
+        fake_pager_expect_open(db, 0);
         fake_pager_hold(db);
         client_send(c, SNAPSHOT);
         fake_pager_expect_waiting(db, 1);

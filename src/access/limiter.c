@@ -16,6 +16,12 @@ struct limiter {
     _Atomic uint64_t refusals[RATE_KINDS];
 };
 
+/* What a connection has besides what its accounts have. */
+struct limiter_own {
+    struct offender offender; /* of others it is the account's */
+    struct bucket buckets[RATE_OF_CONNECTIONS];
+};
+
 struct limiter *limiter_new(const struct limiter_options *options)
 {
     struct limiter *l = mem_zalloc(sizeof(*l));
@@ -78,13 +84,13 @@ int limiter_connect(struct limiter_client *c)
 {
     if (!c->limiter)
         return 0;
-    c->buckets = mem_array(RATE_KINDS, sizeof(*c->buckets));
-    if (!c->buckets)
+    c->own = mem_zalloc(sizeof(*c->own));
+    if (!c->own)
         return STATUS_NOMEM;
     if (account_connect(c->address, c->limiter->options.max_per_address))
         return 0;
-    mem_free(c->buckets);
-    c->buckets = NULL;
+    mem_free(c->own);
+    c->own = NULL;
     return STATUS_TOO_LARGE;
 }
 
@@ -95,12 +101,12 @@ void limiter_end(struct limiter_client *c)
     if (!c->limiter)
         return;
     now = clock_mono_ns();
-    if (c->buckets)
+    if (c->own)
         account_disconnect(c->address);
     if (c->user)
         accounts_put(c->user, now);
     accounts_put(c->address, now);
-    mem_free(c->buckets);
+    mem_free(c->own);
     *c = (struct limiter_client){0};
 }
 
@@ -110,7 +116,7 @@ static struct bucket *bucket_of(const struct limiter_client *c, int kind, int sc
 {
     switch (scope) {
     case RATE_CONNECTION:
-        return c->buckets ? &c->buckets[kind] : NULL;
+        return c->own && kind < RATE_OF_CONNECTIONS ? &c->own->buckets[kind] : NULL;
     case RATE_USER:
         return c->user ? &c->user->buckets[kind] : NULL;
     default:
@@ -145,14 +151,14 @@ static struct account *blamed(const struct limiter_client *c)
 
 static int64_t waits(struct limiter_client *c, int kind, int64_t now)
 {
-    return c->buckets ? offender_waits(&c->offender, kind, now)
-                      : account_waits(blamed(c), kind, now);
+    return c->own ? offender_waits(&c->own->offender, kind, now)
+                  : account_waits(blamed(c), kind, now);
 }
 
 static int64_t refuse(struct limiter_client *c, int kind, int64_t wait, int64_t now)
 {
-    return c->buckets ? offender_refuse(&c->offender, kind, wait, now)
-                      : account_refuse(blamed(c), kind, wait, now);
+    return c->own ? offender_refuse(&c->own->offender, kind, wait, now)
+                  : account_refuse(blamed(c), kind, wait, now);
 }
 
 static struct verdict judge(struct limiter_client *c, enum rate_kind kind, int first, int end)
@@ -171,7 +177,7 @@ static struct verdict judge(struct limiter_client *c, enum rate_kind kind, int f
         wait = refuse(c, (int)kind, wait, now);
     }
     v.wait_ms = (wait + MS - 1) / MS;
-    v.stubborn = c->buckets && offender_is_stubborn(&c->offender, now);
+    v.stubborn = c->own && offender_is_stubborn(&c->own->offender, now);
     atomic_fetch_add_explicit(&c->limiter->refusals[kind], 1, memory_order_relaxed);
     return v;
 }

@@ -28,8 +28,7 @@ struct limiter_client {
     struct limiter *limiter; /* NULL: not bounded */
     const struct tier *tier;
     struct account *address, *user; /* user NULL: nobody known */
-    struct bucket *buckets;         /* of a connection; NULL: of none */
-    struct offender offender;       /* of a connection; otherwise it is the account's */
+    struct limiter_own *own;        /* of a connection; NULL: of none */
 };
 
 struct verdict {

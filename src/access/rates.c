@@ -62,7 +62,7 @@ static int find(const char *const *names, int count, const char *s, size_t len)
 
 static bool has_connection(int kind)
 {
-    return kind != RATE_HTTP && kind != RATE_HANDSHAKES;
+    return kind < RATE_OF_CONNECTIONS;
 }
 
 static bool fits(const struct setting *s)

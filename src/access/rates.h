@@ -12,7 +12,8 @@ enum rate_kind {
     RATE_CURSORS,    /* moves of a user's cursor */
     RATE_HTTP,       /* requests, whatever they ask for */
     RATE_HANDSHAKES, /* that begin a WebSocket, a stream or a long poll */
-    RATE_KINDS
+    RATE_KINDS,
+    RATE_OF_CONNECTIONS = RATE_HTTP /* those before are counted for each connection */
 };
 
 /* Each kind is counted three times, and the strictest counts. */

@@ -313,18 +313,20 @@ static struct arrival *arrival_new(
     if (!a)
         return NULL;
     a->shard = s;
-    if (client->limits)
-        a->limits = *client->limits;
     a->dialect = dialect;
     a->window_bits = client->window_bits;
     a->who = identity_ref(client->who);
     a->address = mem_strdup(client->address ? client->address : "unknown");
     a->request = mem_strdup(client->request ? client->request : "");
     a->headers = dialect->put_keep_alive ? mem_strdup(client->headers) : NULL;
-    if (a->address && a->request && (a->headers || !dialect->put_keep_alive))
+    if (client->limits && client->limits->limiter)
+        a->limits = mem_dup(client->limits, sizeof(*a->limits));
+    if (a->address && a->request && (a->limits || !client->limits || !client->limits->limiter) &&
+        (a->headers || !dialect->put_keep_alive))
         return a;
     identity_unref(a->who);
     mem_free(a->address);
+    mem_free(a->limits);
     mem_free(a->request);
     mem_free(a->headers);
     mem_free(a);

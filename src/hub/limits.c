@@ -1,6 +1,7 @@
 #include "hub/limits.h"
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/status.h"
 #include "hub/session.h"
 #include "hub/shard.h"
@@ -37,7 +38,7 @@ static void tell(struct session *s, const struct command *cmd, enum rate_kind ki
 
 static void end(struct session *s, enum rate_kind kind)
 {
-    limiter_bar(&s->limits);
+    limiter_bar(s->limits);
     log_event(LOG_WARN, "stubborn client closed", log_uint("connection", conn_id(s->conn)),
         log_text("address", s->address), log_text("user", session_user(s)),
         log_text("kind", rate_kind_name(kind)));
@@ -50,14 +51,21 @@ bool limits_allow(struct session *s, const struct command *cmd)
     struct verdict v;
 
     /* What a stream connected with was counted as a handshake. */
-    if (!s->limits.limiter || session_is_stream(s))
+    if (!s->limits || session_is_stream(s))
         return true;
-    v = limiter_take(&s->limits, kind);
+    v = limiter_take(s->limits, kind);
     if (v.stubborn)
         end(s, kind);
     else if (v.wait_ms)
         tell(s, cmd, kind, v.wait_ms);
     return !v.wait_ms;
+}
+
+void limits_free(struct limiter_client *c)
+{
+    if (c)
+        limiter_end(c);
+    mem_free(c);
 }
 
 int limits_text(const struct session *s, size_t len, struct error_text *err)

@@ -307,7 +307,7 @@ static int on_message(void *owner, enum ws_opcode opcode, const char *data, size
 void arrival_free(struct arrival *a)
 {
     shard_leave(a->shard);
-    limiter_end(&a->limits);
+    limits_free(a->limits);
     identity_unref(a->who);
     mem_free(a->address);
     mem_free(a->request);
@@ -342,7 +342,8 @@ static void *on_open(struct conn *c, void *start_ctx)
     static const struct text notifications = {
         CHANNEL_NOTIFICATIONS, sizeof(CHANNEL_NOTIFICATIONS) - 1};
     struct topics *t = &a->shard->topics;
-    struct session *s = mem_zalloc(sizeof(*s));
+    size_t address_size = strlen(a->address) + 1;
+    struct session *s = mem_zalloc(sizeof(*s) + address_size);
 
     if (a->window_bits)
         conn_compress(c, a->window_bits);
@@ -373,7 +374,7 @@ static void *on_open(struct conn *c, void *start_ctx)
     s->dialect = a->dialect;
     s->who = a->who;
     s->policy = a->shard->policy ? policy_ref(a->shard->policy) : NULL;
-    s->address = a->address;
+    memcpy(s->address, a->address, address_size);
     s->headers = a->headers;
     s->limits = a->limits;
     s->notifications = s->notifications_self =
@@ -386,6 +387,7 @@ static void *on_open(struct conn *c, void *start_ctx)
         hear(s, a->request, strlen(a->request));
     else
         send_ack(s);
+    mem_free(a->address);
     mem_free(a->request);
     mem_free(a);
     return s;
@@ -408,13 +410,12 @@ static void on_closed(void *owner, int code)
     list_del(&s->drained);
     list_del(&s->node);
     shard_leave(s->shard);
-    limiter_end(&s->limits);
+    limits_free(s->limits);
     projection_put(s->whole);
     mem_free(s->subs);
     mem_free(s->memberships);
     login_leave(s);
     policy_unref(s->policy);
-    mem_free(s->address);
     mem_free(s->headers);
     mem_free(s);
 }

@@ -19,37 +19,35 @@ struct session {
     struct conn *conn;
     struct shard *shard;
     const struct dialect *dialect;
-    struct policy *policy; /* a reference; NULL: everybody may do everything */
-    struct identity *who;  /* as its newest token said; NULL for nobody: see hub/login.h */
-    uint32_t login_place;  /* of its token's end in the shard's logins, from 1; 0: none */
+    struct policy *policy;         /* a reference; NULL: everybody may do everything */
+    struct identity *who;          /* as its newest token said; NULL for nobody: see hub/login.h */
+    struct limiter_client *limits; /* how much it may do; NULL: as much as it likes */
+    uint32_t login_place;          /* of its token's end in the shard's logins, from 1; 0: none */
     uint8_t login_failures;
-    bool login_warned;
-    char *address;
-    struct limiter_client limits; /* how much it may do */
-    int64_t since_ms;             /* wall clock */
-    struct subscription **subs;   /* by number, ascending */
+    uint8_t snapshot_count;
+    bool login_warned : 1;
+    bool notifications : 1;      /* in the channel everyone starts in */
+    bool notifications_self : 1; /* false: leaves out what it itself sends there */
+    bool slow : 1;               /* hears nothing until it has read what is queued: see hub/slow.h */
+    struct subscription **subs;  /* by number, ascending */
     uint32_t sub_count, sub_cap;
     uint32_t batch_count; /* of them, those with `batch` */
     uint32_t last_number;
+    uint32_t text_bytes; /* of all its subscriptions */
     uint32_t membership_count, membership_cap;
+    uint32_t request_count, query_count, last_query;
     struct membership **memberships;
-    size_t text_bytes; /* of all its subscriptions */
     uint64_t replies;
-    int64_t opened_ns;     /* by the steady clock */
-    struct list replays;   /* of struct replay */
-    struct list snapshots; /* of struct snapshot */
-    uint32_t snapshot_count;
-    struct list requests; /* on their way: see hub/request.h */
-    uint32_t request_count;
-    struct list queries; /* of struct query, in hub/query.c */
-    uint32_t query_count, last_query;
-    struct projection *whole;  /* how to write changes of tables themselves */
-    bool notifications;        /* in the channel everyone starts in */
-    bool notifications_self;   /* false: leaves out what it itself sends there */
+    int64_t since_ms;          /* wall clock */
+    int64_t opened_ns;         /* by the steady clock */
+    struct list snapshots;     /* of struct snapshot */
+    struct list replays;       /* of struct replay */
+    struct list requests;      /* on their way: see hub/request.h */
+    struct list queries;       /* of struct query, in hub/query.c */
     struct list broadcasts;    /* its own that have not been acknowledged */
+    struct list drained;       /* of its shard once it has read what was queued */
+    struct projection *whole;  /* how to write changes of tables themselves */
     struct presence *presence; /* while it is in channel "collaboration" */
-    bool slow;                 /* hears nothing until it has read what is queued: see hub/slow.h */
-    struct list drained;       /* of its shard once it has */
     char *headers;             /* of a stream that has not been answered yet */
     struct poll *poll;         /* of a long poll: see hub/poll.h */
     /* For the change being delivered. */
@@ -57,6 +55,7 @@ struct session {
     struct session *next_matched;
     /* What it gets together when the transaction is through; that may be in a later batch. */
     struct changeset *changeset;
+    char address[]; /* the peer's, for logs */
 };
 
 /* Bytes of filters and column names that one connection may have. */
@@ -72,7 +71,7 @@ struct arrival {
     char *request; /* of a stream: its command and the headers of its response */
     char *headers;
     int window_bits; /* as in hub_client */
-    struct limiter_client limits;
+    struct limiter_client *limits;
 };
 void arrival_free(struct arrival *a); /* gives its reservation back */
 

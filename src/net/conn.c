@@ -382,7 +382,7 @@ static int send_text(
     }
     c->active_ms = (uint32_t)c->loop->now;
     if (soft && c->out.bytes > soft && list_empty(&c->heavy)) {
-        c->heavy_since = c->loop->now;
+        c->heavy_since = (uint32_t)c->loop->now;
         list_add_tail(&c->loop->heavy, &c->heavy);
     }
     conn_touch(c);
@@ -412,7 +412,7 @@ size_t conn_queued(const struct conn *c)
 void conn_want_drained(struct conn *c, size_t below)
 {
     if (!c->forgot)
-        c->drained_below = below;
+        c->drained_below = below < UINT32_MAX ? (uint32_t)below : UINT32_MAX;
 }
 
 void conn_compress(struct conn *c, int window_bits)

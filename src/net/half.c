@@ -38,7 +38,7 @@ static struct half *half_new(struct conn *c)
 void half_note(struct conn *c)
 {
     struct loop *l = c->loop;
-    size_t bytes = c->parser.message.cap;
+    size_t bytes = ws_held(&c->parser);
 
     if (bytes == 0) {
         half_forget(c);

@@ -85,7 +85,7 @@ static void ping(struct conn *c)
 {
     if (put_ping(c))
         return; /* the next time, perhaps */
-    c->ping_ms = c->loop->now;
+    c->ping_ms = (uint32_t)c->loop->now;
     c->ping_ahead = c->out.bytes;
     c->unanswered = true;
 }
@@ -104,7 +104,7 @@ void heartbeat_due(struct conn *c)
         }
     } else if (!c->unanswered) {
         ping(c);
-    } else if (l->now - c->ping_ms >= 2 * l->half_ms) {
+    } else if ((uint32_t)l->now - c->ping_ms >= 2 * l->half_ms) {
         outq_drop(&c->out, &l->pool);
         conn_notes_lost(c);
         conn_fail(c, WS_CLOSE_GOING_AWAY, "no answer to a ping");
@@ -125,7 +125,7 @@ void heartbeat_sent(struct conn *c, size_t n)
 {
     if (c->ping_ahead == 0 || n == 0)
         return;
-    c->ping_ms = c->loop->now;
+    c->ping_ms = (uint32_t)c->loop->now;
     c->ping_ahead -= n < c->ping_ahead ? n : c->ping_ahead;
     if (conn_is_stream(c) && !c->ping_ahead)
         heartbeat_arrived(c);
@@ -139,7 +139,9 @@ static void set_latency(struct conn *c, int64_t us)
         loop_count(&counters->latency_total_us, -(uint64_t)c->latency_us);
         loop_count(&counters->latency_count, -(uint64_t)1);
     }
-    c->latency_us = us;
+    if (us > INT32_MAX)
+        us = INT32_MAX;
+    c->latency_us = (int32_t)us;
     if (us >= 0) {
         loop_count(&counters->latency_total_us, (uint64_t)us);
         loop_count(&counters->latency_count, 1);

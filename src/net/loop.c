@@ -180,7 +180,7 @@ static void run_timers(struct loop *l)
     while (!list_empty(&l->heavy)) {
         struct conn *slow = list_entry(l->heavy.next, struct conn, heavy);
 
-        if (l->now - slow->heavy_since < l->options.slow_ms)
+        if ((uint32_t)l->now - slow->heavy_since < l->options.slow_ms)
             break;
         conn_slow(slow, l->options.slow_queue);
     }

@@ -48,17 +48,19 @@ struct half {
 };
 
 struct conn {
-    struct list timer;    /* in one of the loop's lists: idle, closing, draining, dead, told */
-    struct list dirty;    /* in the loop's dirty list, or alone */
-    struct list heavy;    /* in the loop's list of those above slow_queue, or alone */
-    struct list quiet;    /* in the loop's list by quiet_due, or alone */
-    uint32_t quiet_due;   /* ms of the loop's time, its low bits; when it is next looked at */
-    uint32_t active_ms;   /* likewise; the last message */
+    struct list timer; /* in one of the loop's lists: idle, closing, draining, dead, told */
+    struct list dirty; /* in the loop's dirty list, or alone */
+    struct list heavy; /* in the loop's list of those above slow_queue, or alone */
+    struct list quiet; /* in the loop's list by quiet_due, or alone */
+    /* ms of the loop's time, the low bits. */
+    uint32_t quiet_due; /* when it is next looked at */
+    uint32_t active_ms; /* the last message */
+    uint32_t heavy_since;
+    uint32_t ping_ms;     /* when the queue last moved with the last ping still in it */
     struct list notes;    /* by what they wait for */
     struct rest *rest;    /* or NULL */
     struct half *half_in; /* or NULL */
     uint64_t sent;        /* bytes, so far */
-    int64_t heavy_since;  /* ms */
     int64_t due;          /* ms; when the timer list wants it */
     struct loop *loop;
     const struct conn_ops *ops;
@@ -68,11 +70,10 @@ struct conn {
     struct ws_parser parser;
     struct body *late_pong; /* the answer to the latest of too many pings */
     int64_t ping_ns;        /* when the last ping was queued, and its payload */
-    int64_t ping_ms;        /* when the queue last moved with that ping still in it */
-    size_t drained_below;   /* the owner waits until less is queued; 0: it does not */
     size_t ping_ahead;      /* bytes to send up to the end of that ping */
-    int64_t latency_us;
     uint64_t messages_in;
+    int32_t latency_us;     /* of the last pong; -1: there was none */
+    uint32_t drained_below; /* the owner waits until less is queued; 0: it does not */
     int fd;
     uint32_t events; /* what epoll watches */
     uint16_t code;   /* to report; 0: none was seen or sent */

@@ -30,12 +30,25 @@ void ws_parser_init(struct ws_parser *p, bool client, size_t max_message)
     *p = (struct ws_parser){.client = client, .max_message = max_message, .length_end = 2};
 }
 
+static void forget_message(struct ws_parser *p)
+{
+    if (p->message)
+        buf_fini(p->message);
+    mem_free(p->message);
+    p->message = NULL;
+}
+
 void ws_parser_fini(struct ws_parser *p)
 {
-    buf_fini(&p->message);
+    forget_message(p);
     mem_free(p->control);
     p->control = NULL;
     p->closed = true;
+}
+
+size_t ws_held(const struct ws_parser *p)
+{
+    return p->message ? p->message->cap : 0;
 }
 
 static bool is_control(uint8_t opcode)
@@ -100,7 +113,7 @@ static int judge_length(struct ws_parser *p)
     /* "The minimal number of bytes MUST be used"; the top bit of 64 must be 0. */
     if ((p->length_end == 4 && len < 126) || (p->length_end == 10 && len <= 0xffff) || len >> 63)
         return WS_CLOSE_PROTOCOL;
-    if (!is_control(p->opcode) && len > most(p) - p->message.len)
+    if (!is_control(p->opcode) && len > most(p) - (p->message ? p->message->len : 0))
         return WS_CLOSE_TOO_LARGE;
     p->frame_left = len;
     return 0;
@@ -233,8 +246,20 @@ static int deliver_message(
         rc = deliver_inflated(p, events, ctx, data, len);
     else
         rc = events->message(ctx, p->message_opcode, data, len) ? -1 : 0;
-    buf_fini(&p->message);
+    forget_message(p);
     return rc;
+}
+
+static bool keep(struct ws_parser *p, const uint8_t *data, size_t n)
+{
+    if (n == 0)
+        return true;
+    if (!p->message)
+        p->message = mem_zalloc(sizeof(*p->message));
+    if (!p->message)
+        return false;
+    buf_put(p->message, data, n);
+    return !buf_error(p->message);
 }
 
 /* The same for a data frame. A message that lies whole in the input is not copied. */
@@ -246,12 +271,11 @@ static int take_data(
     p->in_frame = p->frame_left > 0;
     if (p->message_opcode == WS_TEXT && !p->compressed && !utf8_feed(&p->utf8, data, n))
         return WS_CLOSE_BAD_DATA;
-    if (last && p->message.len == 0)
+    if (last && !p->message)
         return deliver_message(p, events, ctx, (const char *)data, n);
-    buf_put(&p->message, data, n);
-    if (buf_error(&p->message))
+    if (!keep(p, data, n))
         return WS_CLOSE_INTERNAL;
-    return last ? deliver_message(p, events, ctx, p->message.data, p->message.len) : 0;
+    return last ? deliver_message(p, events, ctx, p->message->data, p->message->len) : 0;
 }
 
 static int take_payload(struct ws_parser *p, const struct ws_events *events, void *ctx,

@@ -60,9 +60,9 @@ struct ws_parser {
     struct inflater *inflater;
     uint32_t inflated; /* bytes that came out since the caller set this to 0: see ws_feed */
     uint32_t left;     /* bytes of the last ws_feed that it has not taken */
-    /* The rest is private; some 120 bytes, and no memory outside while nothing is half received. */
+    /* The rest is private; some 90 bytes, and no memory outside while nothing is half received. */
     uint64_t frame_left; /* payload bytes still to come */
-    struct buf message;  /* what has arrived of a message that did not come whole in one piece */
+    struct buf *message; /* what has arrived of a message that did not come whole in one piece */
     uint8_t *control;    /* likewise of a control frame: 125 bytes */
     uint32_t utf8;
     uint8_t mask[4];
@@ -79,6 +79,7 @@ struct ws_parser {
 
 void ws_parser_init(struct ws_parser *p, bool client, size_t max_message);
 void ws_parser_fini(struct ws_parser *p);
+size_t ws_held(const struct ws_parser *p); /* bytes of memory for a message half received */
 
 /*
  * Takes len bytes (unmasked in place). 0: all taken, or all but `left`: after a compressed message

@@ -15,11 +15,11 @@ def available(wanted):
     return min(wanted, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 500)
 
 
-def idle(args, table, limit_bytes, wanted):
+def idle(args, table, limit_bytes, wanted, *options):
     count = available(wanted)
     with Directory() as directory:
         program = build_client(directory)
-        server = Server(directory.file("idle.db"), "--max-connections", count + 200)
+        server = Server(directory.file("idle.db"), "--max-connections", count + 200, *options)
         server.sql("CREATE TABLE t(id INTEGER PRIMARY KEY, k INTEGER, v TEXT)")
         # the first connections warm up workers, pools and caches
         with Fanout(program, server, 200, table, 0, 60) as warm:
@@ -52,9 +52,16 @@ def idle_connections(args):
     idle(args, "-", 4096, 1000 if args.quick else 5000)
 
 
-@case("idle connections with a filtered subscription each: under 4 KB each")
+# What does not grow with the connections weighs more where they are few.
+@case("idle connections with a filtered subscription each: about 1 KB each")
 def idle_subscriptions(args):
-    idle(args, "t", 4096, 1000 if args.quick else 5000)
+    idle(args, "t", *((4096, 1000) if args.quick else (1100, 5000)))
+
+
+@case("the same with bounds for each: some 100 bytes more")
+def idle_limited(args):
+    idle(args, "t", *((4096, 1000) if args.quick else (1250, 5000)), "--limit-loopback", "--max-connections-per-address", 0,
+         "--rate", "handshakes=off", "--rate", "http=off")
 
 
 def fan_out(connections, commits, modulo, writers=8):

@@ -432,11 +432,11 @@ static void test_many_small_fragments(void **state)
     assert_int_equal(ws_feed(&p, &events, &log, first, sizeof(first)), 0);
     for (i = 0; i < 1000000; i++)
         assert_int_equal(ws_feed(&p, &events, &log, empty, sizeof(empty)), 0);
-    assert_int_equal(p.message.cap, 0);
+    assert_int_equal(ws_held(&p), 0);
     for (i = 0; i < 100000; i++)
         assert_int_equal(ws_feed(&p, &events, &log, one, sizeof(one)), 0);
-    assert_int_equal(p.message.len, 100000);
-    assert_true(p.message.cap <= 200000);
+    assert_int_equal(p.message->len, 100000);
+    assert_true(ws_held(&p) <= 200000);
     ws_parser_fini(&p);
     buf_fini(&log);
 }

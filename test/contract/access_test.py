@@ -275,6 +275,42 @@ def http():
         raw.close()
 
 
+@case("with tokens each user has buckets of their own, over all connections and HTTP, and the tier of the role")
+def users():
+    with Directory() as d:
+        secret = d.file("secret")
+        with open(secret, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write("correct horse battery staple, forty characters")
+
+        def bearer(user, *role):
+            status, out, err = run("token", "--secret-file", secret, "--sub", user, *role)
+            equal(status, 0, err)
+            return {"Authorization": f"Bearer {out.strip()}"}
+        ann, bob, admin = bearer("ann"), bearer("bob", "--role", "reader"), bearer("eve", "--role", "admin")
+        with Server(d.file("a.db"), "--limit-loopback", "--jwt-secret-file", secret, "--rate", "queries@user=0.1/6",
+                    "--rate", "admin:queries@user=0.1/9", "--rate", "http@user=0.1/12", "--rate", "admin:http@user=off") as server:
+            def asks(who, times):
+                return [server.post("/api/sql", {"sql": "SELECT 1"}, who).status for _ in range(times)]
+            first, second = connected(server, **ann), connected(server, **ann)
+            equal(send_many(first, 3, KINDS[3][1])[0] + send_many(second, 2, KINDS[3][1])[0], 5)
+            equal(asks(ann, 3), [200, 429, 429], "the user's sixth query, and more")
+            equal(send_many(first, 1, KINDS[3][1])[0] + send_many(second, 1, KINDS[3][1])[0], 0)
+            equal(asks(bob, 7), [200] * 6 + [429], "another user of the same address, whose role has no tier")
+            other = connected(server, **admin)
+            equal(send_many(other, 8, KINDS[3][1])[0] + asks(admin, 3).count(200), 9, "the tier of a role")
+            # With a new token for the same it is the same bucket.
+            first.text({"type": "auth", "token": bearer("ann")["Authorization"][7:], "requestId": "t"})
+            equal(first.message()["data"]["success"], True)
+            equal(send_many(first, 1, KINDS[3][1])[0], 0, "after renewal")
+            # Requests are counted to the user as well: bob has made seven.
+            equal([server.get("/api/tables", bob).status for _ in range(7)], [200] * 5 + [429] * 2)
+            equal([server.get("/api/tables", admin).status for _ in range(20)], [200] * 20)
+            equal(server.get("/health").status, 200, "what needs no token is nobody's")
+            for raw in (first, second, other):
+                raw.close()
+
+
 @case("who goes on all the same waits longer, is closed with 1008, and may not come back at once")
 def stubborn():
     with Directory() as d, Server(d.file("a.db"), "--limit-loopback", "--rate", "commands=10/10") as server:

@@ -1,6 +1,6 @@
 #include "http/route.h"
-#include "base/text.h"
 #include "access/identity.h"
+#include "base/text.h"
 #include "dialect/dialects.h"
 #include "http/answer.h"
 #include "http/auth.h"

@@ -28,8 +28,8 @@ struct session {
     bool login_warned : 1;
     bool notifications : 1;      /* in the channel everyone starts in */
     bool notifications_self : 1; /* false: leaves out what it itself sends there */
-    bool slow : 1;               /* hears nothing until it has read what is queued: see hub/slow.h */
-    struct subscription **subs;  /* by number, ascending */
+    bool slow : 1;              /* hears nothing until it has read what is queued: see hub/slow.h */
+    struct subscription **subs; /* by number, ascending */
     uint32_t sub_count, sub_cap;
     uint32_t batch_count; /* of them, those with `batch` */
     uint32_t last_number;

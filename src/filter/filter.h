@@ -24,23 +24,30 @@ enum filter_op {
 };
 
 struct filter_term {
-    int column; /* index in the table, or FILTER_ROWID */
+    int16_t column; /* index in the table, or FILTER_ROWID; a table has at most 32767 columns */
     uint8_t op;
     uint8_t collation;
-    int value_count; /* 1; 0 for the null tests; any number for IN (sorted, no doubles) */
-    struct value *values;
+    uint16_t value_count; /* 1; 0 for the null tests; any number for IN (sorted, no doubles) */
+    uint16_t first;       /* place of its values among the filter's */
 };
 
 #define FILTER_ROWID (-1)
 
 /*
  * One block of memory: the terms, their values (all in one array, in the order of the terms) and
- * their text follow the struct.
+ * their text.
  */
 struct filter {
-    int term_count;
-    struct filter_term *terms;
+    _Alignas(8) uint16_t term_count;
+    uint32_t size; /* of the block, in bytes */
+    struct filter_term terms[];
 };
+
+/* The values of all terms; those of one start at its `first`. */
+static inline const struct value *filter_values(const struct filter *f)
+{
+    return (const struct value *)(f->terms + f->term_count);
+}
 
 /* Bounds on what a client may send. */
 #define FILTER_MAX_TERMS 32
@@ -74,6 +81,8 @@ struct filter *filter_new_within(const struct table *table, const uint64_t *colu
 /* One that matches what both do; NULL: no memory. */
 struct filter *filter_and(const struct filter *a, const struct filter *b);
 void filter_free(struct filter *f);
+/* A second one in memory of the caller's: f->size bytes, aligned to 8. */
+void filter_copy(struct filter *to, const struct filter *f);
 
 /* row has the table's column_count values. NULL rows match nothing. */
 bool filter_match(const struct filter *f, const struct value *row, int64_t rowid);

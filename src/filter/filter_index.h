@@ -1,33 +1,25 @@
 #ifndef ROWTAP_FILTER_FILTER_INDEX_H
 #define ROWTAP_FILTER_FILTER_INDEX_H
 
-#include "base/list.h"
 #include "filter/filter.h"
+#include "filter/filter_keys.h"
 
 /*
- * Which subscriptions may match a change of ONE table, found without trying them all: a
- * subscription with an equality or `in` term is filed under (column, value) and only looked at when
- * a row has that value; the others are tried one by one. Owned by one loop; not thread-safe.
+ * Which subscriptions may match a change of ONE table, found without trying them all. A
+ * subscription is filed under one of its terms: an equality, `in` or "is null" under its values, in
+ * a hash table of the column; what is compared with <, <=, > and >= as the range that all such
+ * terms on the column leave, in a tree. It is only looked at when a row has such a value. What has
+ * no such term is tried for every change. Owned by one loop; not thread-safe.
  */
 struct filter_index;
 
-/* A place in the index: under one value, or among those that are tried one by one. Private. */
-struct filter_filing {
-    struct list node;
-    struct filter_entry *entry;
-};
-
 /*
- * One per subscription, embedded in it. The filter is not owned and must outlive the entry's stay
- * in the index. The rest is the index's own: `stamp` keeps an entry from being offered twice for
- * one change.
+ * One per subscription, embedded in it as its last member, because the filter is in the entry, and
+ * as long as it is. The link is the index's own.
  */
 struct filter_entry {
-    const struct filter *filter;
-    uint64_t stamp;
-    struct filter_filing filing;
-    struct filter_filing *filings; /* for `in`: one per value; otherwise &filing */
-    int term;                      /* the term it is filed under, or -1 */
+    struct filter_link link;
+    struct filter filter;
 };
 
 struct filter_index *filter_index_new(void);

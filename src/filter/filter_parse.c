@@ -166,7 +166,8 @@ static int bind_column(struct filter_parse *p, size_t pos, const char *name, siz
                 "the rows of \"%.*s\" are named by its primary key, not the rowid, which is not "
                 "reported: filter on the key's columns",
                 clip(p->table->name, strlen(p->table->name), MAX_ECHO), p->table->name);
-        p->term.column = p->table->rowid_alias < 0 ? FILTER_ROWID : p->table->rowid_alias;
+        p->term.column =
+            (int16_t)(p->table->rowid_alias < 0 ? FILTER_ROWID : p->table->rowid_alias);
         p->term.collation = COLLATION_BINARY;
         return STATUS_OK;
     }
@@ -177,7 +178,7 @@ static int bind_column(struct filter_parse *p, size_t pos, const char *name, siz
             "the values of \"%.*s\" are not stored (a VIRTUAL generated or hidden column), so it "
             "cannot be filtered on; use the columns it is computed from",
             clip(name, len, MAX_ECHO), name);
-    p->term.column = column;
+    p->term.column = (int16_t)column;
     p->term.collation = p->table->columns[column].collation;
     return STATUS_OK;
 }
@@ -221,13 +222,13 @@ static int add_value(struct filter_parse *p, const struct value *v)
     }
     if (t->value_count == p->value_cap) {
         int cap = p->value_cap ? p->value_cap * 2 : 1;
-        struct value *values = mem_realloc(t->values, (size_t)cap * sizeof(*values));
+        struct value *values = mem_realloc(p->values, (size_t)cap * sizeof(*values));
         if (!values)
             return STATUS_NOMEM;
-        t->values = values;
+        p->values = values;
         p->value_cap = cap;
     }
-    t->values[t->value_count++] = *v;
+    p->values[t->value_count++] = *v;
     return STATUS_OK;
 }
 
@@ -448,6 +449,7 @@ int filter_parse(struct filter_parse *p)
     p->pos = 0;
     p->value_cap = 0;
     p->term = (struct filter_term){0};
+    p->values = NULL;
     int rc = check_text(p);
     return rc < 0 ? rc : parse_condition(p);
 }

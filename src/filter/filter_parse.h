@@ -13,7 +13,8 @@ struct filter_parse {
     char *err;     /* the message of a failure, errlen bytes */
     size_t errlen;
 
-    struct filter_term term; /* the result; the caller frees term.values, after a failure too */
+    struct filter_term term; /* the result; `first` is the caller's */
+    struct value *values;    /* the term's; the caller frees them, after a failure too */
 
     size_t pos; /* private from here on */
     int value_cap;

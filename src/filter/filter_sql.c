@@ -54,7 +54,7 @@ int filter_put_sql(const struct filter *f, const struct table *t, struct buf *sq
     const struct value **params, int *count)
 {
     *count = 0;
-    *params = f->term_count > 0 ? f->terms[0].values : NULL;
+    *params = f->term_count > 0 ? filter_values(f) : NULL;
     for (int i = 0; i < f->term_count; i++) {
         put_term(sql, t, &f->terms[i], *count + 1);
         *count += f->terms[i].value_count;

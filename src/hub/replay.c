@@ -58,6 +58,8 @@ static void replay_free(struct replay *r)
 static void unbind(struct follower *w)
 {
     view_fini(&w->view);
+    filter_free(w->filter);
+    w->filter = NULL;
     table_unref(w->table);
     w->table = NULL;
 }
@@ -165,7 +167,7 @@ static int bind(struct follower *w, struct shard *s, const struct table *table)
 
     unbind(w);
     w->table = table_ref(table);
-    return view_init(&w->view, &s->topics, &s->replay_columns, table, w->sub, &err);
+    return view_init(&w->view, &w->filter, &s->topics, &s->replay_columns, table, w->sub, &err);
 }
 
 static void cannot_bind(struct fanout *f, struct follower *w, int status)
@@ -201,8 +203,8 @@ static void follow_row(struct fanout *f, struct follower *w)
         cannot_bind(f, w, status);
         return;
     }
-    matched_new = filter_match(w->view.filter, c->row, c->rowid);
-    matched_old = filter_match(w->view.filter, c->old, c->old_rowid);
+    matched_new = filter_match(w->filter, c->row, c->rowid);
+    matched_old = filter_match(w->filter, c->old, c->old_rowid);
     if (matched_new || matched_old)
         fanout_match_row(f, sub, &w->view, matched_new, matched_old);
 }

@@ -48,6 +48,7 @@ struct follower {
     /* How it sees the rows, as it applies to the definition of the table that was met last. */
     const struct table *table;
     struct view view;
+    struct filter *filter;
     bool gone; /* it has heard that there was no table of its name */
 };
 

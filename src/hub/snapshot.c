@@ -285,14 +285,13 @@ static int bind(struct snapshot *sn, const struct table *table, struct error_tex
 {
     struct shard *s = sn->shard;
     struct view view;
-    int status = view_init(&view, &s->topics, &s->replay_columns, table, sn->sub, err);
+    int status =
+        view_init(&view, &sn->filter, &s->topics, &s->replay_columns, table, sn->sub, err);
 
     sn->scan.table = table;
     if (status < 0)
         return status;
-    sn->filter = view.filter;
     sn->projection = view.change;
-    view.filter = NULL;
     view.change = NULL;
     view_fini(&view);
     if (!sn->filter->term_count)

@@ -14,7 +14,7 @@ static size_t text_size(const size_t *lens, int count)
     for (int i = 0; i < count; i++) {
         if (lens[i] > SUBSCRIPTION_MAX_TEXT || sum > SUBSCRIPTION_MAX_TEXT)
             return SUBSCRIPTION_MAX_TEXT + 1;
-        sum += lens[i] + sizeof(uint32_t);
+        sum += lens[i] + sizeof(uint16_t);
     }
     return sum;
 }
@@ -22,7 +22,7 @@ static size_t text_size(const size_t *lens, int count)
 static char *copy_texts(char *to, const char *const *texts, const size_t *lens, int count)
 {
     for (int i = 0; i < count; i++) {
-        uint32_t len = (uint32_t)lens[i];
+        uint16_t len = (uint16_t)lens[i];
 
         memcpy(to, &len, sizeof(len));
         memcpy(to + sizeof(len), texts[i], len);
@@ -42,7 +42,7 @@ struct subscription *subscription_new(
     if (len > SUBSCRIPTION_MAX_TEXT || cmd->filter_count > FILTER_MAX_TERMS)
         return NULL;
     *status = STATUS_NOMEM;
-    s = mem_zalloc(sizeof(*s) + len);
+    s = mem_zalloc(offsetof(struct subscription, text) + len);
     if (!s)
         return NULL;
     *status = 0;
@@ -52,8 +52,8 @@ struct subscription *subscription_new(
     s->self = cmd->self;
     s->batch = cmd->batch;
     s->filter_count = (uint8_t)cmd->filter_count;
-    s->column_count = (uint32_t)cmd->column_count;
-    s->text_len = (uint32_t)len;
+    s->column_count = (uint16_t)cmd->column_count;
+    s->text_len = (uint16_t)len;
     copy_texts(copy_texts(s->text, cmd->filters, cmd->filter_lens, cmd->filter_count), cmd->columns,
         cmd->column_lens, cmd->column_count);
     return s;
@@ -66,7 +66,7 @@ void subscription_free(struct subscription *s)
 
 struct text subscription_text(const struct subscription *s, size_t *pos)
 {
-    uint32_t len;
+    uint16_t len;
     struct text t;
 
     memcpy(&len, s->text + *pos, sizeof(len));
@@ -104,7 +104,7 @@ int subscription_columns(const struct subscription *s, const struct table *table
 
     for (int i = 0; i < s->filter_count; i++)
         subscription_text(s, &pos);
-    for (uint32_t i = 0; i < s->column_count; i++) {
+    for (int i = 0; i < s->column_count; i++) {
         struct text t = subscription_text(s, &pos);
         int column = table_column(table, t.p, t.len);
 

@@ -16,36 +16,39 @@ struct topic;
 
 /* A subscription's filter and columns as they apply to one definition of its table. */
 struct bound {
-    struct filter_entry entry; /* its filter is the view's */
     struct subscription *sub;
     struct view view;
+    struct filter_entry entry; /* the last, with its filter behind it */
 };
 
+/* There may be a million: the members are in the order that takes the least room. */
 struct subscription {
     struct session *session;
-    struct topic *topic;       /* NULL: every table */
-    struct list node;          /* in the topic, or in topics->every */
-    struct bound *bound;       /* to the topic's table; NULL while there is none of that name */
-    struct bound *leaving;     /* to a table dropped in the transaction being delivered */
-    struct follower *follower; /* while it gets the past: see hub/replay.h */
-    struct snapshot *snapshot; /* while it gets that: see hub/snapshot.h */
-    struct projection *whole;  /* with no topic: how to write any table's change */
+    struct topic *topic; /* NULL: every table */
+    struct list node;    /* in the topic, or in topics->every */
+    union {
+        struct bound *bound;      /* to the topic's table; NULL while there is none of that name */
+        struct projection *whole; /* with no topic: how to write any table's change */
+    };
+    struct bound *leaving;           /* to a table dropped in the transaction being delivered */
+    struct follower *follower;       /* while it gets the past: see hub/replay.h */
+    struct snapshot *snapshot;       /* while it gets that: see hub/snapshot.h */
     struct subscription *next_match; /* of its session, for the change being delivered */
     struct projection *match_projection;
-    uint8_t match_transition; /* enum transition */
-    bool match_batch;
-    uint8_t events; /* of EVENTS_ALL */
-    bool self;
-    bool batch; /* a transaction's changes in one message */
-    uint8_t filter_count;
     uint32_t number; /* "s1" is 1 */
-    uint32_t column_count;
-    uint32_t text_len;
-    char text[]; /* the filters, then the columns: a uint32_t length and the bytes of each */
+    uint16_t text_len;
+    uint16_t column_count;
+    uint8_t filter_count;
+    uint8_t events;               /* of EVENTS_ALL */
+    uint8_t match_transition : 2; /* enum transition */
+    bool match_batch : 1;
+    bool self : 1;
+    bool batch : 1; /* a transaction's changes in one message */
+    char text[];    /* the filters, then the columns: a uint16_t length and the bytes of each */
 };
 
 /* Bytes that all filters and column names of one subscription may have together. */
-#define SUBSCRIPTION_MAX_TEXT 65536
+#define SUBSCRIPTION_MAX_TEXT 65535
 
 /* Not yet filed anywhere. NULL and *status: STATUS_NOMEM, or STATUS_TOO_LARGE past a bound. */
 struct subscription *subscription_new(

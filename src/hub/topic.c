@@ -57,22 +57,36 @@ static void binding_free(struct topics *t, struct binding *b)
     mem_free(b);
 }
 
-static struct bound *bound_new(struct topics *t, struct binding *b, struct subscription *s,
-    struct error_text *err, int *status)
+/* Ready for the index, with a copy of the filter. */
+static struct bound *bound_with(
+    struct subscription *s, const struct view *view, const struct filter *filter)
 {
-    struct bound *bound = mem_zalloc(sizeof(*bound));
+    struct bound *bound = mem_alloc(offsetof(struct bound, entry.filter) + filter->size);
 
-    *status = STATUS_NOMEM;
     if (!bound)
         return NULL;
     bound->sub = s;
-    *status = view_init(&bound->view, t, &b->projections, b->table, s, err);
-    bound->entry.filter = bound->view.filter;
-    if (*status == 0)
-        *status = filter_index_add(b->index, &bound->entry);
-    if (*status == 0)
+    bound->view = *view;
+    filter_copy(&bound->entry.filter, filter);
+    return bound;
+}
+
+static struct bound *bound_new(struct topics *t, struct binding *b, struct subscription *s,
+    struct error_text *err, int *status)
+{
+    struct bound *bound;
+    struct filter *f;
+    struct view view;
+
+    *status = view_init(&view, &f, t, &b->projections, b->table, s, err);
+    if (*status < 0)
+        return NULL;
+    bound = bound_with(s, &view, f);
+    filter_free(f);
+    if (bound && filter_index_add(b->index, &bound->entry) == 0)
         return bound;
-    view_fini(&bound->view);
+    *status = STATUS_NOMEM;
+    view_fini(&view);
     mem_free(bound);
     return NULL;
 }
@@ -208,10 +222,11 @@ void topics_remove(struct topics *t, struct subscription *s)
     struct topic *topic = s->topic;
 
     list_del(&s->node);
-    projection_put(s->whole);
-    s->whole = NULL;
-    if (!topic)
+    if (!topic) {
+        projection_put(s->whole);
+        s->whole = NULL;
         return;
+    }
     bound_free(topic->binding, &s->bound);
     bound_free(topic->leaving, &s->leaving);
     s->topic = NULL;

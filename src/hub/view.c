@@ -10,6 +10,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* What the policy hides. */
+struct view_limits {
+    struct filter *rows; /* those it permits; NULL: every row */
+    /* With `rows`, of an UPDATE: the row is no longer permitted, or it is from now on. */
+    struct projection *gone, *came;
+    bool some; /* it hides columns */
+};
+
 static struct projection *project(struct topics *t, struct map *set, const struct subscription *s,
     enum projection_shape shape, const uint64_t *bits, size_t words)
 {
@@ -40,6 +48,7 @@ static int take_projections(struct view *v, struct topics *t, struct map *set,
 {
     size_t words = ((size_t)table->column_count + 63) / 64;
     uint64_t *bits = mem_array(words, sizeof(*bits)), *some;
+    struct view_limits *l = v->limits;
     bool all = true;
     int status = STATUS_NOMEM;
 
@@ -50,48 +59,67 @@ static int take_projections(struct view *v, struct topics *t, struct map *set,
     words = all ? 0 : words;
     if (status == 0)
         v->change = project(t, set, s, PROJECTION_AS_IT_IS, some, words);
-    if (status == 0 && v->rows) {
-        v->came = project(t, set, s, PROJECTION_CAME, some, words);
-        v->gone = project_key(t, set, table, s);
+    if (status == 0 && l && l->rows) {
+        l->came = project(t, set, s, PROJECTION_CAME, some, words);
+        l->gone = project_key(t, set, table, s);
     }
-    if (status == 0 && (!v->change || (v->rows && (!v->came || !v->gone))))
+    if (status == 0 && (!v->change || (l && l->rows && (!l->came || !l->gone))))
         status = STATUS_NOMEM;
     mem_free(bits);
     return status;
 }
 
-int view_init(struct view *v, struct topics *t, struct map *set, const struct table *table,
-    const struct subscription *s, struct error_text *err)
+/* Takes the permitted rows out of the grant. STATUS_NOMEM. */
+static int take_limits(struct view *v, struct grant *g)
+{
+    if (!g->rows && !g->columns)
+        return 0;
+    v->limits = mem_zalloc(sizeof(*v->limits));
+    if (!v->limits)
+        return STATUS_NOMEM;
+    v->limits->some = g->columns;
+    v->limits->rows = g->rows;
+    g->rows = NULL;
+    return 0;
+}
+
+int view_init(struct view *v, struct filter **filter, struct topics *t, struct map *set,
+    const struct table *table, const struct subscription *s, struct error_text *err)
 {
     const struct session *session = s->session;
     struct grant g;
     int status = grant_init(&g, session->policy, session->who, table);
 
     *v = (struct view){0};
+    *filter = NULL;
     if (status < 0) {
         err->code = ERROR_NOT_FOUND;
         snprintf(err->message, sizeof(err->message), "no such table: %.128s", table->name);
         return status;
     }
-    v->filter = subscription_filter(s, table, &g, err, &status);
-    v->some = g.columns;
-    v->rows = g.rows;
-    g.rows = NULL;
-    if (v->filter)
+    *filter = subscription_filter(s, table, &g, err, &status);
+    if (*filter)
+        status = take_limits(v, &g);
+    if (status == 0)
         status = take_projections(v, t, set, table, s, &g, err);
     grant_fini(&g);
-    if (status < 0)
-        view_fini(v);
+    if (status == 0)
+        return 0;
+    view_fini(v);
+    filter_free(*filter);
+    *filter = NULL;
     return status;
 }
 
 void view_fini(struct view *v)
 {
-    filter_free(v->filter);
-    filter_free(v->rows);
     projection_put(v->change);
-    projection_put(v->gone);
-    projection_put(v->came);
+    if (v->limits) {
+        filter_free(v->limits->rows);
+        projection_put(v->limits->gone);
+        projection_put(v->limits->came);
+        mem_free(v->limits);
+    }
     *v = (struct view){0};
 }
 
@@ -108,16 +136,17 @@ static bool looks_same(const struct projection *p, const struct change *c)
 
 struct projection *view_of(const struct view *v, const struct change *c, uint8_t *kind)
 {
+    const struct view_limits *l = v->limits;
     bool now, before;
 
-    if (c->kind != CHANGE_UPDATE)
+    if (!l || c->kind != CHANGE_UPDATE)
         return v->change;
-    now = !v->rows || filter_match(v->rows, c->row, c->rowid);
-    before = !v->rows || filter_match(v->rows, c->old, c->old_rowid);
+    now = !l->rows || filter_match(l->rows, c->row, c->rowid);
+    before = !l->rows || filter_match(l->rows, c->old, c->old_rowid);
     if (now == before)
-        return v->some && looks_same(v->change, c) ? NULL : v->change;
+        return l->some && looks_same(v->change, c) ? NULL : v->change;
     *kind = now ? CHANGE_INSERT : CHANGE_DELETE;
-    return now ? v->came : v->gone;
+    return now ? l->came : l->gone;
 }
 
 int view_allows(const struct session *s, const struct table *table)

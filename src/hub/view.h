@@ -14,20 +14,17 @@ struct subscription;
 struct session;
 
 struct view {
-    struct filter *filter;     /* the client's conditions and the policy's */
-    struct filter *rows;       /* the policy's alone; NULL: it permits every row */
-    struct projection *change; /* a change as it is */
-    /* With `rows`, of an UPDATE: the row is no longer permitted, or it is from now on. */
-    struct projection *gone, *came;
-    bool some; /* the policy hides columns */
+    struct projection *change;  /* a change as it is */
+    struct view_limits *limits; /* NULL: the policy hides nothing */
 };
 
 /*
- * Projections to some of the table's columns are filed in `set`. STATUS_NOMEM, or another and *err:
+ * *filter is the caller's then: the client's conditions and the policy's. Projections to some of
+ * the table's columns are filed in `set`. STATUS_NOMEM, or another and *err:
  * a filter or a column does not fit, or the table is not to be seen at all.
  */
-int view_init(struct view *v, struct topics *t, struct map *set, const struct table *table,
-    const struct subscription *s, struct error_text *err);
+int view_init(struct view *v, struct filter **filter, struct topics *t, struct map *set,
+    const struct table *table, const struct subscription *s, struct error_text *err);
 void view_fini(struct view *v); /* a zeroed one is allowed */
 
 /*

@@ -39,7 +39,7 @@ static void expect(const struct table *t, const char *const *texts, int count, c
     assert_string_equal(buf_text(&out), sql);
     assert_int_equal(param_count, expected_params);
     if (param_count > 0)
-        assert_ptr_equal(params, f->terms[0].values);
+        assert_ptr_equal(params, filter_values(f));
     buf_fini(&out);
     filter_free(f);
 }

@@ -34,29 +34,72 @@ static const char *skip_string(const char *p, const char *end)
     return p < end ? p + 1 : end;
 }
 
-static bool is_integer(const char *p, size_t len)
+static size_t digits(const char *p, const char *end)
 {
-    return !memchr(p, '.', len) && !memchr(p, 'e', len) && !memchr(p, 'E', len);
+    const char *start = p;
+
+    while (p < end && *p >= '0' && *p <= '9')
+        p++;
+    return (size_t)(p - start);
+}
+
+/*
+ * All of it is a number (RFC 8259 section 6): anything else is left for jansson to refuse. *whole:
+ * it has neither point nor exponent.
+ */
+static bool is_number(const char *p, const char *end, bool *whole)
+{
+    size_t n;
+
+    p += p < end && *p == '-';
+    n = digits(p, end);
+    if (n == 0 || (n > 1 && *p == '0'))
+        return false;
+    p += n;
+    *whole = p == end;
+    if (p < end && *p == '.') {
+        n = digits(++p, end);
+        p += n;
+    }
+    if (n && p < end && (*p == 'e' || *p == 'E')) {
+        p++;
+        p += p < end && (*p == '+' || *p == '-');
+        n = digits(p, end);
+        p += n;
+    }
+    return n && p == end;
+}
+
+/* The double that it stands for, 0 where memory runs out. */
+static double read_real(struct buf *out, const char *p, size_t len)
+{
+    char text[400], *copy = len < sizeof(text) ? text : mem_alloc(len + 1);
+    double r;
+
+    if (!copy) {
+        out->err = STATUS_NOMEM;
+        return 0;
+    }
+    memcpy(copy, p, len);
+    copy[len] = '\0';
+    r = strtod(copy, NULL);
+    if (copy != text)
+        mem_free(copy);
+    return r;
 }
 
 static void copy_number(struct buf *out, const char *p, size_t len)
 {
-    char text[400];
-    bool huge = len >= sizeof(text) && is_integer(p, len);
-    double r = huge ? (*p == '-' ? -INFINITY : INFINITY) : 0;
+    bool whole, good = is_number(p, p + len, &whole);
+    double r = good ? read_real(out, p, len) : 0;
     int64_t i;
 
-    if (len < sizeof(text)) {
-        memcpy(text, p, len);
-        text[len] = '\0';
-        r = strtod(text, NULL);
-    }
     if (isinf(r)) {
         buf_printf(out, "%s%s", r < 0 ? "-" : "", infinite);
         return;
     }
     buf_put(out, p, len);
-    if (!huge && is_integer(p, len) && text_parse_i64(p, len, &i) < 0)
+    if (good && whole && text_parse_i64(p, len, &i) < 0)
         buf_puts(out, "e0");
 }
 
@@ -134,6 +177,10 @@ json_t *json_read(const char *text, size_t len, char *err, size_t errlen)
     int depth;
     bool suspicious = scan(text, text + len, &depth);
 
+    if (len && memchr(text, '\0', len)) { /* jansson reads over one behind a number or a word */
+        snprintf(err, errlen, "a NUL character stands in it");
+        return NULL;
+    }
     if (depth > JSON_DEPTH) {
         snprintf(err, errlen, "nested more than %d levels deep", JSON_DEPTH);
         return NULL;

@@ -342,6 +342,33 @@ static void bad_json_has_a_message(void **state)
     }
 }
 
+/* Read as one number by strtod, or read over by jansson. */
+static void what_is_no_json_stays_none(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t len;
+    } bad[] = {{"[1e999--1e999]", 14}, {"[1e999e5]", 9}, {"[1e999,2\0]", 10}, {"[true\0]", 7},
+        {"1\0", 2}, {"[1e999.5]", 9}};
+    char err[160], digits[1001];
+    json_t *j;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++)
+        assert_null(json_read(bad[i].text, bad[i].len, err, sizeof(err)));
+    memset(digits, '7', 1000);
+    digits[0] = '0';
+    assert_null(json_read(digits, 1000, err, sizeof(err)));
+    digits[0] = '7';
+    digits[500] = '-';
+    assert_null(json_read(digits, 1000, err, sizeof(err)));
+    digits[500] = '.';
+    digits[1000] = '\0';
+    j = read_json(digits);
+    assert_true(json_get_real(j) == INFINITY);
+    json_decref(j);
+}
+
 static void deep_nesting_is_refused(void **state)
 {
     char text[2000], err[160];
@@ -416,6 +443,7 @@ int main(void)
         cmocka_unit_test(integers_are_parsed_whole_or_not),
         cmocka_unit_test(json_numbers_are_read_as_sqlite_would),
         cmocka_unit_test(a_number_of_a_thousand_digits_is_an_infinity),
+        cmocka_unit_test(what_is_no_json_stays_none),
         cmocka_unit_test(bad_json_has_a_message),
         cmocka_unit_test(deep_nesting_is_refused),
         cmocka_unit_test(mailbox_keeps_each_senders_order),

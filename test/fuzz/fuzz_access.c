@@ -1,25 +1,42 @@
 #include "fuzz.h"
 
 #include "access/base64url.h"
-#include "access/token.h"
+#include "access/tokens.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "fuzz_tokens.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* Tokens, which anybody may show, and files of keys. */
 
 #define SECRET "a secret that the fuzzer signs with, too"
 #define NOW INT64_C(1767225600000)
 
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+struct tokens *fuzz_tokens(const char **token)
+{
+    static struct tokens *tokens;
+    static struct buf text;
+    static char path[60];
+    const struct tokens_options options = {.secret_file = path};
+    struct buf err = {0};
+    if (!tokens) {
+        json_t *claims = json_pack("{s:s}", "sub", "ann");
+        int fd = memfd_create("secret", 0);
+        mem_fail_after(-1);
+        REQUIRE(write(fd, SECRET, strlen(SECRET)) == (ssize_t)strlen(SECRET));
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        token_sign(&text, SECRET, strlen(SECRET), claims);
+        json_decref(claims);
+        tokens = tokens_new(&options, &err);
+        REQUIRE(tokens && buf_text(&text));
+    }
+    *token = text.data;
+    return tokens;
+}
 
 static struct keyset *secret_key(void)
 {

@@ -3,8 +3,11 @@
 #include "capture/wal/btree.h"
 #include "wal_image.h"
 #include "wal_workload.h"
+#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FILE_MAX ((size_t)1 << 20)
 
 void fuzz_corpus_add(struct fuzz_corpus *c, const void *data, size_t size)
 {
@@ -16,6 +19,53 @@ void fuzz_corpus_add(struct fuzz_corpus *c, const void *data, size_t size)
     in->data = malloc(size ? size : 1);
     in->size = size;
     memcpy(in->data, data, size);
+}
+
+static void add_file(struct fuzz_corpus *c, const char *path)
+{
+    uint8_t *data = malloc(FILE_MAX);
+    FILE *f = fopen(path, "rb");
+    REQUIRE(f && data);
+    fuzz_corpus_add(c, data, fread(data, 1, FILE_MAX, f));
+    fclose(f);
+    free(data);
+}
+
+static int no_dot(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
+
+void fuzz_corpus_files(struct fuzz_corpus *c, const char *name)
+{
+    char path[1000];
+    struct dirent **files;
+    snprintf(path, sizeof(path), "%s/%s", FUZZ_CORPUS, name);
+    int count = scandir(path, &files, no_dot, alphasort);
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof(path), "%s/%s/%s", FUZZ_CORPUS, name, files[i]->d_name);
+        add_file(c, path);
+        free(files[i]);
+    }
+    if (count >= 0)
+        free(files);
+}
+
+uint8_t *fuzz_copy(const void *data, size_t size)
+{
+    uint8_t *copy = malloc(size + !size);
+    if (size)
+        memcpy(copy, data, size);
+    return copy;
+}
+
+char *fuzz_string(const void *data, size_t size)
+{
+    char *copy = malloc(size + 1);
+    if (size)
+        memcpy(copy, data, size);
+    copy[size] = '\0';
+    return copy;
 }
 
 void fuzz_corpus_fini(struct fuzz_corpus *c)

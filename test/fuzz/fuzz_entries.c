@@ -23,16 +23,18 @@ const struct fuzz_entry fuzz_entries[] = {
     {"deflate", "compressed messages", fuzz_deflate, fuzz_fill_deflated},
     {"token", "tokens", fuzz_token, fuzz_fill_tokens},
     {"keys", "files of keys", fuzz_keys, fuzz_fill_keys},
+    {"json", "JSON texts", fuzz_json, NULL},
+    {"command", "clients' messages", fuzz_command, NULL},
+    {"body", "bodies of requests that write", fuzz_body, NULL},
+    {"filter", "filters", fuzz_filter, NULL},
+    {"query", "query strings", fuzz_query, NULL},
+    {"http", "heads of requests", fuzz_http, NULL},
+    {"address", "addresses, names and amounts", fuzz_address, NULL},
+    {"handshake", "answers to a client's handshake", fuzz_handshake, NULL},
+    {"inflate", "compressed data that may become too much", fuzz_inflate, NULL},
+    {"session", "what a session does with messages", fuzz_session, NULL},
 };
 const size_t fuzz_entry_count = sizeof(fuzz_entries) / sizeof(fuzz_entries[0]);
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 /* So that the sanitizer looks at every byte. */
 static volatile uint32_t sink;

@@ -2,9 +2,9 @@
  * The driver: real inputs, changed at random, the same for the same seed.
  *
  *   fuzz ENTRY|all [--seed N] [--seconds S | --minutes M | --runs N]
- *   fuzz ENTRY --seed N --run K     again the one input that failed
- *   fuzz ENTRY --file F             an input that libFuzzer found
- *   fuzz ENTRY --corpus DIR         writes the real inputs, for libFuzzer to begin with
+ *   fuzz ENTRY --seed N --run K     again the one input that failed; with --save F it goes to a
+ * file fuzz ENTRY --file F             an input that libFuzzer found fuzz ENTRY --corpus DIR writes
+ * the real inputs, for libFuzzer to begin with
  */
 #include "fuzz.h"
 
@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "wal_workload.h"
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,7 @@ struct options {
     uint64_t seed, runs;
     int64_t run; /* only this one; -1: all */
     double seconds;
-    const char *file, *corpus;
+    const char *file, *corpus, *save;
 };
 
 /* How to have what runs now again. */
@@ -57,19 +58,32 @@ static struct fuzz_input make_input(const struct fuzz_corpus *c, uint64_t number
 {
     if (number >= c->count)
         return fuzz_mutate(c, dice_below(dice, (uint32_t)c->count), dice);
-    struct fuzz_input in = {malloc(c->items[number].size + 1), c->items[number].size};
-    memcpy(in.data, c->items[number].data, in.size);
-    return in;
+    const struct fuzz_input *from = &c->items[number];
+    return (struct fuzz_input){fuzz_copy(from->data, from->size), from->size};
 }
 
-static void run_one(
-    const struct fuzz_entry *e, const struct fuzz_corpus *c, uint64_t seed, uint64_t number)
+static bool write_file(const char *path, const struct fuzz_input *in)
 {
+    FILE *f = fopen(path, "wb");
+    bool good = f && fwrite(in->data, 1, in->size, f) == in->size;
+    if (!good)
+        perror(path);
+    if (f)
+        fclose(f);
+    return good;
+}
+
+static void run_one(const struct fuzz_entry *e, const struct fuzz_corpus *c,
+    const struct options *o, uint64_t number)
+{
+    uint64_t seed = o->seed;
     uint64_t dice = (seed * 0x9e3779b97f4a7c15ULL ^ (number + 1) * 0xd1342543de82ef95ULL) | 1;
     dice_next(&dice);
     snprintf(again, sizeof(again), "again with: fuzz %s --seed %llu --run %llu\n", e->name,
         (unsigned long long)seed, (unsigned long long)number);
     struct fuzz_input in = make_input(c, number, &dice);
+    if (o->save && !write_file(o->save, &in))
+        exit(1);
     if (number >= c->count && dice_below(&dice, 16) == 0)
         mem_fail_after(dice_below(&dice, 400));
     alarm(HANG_SECONDS);
@@ -79,19 +93,27 @@ static void run_one(
     free(in.data);
 }
 
+static void fill(struct fuzz_corpus *c, const struct fuzz_entry *e, uint64_t seed)
+{
+    if (e->fill)
+        e->fill(c, seed);
+    fuzz_corpus_files(c, e->name);
+    REQUIRE(c->count > 0);
+}
+
 static void run_entry(const struct fuzz_entry *e, const struct options *o)
 {
     struct fuzz_corpus c = {0};
-    e->fill(&c, o->seed);
+    fill(&c, e, o->seed);
     uint64_t n = 0;
     int64_t begun = clock_mono_ns();
     fuzz_accepted = 0;
     if (o->run >= 0)
-        run_one(e, &c, o->seed, (uint64_t)o->run);
+        run_one(e, &c, o, (uint64_t)o->run);
     else /* the real inputs first, however long that takes */
         while (n < c.count ||
                (o->runs ? n < o->runs : (double)(clock_mono_ns() - begun) < o->seconds * 1e9))
-            run_one(e, &c, o->seed, n++);
+            run_one(e, &c, o, n++);
     printf("# %s: %zu real inputs, %llu runs, %llu accepted, %.1f s, seed %llu\n", e->name, c.count,
         (unsigned long long)n, (unsigned long long)fuzz_accepted,
         (double)(clock_mono_ns() - begun) / 1e9, (unsigned long long)o->seed);
@@ -108,9 +130,11 @@ static int run_file(const struct fuzz_entry *e, const char *path)
     uint8_t *data = malloc(FILE_MAX);
     size_t size = fread(data, 1, FILE_MAX, f);
     fclose(f);
-    alarm(HANG_SECONDS);
-    e->run(data, size);
+    uint8_t *exact = fuzz_copy(data, size);
     free(data);
+    alarm(HANG_SECONDS);
+    e->run(exact, size);
+    free(exact);
     return 0;
 }
 
@@ -118,17 +142,11 @@ static int write_corpus(const struct fuzz_entry *e, const struct options *o)
 {
     struct fuzz_corpus c = {0};
     int result = 0;
-    e->fill(&c, o->seed);
+    fill(&c, e, o->seed);
     for (size_t i = 0; i < c.count && result == 0; i++) {
         char name[600];
         snprintf(name, sizeof(name), "%s/%s-%zu", o->corpus, e->name, i);
-        FILE *f = fopen(name, "wb");
-        if (!f || fwrite(c.items[i].data, 1, c.items[i].size, f) != c.items[i].size) {
-            perror(name);
-            result = 1;
-        }
-        if (f)
-            fclose(f);
+        result = !write_file(name, &c.items[i]);
     }
     fuzz_corpus_fini(&c);
     return result;
@@ -152,6 +170,8 @@ static int parse(struct options *o, int argc, char **argv)
             o->file = value;
         else if (strcmp(name, "--corpus") == 0)
             o->corpus = value;
+        else if (strcmp(name, "--save") == 0)
+            o->save = value;
         else
             return -1;
     }
@@ -160,8 +180,8 @@ static int parse(struct options *o, int argc, char **argv)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: fuzz record|page|log|commit|all [--seed N] [--seconds S] [--minutes M] "
-                    "[--runs N] [--run K] [--file F] [--corpus DIR]\n");
+    fprintf(stderr, "usage: fuzz ENTRY|all [--seed N] [--seconds S] [--minutes M] "
+                    "[--runs N] [--run K] [--save F] [--file F] [--corpus DIR]\n");
     return 2;
 }
 

@@ -106,6 +106,33 @@ static void splice(struct fuzz_input *in, const struct fuzz_input *other, uint64
         other->data + below(dice, other->size - size + 1), size);
 }
 
+static void insert(struct fuzz_input *in, size_t at, const uint8_t *from, size_t size)
+{
+    uint8_t *longer = malloc(in->size + size + 1);
+    memcpy(longer, in->data, at);
+    memcpy(longer + at, from, size);
+    memcpy(longer + at + size, in->data + at, in->size - at);
+    free(in->data);
+    in->data = longer;
+    in->size += size;
+}
+
+/* Some bytes are taken out, or some of the other's, or one of what texts are made of, put in. */
+static void change_length(
+    struct fuzz_input *in, const struct fuzz_input *other, size_t at, uint64_t *dice)
+{
+    static const uint8_t signs[] = "\"'\\{}[]()<>:;,.=!%&?#@*+-/_ \t\r\n0159aAeExXu~";
+    size_t size = 1 + below(dice, below(dice, 2) ? 4 : 40);
+    if (below(dice, 3) == 0)
+        insert(in, at, &signs[below(dice, sizeof(signs))], 1);
+    else if (below(dice, 2) && size <= other->size && in->size < 1 << 18)
+        insert(in, at, other->data + below(dice, other->size - size + 1), size);
+    else if (size <= in->size - at) {
+        memmove(in->data + at, in->data + at + size, in->size - at - size);
+        in->size -= size;
+    }
+}
+
 static void cut(struct fuzz_input *in, size_t at, uint64_t *dice)
 {
     if (below(dice, 6) == 0)
@@ -116,7 +143,7 @@ static void mutate_once(
     struct fuzz_input *in, const struct fuzz_input *other, size_t page, uint64_t *dice)
 {
     size_t at = place(in, page, dice), left = in->size - at;
-    switch (below(dice, 12)) {
+    switch (below(dice, page ? 12 : 16)) {
     case 0:
     case 1:
     case 2:
@@ -140,8 +167,11 @@ static void mutate_once(
     case 10:
         memset(in->data + at, below(dice, 2) ? 0 : 0xff, below(dice, left < 200 ? left : 200));
         break;
-    default:
+    case 11:
         cut(in, at, dice);
+        break;
+    default:
+        change_length(in, other, at, dice);
     }
 }
 

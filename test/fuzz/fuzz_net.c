@@ -15,13 +15,8 @@
 
 #define MAX_MESSAGE 5000
 
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);         \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+/* What the first byte of a stream says: RSV1 is agreed on; a server sends it. */
+enum { DEFLATED = 1, CLIENT = 2 };
 
 static void same_choice(const char *value, const struct extension_choice *before)
 {
@@ -81,8 +76,10 @@ static void listen(
     struct buf *log, struct inflater *i, const uint8_t *data, size_t size, size_t step)
 {
     struct ws_parser p;
-    ws_parser_init(&p, false, MAX_MESSAGE);
-    p.inflater = i;
+    ws_parser_init(&p, data[0] & CLIENT, MAX_MESSAGE);
+    p.inflater = data[0] & DEFLATED ? i : NULL;
+    data++;
+    size--;
     for (size_t at = 0; at < size; at += step) {
         size_t n = size - at < step ? size - at : step;
         uint8_t *piece = malloc(n);
@@ -95,18 +92,17 @@ static void listen(
     ws_parser_fini(&p);
 }
 
-/* However the stream is cut, the same is heard. The first byte says whether RSV1 is agreed on. */
+/* However the stream is cut, the same is heard. */
 void fuzz_frames(const uint8_t *data, size_t size)
 {
     static const size_t steps[] = {1, 7, 100};
     struct inflater *i = inflater_new();
     struct buf whole = {0};
     if (i && size) {
-        struct inflater *used = data[0] & 1 ? i : NULL;
-        listen(&whole, used, data + 1, size - 1, size);
+        listen(&whole, i, data, size, size);
         for (size_t k = 0; k < sizeof(steps) / sizeof(*steps); k++) {
             struct buf cut = {0};
-            listen(&cut, used, data + 1, size - 1, steps[k]);
+            listen(&cut, i, data, size, steps[k]);
             REQUIRE(mem_fail_hit() ||
                     (cut.len == whole.len && (!cut.len || !memcmp(cut.data, whole.data, cut.len))));
             buf_fini(&cut);
@@ -203,18 +199,19 @@ static void put_frame(struct buf *out, unsigned first_byte, const void *data, si
 {
     static const uint8_t key[4] = {0, 0, 0, 0};
     uint8_t head[WS_HEADER_MAX];
-    size_t n = ws_header_client(head, WS_TEXT, len, key);
+    size_t n = out->data[0] & CLIENT ? ws_header(head, WS_TEXT, len)
+                                     : ws_header_client(head, WS_TEXT, len, key);
     head[0] = (uint8_t)first_byte;
     buf_put(out, head, n);
     buf_put(out, data, len);
 }
 
 /* A message whole, in pieces around a ping, and a farewell. */
-static void put_stream(struct fuzz_corpus *c, bool deflated, const void *data, size_t len)
+static void put_stream(struct fuzz_corpus *c, int flags, const void *data, size_t len)
 {
     struct buf out = {0};
-    unsigned rsv = deflated ? 0x40 : 0;
-    buf_putc(&out, deflated);
+    unsigned rsv = flags & DEFLATED ? 0x40 : 0;
+    buf_putc(&out, (char)flags);
     put_frame(&out, 0x81 | rsv, data, len);
     put_frame(&out, 0x01 | rsv, data, len / 3);
     put_frame(&out, 0x89, "ping", 4);
@@ -234,8 +231,9 @@ void fuzz_fill_frames(struct fuzz_corpus *c, uint64_t seed)
     char text[3000];
     fuzz_fill_deflated(&deflated, seed);
     for (size_t i = 0; i < deflated.count; i++)
-        put_stream(c, true, deflated.items[i].data, deflated.items[i].size);
+        put_stream(c, DEFLATED, deflated.items[i].data, deflated.items[i].size);
     for (size_t size = 60; size < sizeof(text); size *= 3)
-        put_stream(c, size % 2, text, make_text(text, size, seed));
+        for (int flags = 0; flags <= (DEFLATED | CLIENT); flags++)
+            put_stream(c, flags, text, make_text(text, size, seed));
     fuzz_corpus_fini(&deflated);
 }

@@ -244,36 +244,51 @@ static void count_hit(struct filter_entry *e, bool matched_new, bool matched_old
     h->old = matched_old;
 }
 
-/* What it is filed under does not matter, nor that another is filed beside it. */
+static struct filter_entry *entry_new(const struct filter *f)
+{
+    struct filter_entry *e = mem_alloc(offsetof(struct filter_entry, filter) + f->size);
+    if (e)
+        filter_copy(&e->filter, f);
+    return e;
+}
+
+static void compare_matches(struct subject *s, struct filter_index *ix, const struct filter *f)
+{
+    for (int i = 0; i < s->count; i++) {
+        int k = (i * 7 + 3) % s->count;
+        const struct value *row = i % 5 == 4 ? NULL : s->rows[i];
+        const struct value *old = i % 5 == 3 ? NULL : s->rows[k];
+        bool new = filter_match(f, row, i + 1), was = filter_match(f, old, k + 1);
+        struct hits h = {0};
+        filter_index_match(ix, row, i + 1, old, k + 1, count_hit, &h);
+        REQUIRE(h.count == (new || was));
+        REQUIRE(h.count == 0 || (h.new == new &&h.old == was));
+    }
+}
+
+/* What it is filed under does not matter, nor that another was filed beside it. */
 static void compare_index(struct subject *s, const struct filter *f, const struct filter *other)
 {
     struct filter_index *ix = filter_index_new();
-    struct filter_entry one = {.filter = f}, two = {.filter = other};
-    bool has_two = ix && other && filter_index_add(ix, &two) == 0;
-    if (ix && filter_index_add(ix, &one) == 0) {
+    struct filter_entry *one = entry_new(f), *two = other ? entry_new(other) : NULL;
+    bool has_two = ix && two && filter_index_add(ix, two) == 0;
+    if (ix && one && filter_index_add(ix, one) == 0) {
         if (has_two)
-            filter_index_remove(ix, &two);
-        for (int i = 0; i < s->count; i++) {
-            int k = (i * 7 + 3) % s->count;
-            const struct value *row = i % 5 == 4 ? NULL : s->rows[i];
-            const struct value *old = i % 5 == 3 ? NULL : s->rows[k];
-            bool new = filter_match(f, row, i + 1), was = filter_match(f, old, k + 1);
-            struct hits h = {0};
-            filter_index_match(ix, row, i + 1, old, k + 1, count_hit, &h);
-            REQUIRE(h.count == (new || was));
-            REQUIRE(h.count == 0 || (h.new == new &&h.old == was));
-        }
-        filter_index_remove(ix, &one);
+            filter_index_remove(ix, two);
+        compare_matches(s, ix, f);
+        filter_index_remove(ix, one);
         REQUIRE(filter_index_count(ix) == 0);
     }
     filter_index_free(ix);
+    mem_free(one);
+    mem_free(two);
 }
 
 static void store_values(struct subject *s, const struct filter *f)
 {
     for (int i = 0; i < f->term_count; i++)
         for (int k = 0; k < f->terms[i].value_count && k < 20; k++)
-            store(s, &f->terms[i].values[k]);
+            store(s, &filter_values(f)[f->terms[i].first + k]);
 }
 
 static struct filter *make(

@@ -102,6 +102,11 @@ async def under_load(signo, *options):
         for thread in streams + queries + writers:
             thread.start()
         await asyncio.sleep(1.5)
+        # Enough is under way, however slow the machine is.
+        for _ in range(600):
+            if sum(len(w.acknowledged) for w in writers) > 100 and sum(received[:5]) > 100:
+                break
+            await asyncio.sleep(0.05)
         server.signal(signo)
         begun = time.monotonic()
         code = await in_thread(server.wait, seconds(5) + 5)

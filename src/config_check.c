@@ -93,10 +93,19 @@ static int check_rates(const struct config *c, struct buf *err)
     return rc;
 }
 
+static int check_tls(const struct config *c, struct buf *err)
+{
+    if (!c->tls_cert == !c->tls_key)
+        return 0;
+    buf_printf(err, "--tls-%s goes with --tls-%s: a certificate and its key, both files in PEM",
+        c->tls_cert ? "cert" : "key", c->tls_cert ? "key" : "cert");
+    return STATUS_INVALID;
+}
+
 int config_check(const struct config *c, struct buf *err)
 {
     static int (*const checks[])(const struct config *, struct buf *) = {
-        check_listen, check_origins, check_tokens, check_policy, check_proxies, check_rates};
+        check_listen, check_origins, check_tokens, check_policy, check_proxies, check_rates, check_tls};
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(*checks) && rc == 0; i++)

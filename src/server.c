@@ -10,6 +10,7 @@
 #include "demo_sql.h"
 #include "http/http.h"
 #include "hub/hub.h"
+#include "net/tls.h"
 #include "version.h"
 
 #include <stdio.h>
@@ -28,6 +29,7 @@ struct server {
     struct policies *policies; /* NULL: everybody may do everything */
     struct rates rates;
     struct limiter *limiter;
+    struct tls_context *tls; /* NULL: without TLS */
     struct database *db;
     struct hub *hub;
     struct http *http;
@@ -180,6 +182,26 @@ static bool reload_policy(struct server *s)
     return good;
 }
 
+/* The certificate and its key. NULL: why is in err. */
+static struct tls_context *read_certificate(const struct config *c, struct buf *err)
+{
+    struct buf warning = {0};
+    struct tls_context *x = tls_context_new(c->tls_cert, c->tls_key, err, &warning);
+
+    if (x && warning.len && buf_text(&warning))
+        log_warn("%s", buf_text(&warning));
+    buf_fini(&warning);
+    return x;
+}
+
+static int start_tls(struct server *s, struct buf *err)
+{
+    if (!s->config->tls_cert)
+        return 0;
+    s->tls = read_certificate(s->config, err);
+    return s->tls ? 0 : -1;
+}
+
 static int start_hub(struct server *s, struct buf *err)
 {
     const struct config *c = s->config;
@@ -241,6 +263,7 @@ static int start_http(struct server *s, struct buf *err)
         .hub = s->hub,
         .tokens = s->tokens,
         .policies = s->policies,
+        .tls = s->tls,
     };
 
     s->http = http_start(&options, err);
@@ -272,8 +295,8 @@ struct server *server_start(const struct config *config, struct buf *err)
         return NULL;
     }
     s->config = config;
-    if (read_keys(s, err) < 0 || read_policy(s, err) < 0 || start_limiter(s, err) < 0 ||
-        open_database(s, err) < 0 || start_hub(s, err) < 0)
+    if (read_keys(s, err) < 0 || read_policy(s, err) < 0 || start_tls(s, err) < 0 ||
+        start_limiter(s, err) < 0 || open_database(s, err) < 0 || start_hub(s, err) < 0)
         goto fail;
     database_follow(s->db);
     if (config->demo && run_script(s, demo_sql, sizeof(demo_sql), err) < 0)
@@ -326,6 +349,7 @@ void server_stop(struct server *s)
     limiter_free(s->limiter);
     rates_fini(&s->rates);
     policies_free(s->policies);
+    tls_context_unref(s->tls);
     mem_free(s);
     log_stop();
 }
@@ -345,6 +369,23 @@ bool server_reload(struct server *s)
     bool policy = !s->policies || reload_policy(s);
 
     return keys && policy;
+}
+
+bool server_reload_tls(struct server *s)
+{
+    struct buf err = {0};
+    struct tls_context *x = read_certificate(s->config, &err);
+
+    if (x) {
+        http_set_tls(s->http, x);
+        tls_context_unref(s->tls);
+        s->tls = x;
+    } else {
+        log_error("the certificate stays as it was: %s",
+            buf_text(&err) ? buf_text(&err) : "out of memory");
+    }
+    buf_fini(&err);
+    return x;
 }
 
 void server_refresh(struct server *s)

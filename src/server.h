@@ -30,6 +30,8 @@ void server_change_demo(struct server *s); /* one of the demonstration's changes
  */
 bool server_reload(struct server *s);
 void server_refresh(struct server *s);
+/* The certificate likewise, where there is one; the connections of before keep theirs. */
+bool server_reload_tls(struct server *s);
 
 /* A line in the log each: what it is and with which options; what it has done. */
 void server_log_start(const struct server *s, const char *options);

@@ -133,12 +133,14 @@ static void reload(struct service *s)
     snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
         (long long)(clock_mono_ns() / 1000));
     tell(s, state, "reloading");
-    if (!config_has_keys(s->config))
-        log_info("SIGHUP: there is nothing to read again: options are read at the start only");
-    else if (server_reload(s->server))
+    if (s->config->tls_cert && server_reload_tls(s->server))
+        log_info("SIGHUP: the certificate and its key have been read again, for new connections");
+    if (config_has_keys(s->config) && server_reload(s->server))
         log_info("SIGHUP: the keys for tokens%s have been read again; options are read at the "
                  "start only",
             s->config->policy ? " and the policy" : "");
+    if (!s->config->tls_cert && !config_has_keys(s->config))
+        log_info("SIGHUP: there is nothing to read again: options are read at the start only");
     tell_ready(s);
 }
 

@@ -1,6 +1,8 @@
 #include "http/handover.h"
 
 #include "base/log.h"
+#include "http/secure.h"
+#include "hub/dialect.h"
 #include "hub/hub.h"
 
 #include <civetweb.h>
@@ -38,7 +40,10 @@ const char *handover_run(
             LOG_WARN, "server full", log_text("address", r->client), log_text("path", r->path));
         return "the server has as many clients as --max-connections allows";
     }
-    fd = take(r, &why);
+    if (r->http->front)
+        fd = secure_take(r, dialect->put_keep_alive, &client->tls, &why);
+    else
+        fd = take(r, &why);
     if (fd < 0) {
         hub_unreserve(r->http->hub);
         return why;

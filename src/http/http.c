@@ -8,6 +8,7 @@
 #include "http/limits.h"
 #include "http/request_log.h"
 #include "http/route.h"
+#include "http/secure.h"
 
 #include <civetweb.h>
 #include <pthread.h>
@@ -20,6 +21,7 @@
 #define TEXT_OF(x) TEXT(x)
 #define WORKER_STACK (1 << 20) /* SELECTs run on it too */
 #define HEAD_BYTES 16384
+#define ANSWERS_MS 400 /* for what has been answered to go out through TLS, at the end */
 
 static struct http *http_of(const struct mg_connection *conn)
 {
@@ -29,10 +31,12 @@ static struct http *http_of(const struct mg_connection *conn)
 static void peer_of(const struct mg_connection *conn, struct peer *p)
 {
     const struct mg_request_info *info = mg_get_request_info(conn);
+    const struct worker *w = mg_get_thread_pointer(conn);
+    bool secure = http_of(conn)->front;
 
-    p->port = info->remote_port;
+    p->port = secure ? w->port : info->remote_port;
     p->server_port = info->server_port;
-    snprintf(p->address, sizeof(p->address), "%s", info->remote_addr);
+    snprintf(p->address, sizeof(p->address), "%s", secure ? "127.0.0.1" : info->remote_addr);
 }
 
 static void *thread_started(const struct mg_context *ctx, int type)
@@ -52,6 +56,7 @@ static int connected(const struct mg_connection *conn, void **data)
 
     (void)data;
     w->bytes_before = 0;
+    w->client.id = 0;
     w->answered = false;
     workers_set(&h->workers, w, WORKER_WAITING, &unknown);
     return 0;
@@ -90,6 +95,10 @@ static int begin_request(struct mg_connection *conn)
     struct request r;
     struct peer p;
 
+    if (!secure_identify(h, mg_get_thread_pointer(conn), conn)) {
+        answer_unparsed(conn, 421, "this port is the server's own");
+        return 421;
+    }
     peer_of(conn, &p);
     workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_BUSY, &p);
     if (request_init(&r, h, conn)) {
@@ -166,7 +175,12 @@ static int refuse(struct mg_connection *conn, int status, const char *message)
     struct worker *w = mg_get_thread_pointer(conn);
     struct peer p;
 
-    explain(conn, &status, &message);
+    if (!secure_identify(http_of(conn), w, conn)) {
+        status = 421;
+        message = "this port is the server's own";
+    } else {
+        explain(conn, &status, &message);
+    }
     answer_unparsed(conn, status, message);
     w->answered = true;
     peer_of(conn, &p);
@@ -210,6 +224,7 @@ static void free_strings(char **s, int count)
 
 static void http_free(struct http *h)
 {
+    front_stop(h->front, ANSWERS_MS);
     workers_fini(&h->workers);
     free_strings(h->urls, h->address_count);
     free_strings(h->origins, h->origin_count);
@@ -273,7 +288,7 @@ static int put_ports(
             buf_printf(err, "cannot listen on \"%s\": it is not ADDR:PORT", o->listen[i]);
             return STATUS_INVALID;
         }
-        if (a->sa.sa_family == AF_INET6 && !mg_check_feature(MG_FEATURES_IPV6)) {
+        if (!o->tls && a->sa.sa_family == AF_INET6 && !mg_check_feature(MG_FEATURES_IPV6)) {
             buf_printf(err,
                 "cannot listen on %s: the installed civetweb library was built without IPv6; use "
                 "an "
@@ -282,31 +297,39 @@ static int put_ports(
             return STATUS_INVALID;
         }
         listen_format(text, a);
-        buf_printf(ports, "%s%s", i ? "," : "", text);
+        if (!o->tls)
+            buf_printf(ports, "%s%s", i ? "," : "", text);
     }
+    if (o->tls)
+        buf_puts(ports, "127.0.0.1:0");
     return buf_error(ports);
 }
 
 static int find_urls(struct http *h)
 {
-    struct mg_server_port *ports = mem_array((size_t)h->address_count, sizeof(*ports));
+    int count = h->front ? 1 : h->address_count;
+    struct mg_server_port *ports = mem_array((size_t)count, sizeof(*ports));
     char text[LISTEN_TEXT_MAX], url[LISTEN_TEXT_MAX + 8];
     int rc = 0;
 
-    if (!ports || mg_get_server_ports(h->ctx, h->address_count, ports) != h->address_count)
+    if (!ports || mg_get_server_ports(h->ctx, count, ports) != count)
         rc = STATUS_NOMEM;
-    for (int i = 0; i < h->address_count && rc == 0; i++) {
-        listen_set_port(&h->addresses[i], ports[i].port);
+    for (int i = 0; i < count && rc == 0; i++)
         h->ports[i] = ports[i].port;
+    for (int i = 0; i < h->address_count && rc == 0; i++) {
+        if (!h->front)
+            listen_set_port(&h->addresses[i], ports[i].port);
         listen_format(text, &h->addresses[i]);
-        snprintf(url, sizeof(url), "http://%s", text);
+        snprintf(url, sizeof(url), "%s://%s", h->front ? "https" : "http", text);
         h->urls[i] = mem_strdup(url);
         if (!h->urls[i])
             rc = STATUS_NOMEM;
     }
     mem_free(ports);
     if (rc == 0)
-        workers_ports(&h->workers, h->ports, h->address_count);
+        workers_ports(&h->workers, h->ports, count);
+    if (rc == 0 && h->front)
+        rc = front_start(h->front, h->ports[0]);
     return rc;
 }
 
@@ -371,7 +394,7 @@ struct http *http_start(const struct http_options *o, struct buf *err)
         buf_puts(err, "out of memory while starting the HTTP server");
         return NULL;
     }
-    if (put_ports(h, o, &ports, err) < 0)
+    if (put_ports(h, o, &ports, err) < 0 || (o->tls && secure_listen(h, o, err) < 0))
         goto fail;
     mg_init_library(0);
     h->start_error = &said;
@@ -397,6 +420,11 @@ fail:
     return NULL;
 }
 
+void http_set_tls(struct http *h, struct tls_context *tls)
+{
+    front_set_context(h->front, tls);
+}
+
 const char *http_address(const struct http *h, int i)
 {
     return i >= 0 && i < h->address_count ? h->urls[i] : NULL;
@@ -409,8 +437,10 @@ const char *http_address(const struct http *h, int i)
  */
 static void close_listeners(struct http *h)
 {
-    for (int i = 0; i < h->address_count; i++) {
-        int fd = peer_find_listener(listen_port(&h->addresses[i]));
+    if (h->front)
+        front_stop_accepting(h->front);
+    for (int i = 0; i < (h->front ? 1 : h->address_count); i++) {
+        int fd = peer_find_listener(h->ports[i]);
 
         if (fd >= 0)
             shutdown(fd, SHUT_RDWR);

@@ -16,6 +16,7 @@ struct http;
 struct limiter;  /* access/limiter.h */
 struct policies; /* access/policies.h */
 struct tokens;   /* access/tokens.h */
+struct tls_context; /* net/tls.h */
 
 struct http_options {
     const char *const *listen; /* "ADDR:PORT", "[::1]:8080", port 0 for any free one */
@@ -34,12 +35,15 @@ struct http_options {
     struct hub *hub;
     struct tokens *tokens;     /* likewise; NULL: requests need none */
     struct policies *policies; /* likewise; NULL: everybody may do everything */
+    struct tls_context *tls; /* the addresses speak TLS; a reference is taken. NULL: they do not */
 };
 
 /* NULL and a sentence for the user on failure (address in use, not permitted, …). */
 struct http *http_start(const struct http_options *options, struct buf *err);
 /* The i-th address really listened on, "http://127.0.0.1:43211", or NULL past the last. */
 const char *http_address(const struct http *h, int i);
+/* For connections that come from now on; there was one at the start. Takes a reference. */
+void http_set_tls(struct http *h, struct tls_context *tls);
 /* Closes the listening sockets; further requests on open connections get 503. Once. */
 void http_stop_accepting(struct http *h);
 /* Waits until no request is under way, at most timeout_ms; false: some still are. */

@@ -5,6 +5,7 @@
 #include "http/process.h"
 #include "http/route.h"
 #include "hub/hub.h"
+#include "net/front.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
  */
 struct figures {
     struct hub_stats hub;
+    struct front_stats front; /* zeros without TLS */
     struct database_stats database;
     struct process process;
     uint64_t seq, uptime;
@@ -30,11 +32,24 @@ static const struct metric {
 #define HUB(member) INTEGER, offsetof(struct figures, hub.member)
 #define DATABASE(member) INTEGER, offsetof(struct figures, database.member)
 #define PROCESS(kind, member) kind, offsetof(struct figures, process.member)
+#define FRONT(member) INTEGER, offsetof(struct figures, front.member)
     {"rowtap_connections", "gauge", "Clients connected now: WebSockets and event streams.",
         HUB(connections)},
     {"rowtap_connections_accepted_total", "counter", "Clients that have connected.", HUB(accepted)},
     {"rowtap_connections_unanswered", "gauge",
         "Clients that have not answered a ping for half a heartbeat.", HUB(unanswered)},
+    {"rowtap_tls_connections", "gauge", "Of the clients connected now, those with TLS.", HUB(tls)},
+    {"rowtap_tls_http_connections", "gauge",
+        "Connections with TLS that are still in HTTP, or in the handshake.", FRONT(connections)},
+    {"rowtap_tls_handshakes_total", "counter", "TLS handshakes completed.", FRONT(handshakes)},
+    {"rowtap_tls_resumed_total", "counter", "Of these, those that went on with a session.",
+        FRONT(resumed)},
+    {"rowtap_tls_failed_total", "counter", "TLS handshakes that failed.", FRONT(failed)},
+    {"rowtap_tls_timed_out_total", "counter",
+        "Connections given up in the TLS handshake or before a request, for the time it took.",
+        FRONT(late)},
+    {"rowtap_tls_dropped_total", "counter",
+        "Connections given up there because there were too many.", FRONT(dropped)},
     {"rowtap_subscriptions", "gauge", "Subscriptions to tables now.", HUB(subscriptions)},
     {"rowtap_queries_running", "gauge", "Queries of WebSocket clients under way now.",
         HUB(running_queries)},
@@ -94,6 +109,7 @@ static const struct metric {
 #undef HUB
 #undef DATABASE
 #undef PROCESS
+#undef FRONT
 };
 
 static void put_type(struct buf *out, const char *name, const char *type, const char *help)
@@ -226,6 +242,9 @@ static void read_figures(struct figures *f, const struct http *h)
     hub_stats(h->hub, &f->hub);
     database_stats(h->db, &f->database);
     process_read(&f->process);
+    f->front = (struct front_stats){0};
+    if (h->front)
+        front_stats(h->front, &f->front);
     f->seq = database_seq(h->db);
     f->uptime = (double)hub_uptime(h->hub);
 }

@@ -33,11 +33,7 @@ static int descriptor_limit(void)
     return (int)r.rlim_cur;
 }
 
-/*
- * Below this number are files, listeners and connections still in HTTP, which the workers and
- * civetweb's queue bound; above it the upgraded ones.
- */
-static int low_end(void)
+int peer_low(void)
 {
     int limit = descriptor_limit();
 
@@ -111,7 +107,7 @@ static int scan(const struct peer *p, const struct in6_addr *want, int from, int
 int peer_find(const struct peer *p)
 {
     struct in6_addr want;
-    int fd = -1, low = low_end(), count;
+    int fd = -1, low = peer_low(), count;
 
     if (!parse_address(&want, p->address))
         return -1;
@@ -123,7 +119,7 @@ int peer_find(const struct peer *p)
 
 int peer_find_listener(int port)
 {
-    for (int fd = 0; fd < low_end(); fd++) {
+    for (int fd = 0; fd < peer_low(); fd++) {
         union address local;
         socklen_t len = sizeof(local), size = sizeof(int);
         int listening = 0;
@@ -148,7 +144,7 @@ int peer_port(int fd, int server_port)
 
 void peer_each(int server_port, void (*each)(int fd, int port, void *ctx), void *ctx)
 {
-    for (int fd = 0; fd < low_end(); fd++) {
+    for (int fd = 0; fd < peer_low(); fd++) {
         int port = peer_port(fd, server_port);
 
         if (port)
@@ -173,7 +169,7 @@ int peer_detach(int fd)
 {
     int dead[2], moved, saved;
 
-    moved = fcntl(fd, F_DUPFD_CLOEXEC, low_end());
+    moved = fcntl(fd, F_DUPFD_CLOEXEC, peer_low());
     if (moved < 0 && (errno == EMFILE || errno == EINVAL))
         moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (moved < 0)

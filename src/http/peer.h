@@ -23,6 +23,11 @@ int peer_find_listener(int port);
  * PEER_LOW, and the peer's port.
  */
 #define PEER_LOW 512
+/*
+ * Below this number are files, listeners and connections still in HTTP, which the workers and
+ * civetweb's queue bound; above it the upgraded ones, and what the front for TLS has.
+ */
+int peer_low(void);
 void peer_each(int server_port, void (*each)(int fd, int port, void *ctx), void *ctx);
 /* The peer's port if `fd` is such a connection, or 0. */
 int peer_port(int fd, int server_port);

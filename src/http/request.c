@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define BODY_MS 10000          /* for any body … */
@@ -268,7 +269,10 @@ bool request_alone(struct request *r)
 {
     int fd = request_socket(r);
     int64_t taken = fd < 0 ? -1 : peer_bytes_read(fd);
+    int unread = 0;
 
+    if (taken >= 0 && r->http->front && ioctl(fd, FIONREAD, &unread) == 0)
+        taken += unread;
     return taken < 0 || taken <= r->worker->bytes_before + (int64_t)r->head_len;
 }
 

@@ -15,6 +15,7 @@
 #define KEEP_ALIVE_MS 5000 /* for the next request on a kept connection */
 
 struct database;
+struct front;
 struct hub;
 struct identity;
 struct policies;
@@ -38,9 +39,10 @@ struct http {
     struct hub *hub;
     struct tokens *tokens;     /* NULL: nobody has to show one */
     struct policies *policies; /* NULL: everybody may do everything */
+    struct front *front;       /* NULL: without TLS */
     struct workers workers;
     struct listen_address *addresses;
-    int *ports; /* of the addresses */
+    int *ports; /* of the addresses; with TLS civetweb's own one */
     char **urls;
     int address_count;
     char **origins;

@@ -24,6 +24,11 @@ static void count(struct request *r, int64_t ns)
     tally_add(&s->times, &tally_durations, ns);
 }
 
+static const char *tls_of(const struct request *r)
+{
+    return r->worker->client.id ? r->worker->client.version : NULL;
+}
+
 /*
  * What an error said is shown only where nothing in it comes from a body or a query string: a
  * handshake is refused for what its head looks like, and the rest are limits.
@@ -35,7 +40,8 @@ static void say(enum log_level level, const char *event, const struct request *r
     snprintf(address, sizeof(address), "%s:%d", who(r), r->info->remote_port);
     log_event(level, event, log_text("address", address), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_text("code", r->code),
-        log_text("user", identity_user(r->who)), log_text("why", why));
+        log_text("user", identity_user(r->who)), log_text("tls", tls_of(r)),
+        log_text("why", why));
 }
 
 static void say_answered(const struct request *r, int64_t ns)
@@ -43,7 +49,8 @@ static void say_answered(const struct request *r, int64_t ns)
     log_event(LOG_DEBUG, "request", log_text("address", who(r)),
         log_int("port", r->info->remote_port), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_seconds("duration", ns),
-        log_text("code", r->code), log_text("user", identity_user(r->who)));
+        log_text("code", r->code), log_text("user", identity_user(r->who)),
+        log_text("tls", tls_of(r)));
 }
 
 void request_log(struct request *r)

@@ -2,6 +2,7 @@
 #define ROWTAP_HTTP_WORKERS_H
 
 #include "http/peer.h"
+#include "net/front.h"
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,8 @@ struct worker {
     /* The rest is its own thread's. */
     int64_t bytes_before; /* that the connection's earlier requests had */
     bool answered;        /* what civetweb could not parse */
+    int port;             /* with TLS: that civetweb sees, the front's … */
+    struct front_peer client; /* … and who is behind it; id 0: not known */
 };
 
 struct workers {

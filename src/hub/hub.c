@@ -7,6 +7,7 @@
 #include "hub/permit.h"
 #include "hub/session.h"
 #include "hub/shard.h"
+#include "net/tls.h"
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -348,13 +349,14 @@ int hub_adopt(struct hub *h, int fd, const struct dialect *dialect, const struct
     }
     if (a) {
         atomic_fetch_add(&s->connections, 1);
-        result = loop_adopt(s->loop, fd,
+        result = loop_adopt_tls(s->loop, fd, client->tls,
             dialect->put_keep_alive ? &session_stream_ops : &session_ops, a, hello, hello_len);
     }
     pthread_mutex_unlock(&h->posting);
     if (!a) {
         if (client->limits)
             limiter_end(client->limits);
+        tls_free(client->tls);
         close(fd);
         hub_unreserve(h);
     }
@@ -367,6 +369,7 @@ static void add_sizes(struct hub_stats *out, const struct loop_stats *l)
         out->largest_in = l->largest_in;
     if (l->largest_out > out->largest_out)
         out->largest_out = l->largest_out;
+    out->tls += l->tls;
     out->deflating += l->deflating;
     out->deflated_bodies += l->deflated_bodies;
     out->deflated_messages += l->deflated_messages;

@@ -19,6 +19,7 @@ struct identity;       /* access/identity.h */
 struct limiter_client; /* access/limiter.h */
 struct policy;         /* access/policy.h */
 struct tokens;         /* access/tokens.h */
+struct tls;            /* net/tls.h */
 
 struct hub_options {
     int loops;          /* 0: one per core */
@@ -89,6 +90,7 @@ struct hub_client {
     const char *request, *headers;
     /* Who it is to the limiter: a connection, which the hub ends; or NULL, not bounded. */
     struct limiter_client *limits;
+    struct tls *tls; /* NULL without TLS; it goes the way of the socket */
     int window_bits; /* 8 to 15 when permessage-deflate was agreed on, see conn_compress */
 };
 /*
@@ -124,6 +126,7 @@ int hub_broadcast(struct hub *h, const struct hub_message *m, int64_t wait_ms, u
 struct hub_stats {
     uint64_t connections, accepted, closed, subscriptions;
     uint64_t messages_in, messages_out, bytes_in, bytes_out, deliveries, slow_closed, slow_resynced;
+    uint64_t tls; /* connections with TLS */
     uint64_t unanswered, queued_bytes;
     uint64_t largest_in, largest_out; /* message so far, in bytes, not compressed */
     /* With permessage-deflate, as in struct loop_stats. */

@@ -11,7 +11,7 @@ void session_log_opened(const struct session *s)
 {
     log_event(LOG_INFO, "connection opened", log_uint("connection", conn_id(s->conn)),
         log_text("address", s->address), log_text("dialect", s->dialect->name),
-        log_text("user", session_user(s)));
+        log_text("user", session_user(s)), log_text("tls", conn_tls(s->conn)));
 }
 
 static void count_code(struct shard *shard, int code)

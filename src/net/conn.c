@@ -48,15 +48,20 @@ static int start(struct conn *c, const void *hello, size_t hello_len)
     return STATUS_IO;
 }
 
-struct conn *conn_new(
-    struct loop *l, int fd, const struct conn_ops *ops, const void *hello, size_t hello_len)
+struct conn *conn_new(struct loop *l, int fd, struct tls *tls, const struct conn_ops *ops,
+    const void *hello, size_t hello_len)
 {
     struct conn *c = mem_zalloc(sizeof(*c));
 
-    if (!c)
+    if (tls && !l->room)
+        l->room = tls_room_new();
+    if (!c || (tls && !l->room)) {
+        mem_free(c);
         return NULL;
+    }
     c->loop = l;
     c->fd = fd;
+    c->tls = tls;
     c->ops = ops;
     c->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     c->latency_us = -1;
@@ -74,6 +79,8 @@ struct conn *conn_new(
     heartbeat_start(c);
     conn_touch(c);
     loop_count(&l->counters.accepted, 1);
+    if (tls)
+        loop_count(&l->counters.tls, 1);
     loop_count(&l->counters.connections, 1);
     return c;
 }
@@ -96,6 +103,10 @@ void conn_end(struct conn *c)
         loop_count(&l->counters.deflating, -(uint64_t)1);
     /* Not left to close(): another descriptor of the same socket would keep the events coming. */
     epoll_ctl(l->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    if (c->tls)
+        loop_count(&l->counters.tls, -(uint64_t)1);
+    tls_free(c->tls);
+    c->tls = NULL;
     close(c->fd);
     outq_clear(&c->out, &l->pool);
     conn_notes_lost(c);
@@ -147,7 +158,7 @@ void conn_notes_lost(struct conn *c)
 void conn_note(struct conn *c, struct conn_note *n)
 {
     list_init(&n->node);
-    if (c->state == CONN_DEAD || c->out.bytes == 0) {
+    if (c->state == CONN_DEAD || conn_all_sent(c)) {
         tell(n, c->state != CONN_DEAD);
         return;
     }
@@ -402,6 +413,11 @@ int conn_send_text(struct conn *c, const char *data, size_t len)
 uint64_t conn_id(const struct conn *c)
 {
     return c->id;
+}
+
+const char *conn_tls(const struct conn *c)
+{
+    return c->tls ? tls_version(c->tls) : NULL;
 }
 
 size_t conn_queued(const struct conn *c)

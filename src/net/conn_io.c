@@ -26,6 +26,8 @@ static void watch(struct conn *c, uint32_t events)
         conn_end(c);
 }
 
+static void receive(struct conn *c);
+
 static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t len)
 {
     struct conn *c = ctx;
@@ -163,6 +165,9 @@ void conn_io_resume(struct rest *r)
     watch(c, c->events | EPOLLIN);
     parse(c, r->data, r->len);
     mem_free(r);
+    /* The end of the stream is no event of the socket's then. */
+    if (c->tls && tls_ended(c->tls))
+        receive(c);
 }
 
 void conn_io_forget(struct conn *c)
@@ -178,7 +183,7 @@ void conn_io_forget(struct conn *c)
 static void at_eof(struct conn *c)
 {
     c->eof = true;
-    if (conn_is_stream(c) || !c->out.bytes) {
+    if (conn_is_stream(c) || conn_all_sent(c)) {
         conn_end(c);
         return;
     }
@@ -186,13 +191,33 @@ static void at_eof(struct conn *c)
     watch(c, c->events & ~(uint32_t)EPOLLIN);
 }
 
+static ssize_t pull(struct conn *c)
+{
+    ssize_t n;
+
+    if (!c->tls)
+        return recv(c->fd, c->loop->in, LOOP_IN_SIZE, MSG_DONTWAIT);
+    n = tls_recv(c->tls, c->loop->in, LOOP_IN_SIZE);
+    if (tls_unsent(c->tls)) /* it answers by itself what is not data */
+        conn_touch(c);
+    return n;
+}
+
+/* So much was received: is there more, as far as we know? */
+static bool goes_on(const struct conn *c, ssize_t n)
+{
+    return c->tls ? tls_more(c->tls) : n == LOOP_IN_SIZE;
+}
+
 static void receive(struct conn *c)
 {
     struct loop *l = c->loop;
     int i;
 
-    for (i = 0; i < READS && c->state != CONN_DEAD && !c->rest; i++) {
-        ssize_t n = recv(c->fd, l->in, LOOP_IN_SIZE, MSG_DONTWAIT);
+    for (i = 0; (i < READS || (c->tls && tls_ended(c->tls))) && !c->eof && c->state != CONN_DEAD &&
+                !c->rest;
+        i++) {
+        ssize_t n = pull(c);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -210,7 +235,7 @@ static void receive(struct conn *c)
         /* What was posted before these bytes were sent is handled before them. */
         loop_run_mailbox(l);
         take(c, (size_t)n);
-        if (n < LOOP_IN_SIZE)
+        if (c->state == CONN_DEAD || !goes_on(c, n))
             return;
     }
 }
@@ -229,21 +254,41 @@ void conn_io_event(struct conn *c, uint32_t seen)
         receive(c); /* unless it is paused */
 }
 
+static ssize_t push(struct conn *c, struct outq_gather *g)
+{
+    struct msghdr m = {.msg_iov = g->iov, .msg_iovlen = (size_t)g->count};
+    ssize_t n;
+
+    if (c->tls)
+        return tls_send(c->tls, g->iov, g->count, c->loop->room);
+    do
+        n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
+/* What TLS keeps goes before all else. */
+static void flush_tls(struct conn *c)
+{
+    if (tls_flush(c->tls) < 0) {
+        conn_end(c);
+        return;
+    }
+    c->blocked = tls_unsent(c->tls);
+    if (!c->blocked && !list_empty(&c->notes))
+        conn_notes_sent(c);
+}
+
 static void send_some(struct conn *c)
 {
     struct loop *l = c->loop;
     struct outq_gather g;
-    struct msghdr m = {0};
     ssize_t n;
 
     g.scratch = l->out;
-    g.cap = LOOP_OUT_SIZE;
+    g.cap = c->tls ? TLS_ROUND : LOOP_OUT_SIZE;
     outq_gather(&c->out, &g);
-    m.msg_iov = g.iov;
-    m.msg_iovlen = (size_t)g.count;
-    do
-        n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+    n = push(c, &g);
     loop_count(&l->counters.sends, 1);
     if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
         conn_end(c);
@@ -255,13 +300,20 @@ static void send_some(struct conn *c)
     outq_consume(&c->out, &l->pool, (size_t)n);
     heartbeat_sent(c, (size_t)n);
     c->sent += (uint64_t)n;
-    if (!list_empty(&c->notes))
+    c->blocked = c->tls ? tls_unsent(c->tls) : (size_t)n < g.total;
+    if (!list_empty(&c->notes) && !(c->tls && c->blocked))
         conn_notes_sent(c);
-    c->blocked = (size_t)n < g.total;
 }
 
 static void shut(struct conn *c)
 {
+    if (c->tls)
+        tls_finish(c->tls);
+    if (c->tls && tls_unsent(c->tls)) { /* once more when the socket has taken it */
+        c->blocked = true;
+        watch(c, c->events | EPOLLOUT);
+        return;
+    }
     if (c->eof || shutdown(c->fd, SHUT_WR)) {
         conn_end(c);
         return;
@@ -295,6 +347,8 @@ void conn_io_flush(struct conn *c)
     if (c->state == CONN_DEAD)
         return;
     c->blocked = false;
+    if (c->tls)
+        flush_tls(c);
     if (c->out.bytes)
         tally_add_own(&c->loop->queues, &tally_bytes, (int64_t)c->out.bytes);
     for (i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)

@@ -65,13 +65,15 @@ struct adoption {
     struct loop *loop;
     const struct conn_ops *ops;
     void *start_ctx;
+    struct tls *tls;
     int fd;
     size_t hello_len;
     char hello[];
 };
 
-static void refuse(int fd, const struct conn_ops *ops, void *start_ctx)
+static void refuse(int fd, struct tls *tls, const struct conn_ops *ops, void *start_ctx)
 {
+    tls_free(tls);
     close(fd);
     ops->refused(start_ctx);
 }
@@ -83,30 +85,31 @@ static void run_adoption(struct message *m, void *receiver)
 
     (void)receiver;
     if (!a->loop->stopping)
-        c = conn_new(a->loop, a->fd, a->ops, a->hello, a->hello_len);
+        c = conn_new(a->loop, a->fd, a->tls, a->ops, a->hello, a->hello_len);
     if (c) {
         c->owner = a->ops->open(c, a->start_ctx);
         if (!c->owner)
             conn_close(c, WS_CLOSE_INTERNAL, "internal error");
     } else {
-        refuse(a->fd, a->ops, a->start_ctx);
+        refuse(a->fd, a->tls, a->ops, a->start_ctx);
     }
     mem_free(a);
 }
 
-int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx,
-    const void *hello, size_t hello_len)
+int loop_adopt_tls(struct loop *l, int fd, struct tls *tls, const struct conn_ops *ops,
+    void *start_ctx, const void *hello, size_t hello_len)
 {
     struct adoption *a = mem_alloc(sizeof(*a) + hello_len);
 
     if (!a) {
-        refuse(fd, ops, start_ctx);
+        refuse(fd, tls, ops, start_ctx);
         return STATUS_NOMEM;
     }
     *a = (struct adoption){.message.run = run_adoption,
         .loop = l,
         .ops = ops,
         .start_ctx = start_ctx,
+        .tls = tls,
         .fd = fd,
         .hello_len = hello_len};
     if (hello_len)
@@ -393,6 +396,7 @@ static void give_memory(struct loop *l)
 {
     deflater_free(l->deflater);
     inflater_free(l->inflater);
+    tls_room_free(l->room);
     mem_free(l->in);
     mem_free(l->out);
     mem_free(l);

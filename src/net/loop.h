@@ -13,6 +13,8 @@
  * queued (one send each), then frees. Messages posted before a client's bytes were sent are
  * therefore always handled before those bytes.
  */
+struct tls;
+
 struct loop_options {
     int id;
     size_t max_message; /* bytes of one incoming message: 1009 past it */
@@ -47,6 +49,7 @@ struct loop_stats {
     uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed, sends;
     uint64_t slow_forgotten; /* times that news were forgotten */
     uint64_t connections, queued_bytes;
+    uint64_t tls;        /* connections with TLS */
     uint64_t unanswered; /* connections with a ping outstanding for longer than half a heartbeat */
     int64_t latency_total_us; /* over connections with a measured latency */
     uint64_t latency_count;
@@ -81,11 +84,17 @@ void loop_tick_by(struct loop *l, int64_t mono_ms);
 
 /*
  * Gives a connected socket to the loop, which owns it from now on, whatever happens (any thread).
- * `hello` (copied) is sent first as it is: the handshake's answer. STATUS_NOMEM: fd closed,
- * ops->refused(start_ctx) called.
+ * `hello` (copied) is sent first as it is: the handshake's answer. `tls`, whose handshake is
+ * complete, goes the way of fd; NULL without TLS. STATUS_NOMEM: fd closed, ops->refused(start_ctx)
+ * called.
  */
-int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx,
-    const void *hello, size_t hello_len);
+int loop_adopt_tls(struct loop *l, int fd, struct tls *tls, const struct conn_ops *ops,
+    void *start_ctx, const void *hello, size_t hello_len);
+static inline int loop_adopt(struct loop *l, int fd, const struct conn_ops *ops, void *start_ctx,
+    const void *hello, size_t hello_len)
+{
+    return loop_adopt_tls(l, fd, NULL, ops, start_ctx, hello, hello_len);
+}
 
 /* A turn begins at that time (clock_mono_ms) at the latest. Its thread only. */
 void loop_wake_by(struct loop *l, int64_t mono_ms);

@@ -40,6 +40,7 @@ void loop_stats(struct loop *l, struct loop_stats *out)
         .latency_total_us = (int64_t)get(&c->latency_total_us),
         .latency_count = get(&c->latency_count),
         .deflating = get(&c->deflating),
+        .tls = get(&c->tls),
         .largest_in = get(&c->largest_in),
         .largest_out = get(&c->largest_out),
     };

@@ -7,6 +7,7 @@
 #include "net/inflate.h"
 #include "net/loop.h"
 #include "net/outq.h"
+#include "net/tls.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -65,6 +66,7 @@ struct conn {
     struct loop *loop;
     const struct conn_ops *ops;
     void *owner;
+    struct tls *tls; /* or NULL */
     uint64_t id;
     struct outq out;
     struct ws_parser parser;
@@ -93,7 +95,7 @@ struct loop_counters {
     _Atomic uint64_t accepted, closed, messages_in, messages_out, bytes_in, bytes_out, slow_closed;
     _Atomic uint64_t slow_forgotten;
     _Atomic uint64_t sends, connections, queued_bytes, unanswered, latency_total_us, latency_count;
-    _Atomic uint64_t deflating;               /* connections */
+    _Atomic uint64_t deflating, tls;          /* connections */
     _Atomic uint64_t largest_in, largest_out; /* messages, in bytes, not compressed */
 };
 
@@ -129,8 +131,9 @@ struct loop {
     struct outq_pool pool;
     struct deflater *deflater;
     struct inflater *inflater;
-    char *in;  /* what was just received */
-    char *out; /* what is being sent */
+    struct tls_room *room; /* from the first connection with TLS on */
+    char *in;              /* what was just received */
+    char *out;             /* what is being sent */
 };
 
 /*
@@ -157,6 +160,12 @@ static inline bool conn_is_stream(const struct conn *c)
     return c->ops->keep_alive;
 }
 
+/* The socket has taken all that was queued. */
+static inline bool conn_all_sent(const struct conn *c)
+{
+    return !c->out.bytes && !(c->tls && tls_unsent(c->tls));
+}
+
 /* One writer, so no locked instruction is needed. */
 static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -181,10 +190,10 @@ static inline void loop_count_sent(struct loop *l, size_t len)
     loop_largest(&l->counters.largest_out, len);
 }
 
-/* Registers the socket and queues hello. NULL: no memory, or epoll refused; fd is still the
- * caller's. */
-struct conn *conn_new(
-    struct loop *l, int fd, const struct conn_ops *ops, const void *hello, size_t hello_len);
+/* Registers the socket and queues hello. NULL: no memory, or epoll refused; fd and tls (which may
+ * be NULL) are still the caller's. */
+struct conn *conn_new(struct loop *l, int fd, struct tls *tls, const struct conn_ops *ops,
+    const void *hello, size_t hello_len);
 void conn_free(struct conn *c);
 /* Closes the socket now. The owner is told later in the turn, or in the next. */
 void conn_end(struct conn *c);

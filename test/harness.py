@@ -5,6 +5,7 @@ A slow build (sanitizers) sets ROWTAP_SLOW to a factor for all time-outs.
 """
 import argparse
 import asyncio
+import atexit
 import base64
 import http.client
 import json
@@ -14,6 +15,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -167,12 +169,69 @@ class Directory:
         return os.path.join(self.path, name)
 
 
+class Authority:
+    """A CA of the program openssl, and certificates of it."""
+
+    def __init__(self, path):
+        self.path = path
+        self.certificate = os.path.join(path, "ca.pem")
+        openssl("req", "-x509", *EC_KEY, "-nodes", "-days", "30", "-subj", "/CN=rowtap test CA", "-keyout", self.key("ca"),
+                "-out", self.certificate)
+
+    def key(self, name):
+        return os.path.join(self.path, name + ".key")
+
+    def issue(self, name, *more, names="DNS:localhost,IP:127.0.0.1,IP:::1", kind=None):
+        """Files of a certificate and its key."""
+        request, out = os.path.join(self.path, name + ".csr"), os.path.join(self.path, name + ".pem")
+        openssl("req", *(kind or EC_KEY), "-nodes", "-subj", f"/CN={name}", "-keyout", self.key(name), "-out", request)
+        with open(request + ".ext", "w") as file:
+            file.write(f"subjectAltName={names}\n")
+        openssl("x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key("ca"), "-CAcreateserial",
+                "-extfile", request + ".ext", "-out", out, *(more or ("-days", "30")))
+        return out, self.key(name)
+
+    def context(self):
+        """For a client that trusts it."""
+        return ssl.create_default_context(cafile=self.certificate)
+
+
+EC_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
+
+
+def openssl(*arguments, data=None, check_status=True):
+    done = subprocess.run(["openssl", *arguments], input=data, capture_output=True, timeout=60)
+    check(done.returncode == 0 or not check_status, "openssl %s: %s", arguments, done.stderr)
+    return done.stdout
+
+
+class Everywhere:
+    """With ROWTAP_TLS=1 every server speaks TLS, with this certificate, and so do its clients."""
+    wanted = os.environ.get("ROWTAP_TLS") == "1"
+    authority = pair = None
+
+    @classmethod
+    def options(cls):
+        if not cls.wanted:
+            return []
+        if not cls.authority:
+            path = tempfile.mkdtemp(prefix="rowtap-ca-")
+            atexit.register(shutil.rmtree, path, True)
+            cls.authority = Authority(path)
+            cls.pair = cls.authority.issue("server")
+        return ["--tls-cert", cls.pair[0], "--tls-key", cls.pair[1]]
+
+
 class Server:
     """`rowtap serve PATH --listen 127.0.0.1:0 OPTIONS…`, up when the constructor returns."""
     running = []
 
-    def __init__(self, path, *options, listen="127.0.0.1:0", wait=True, env=None, prepare=None):
-        """`prepare` runs in the child before the program starts."""
+    def __init__(self, path, *options, listen="127.0.0.1:0", wait=True, env=None, prepare=None, authority=None):
+        """`prepare` runs in the child before the program starts. Clients trust the authority, if any."""
+        if authority is None and "--tls-cert" not in options:
+            options = (*options, *Everywhere.options())
+            authority = Everywhere.authority
+        self.tls = authority.context() if authority else None
         self.path = path
         self.log_path = tempfile.NamedTemporaryFile(prefix="rowtap-log-", delete=False).name
         self.failure = None
@@ -352,6 +411,12 @@ class Answer:
         return f"{self.status} {shorten(self.body.decode(errors='replace'))}"
 
 
+def connection_to(server, timeout):
+    if server.tls:
+        return http.client.HTTPSConnection(server.host, server.port, timeout=timeout, context=server.tls)
+    return http.client.HTTPConnection(server.host, server.port, timeout=timeout)
+
+
 class Http:
     """A keep-alive connection, opened again when the server closed it between two requests."""
     def __init__(self, server, timeout=60):
@@ -376,8 +441,7 @@ class Http:
         for attempt in (1, 2):
             fresh = self.connection is None
             if fresh:
-                self.connection = http.client.HTTPConnection(self.server.host, self.server.port,
-                                                             timeout=self.timeout)
+                self.connection = connection_to(self.server, self.timeout)
             try:
                 self.connection.request(method, path, body, headers)
                 response = self.connection.getresponse()
@@ -441,7 +505,9 @@ class Client:
         options.setdefault("max_queue", None)
         options.setdefault("open_timeout", seconds(20))
         options.setdefault("compression", None)
-        url = f"ws://{server.host}:{server.port}{path}"
+        if server.tls:
+            options.setdefault("ssl", server.tls)
+        url = f"ws{'s' if server.tls else ''}://{server.host}:{server.port}{path}"
         client = cls(await module.connect(url, **options))
         client.reader = asyncio.ensure_future(client.read())
         client.ack = await client.next("connection:ack")
@@ -549,6 +615,8 @@ class RawSocket:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(seconds(timeout))
         self.socket.connect((server.host, server.port))
+        if server.tls:
+            self.socket = server.tls.wrap_socket(self.socket, server_hostname=server.host)
         self.host = f"{server.host}:{server.port}"
         self.buffer = b""
 

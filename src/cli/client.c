@@ -62,6 +62,17 @@ static bool set_headers(struct client *c, const char *token)
     return good;
 }
 
+void client_set_tls(void *curl, const struct target *target)
+{
+    curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (target->cacert)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, target->cacert);
+    if (target->insecure) {
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
 struct client *client_new(struct target *target, int64_t timeout_ms, struct buf *err)
 {
     struct client *c = mem_zalloc(sizeof(*c));
@@ -83,6 +94,7 @@ struct client *client_new(struct target *target, int64_t timeout_ms, struct buf 
     curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(c->curl, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(c->curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    client_set_tls(c->curl, target);
     if (target_is_loopback(client_url(c)))
         curl_easy_setopt(c->curl, CURLOPT_NOPROXY, "*");
     curl_easy_setopt(c->curl, CURLOPT_USERAGENT, "rowtap");
@@ -128,6 +140,19 @@ void client_explain_curl(
         break;
     case CURLE_OPERATION_TIMEDOUT:
         buf_printf(err, "no answer from %s in time (%s)", url, *detail ? detail : "timed out");
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+        buf_printf(err,
+            "%s shows a certificate that cannot be trusted (%s); give its CA's certificate with "
+            "--cacert FILE, or add --insecure to trust any",
+            url, detail);
+        break;
+    case CURLE_SSL_CACERT_BADFILE:
+        buf_printf(err, "the CA's certificates cannot be read: %s", detail);
+        break;
+    case CURLE_SSL_CONNECT_ERROR:
+        buf_printf(err, "no TLS with %s (%s); does it speak TLS at all? http:// and ws:// do without",
+            url, detail);
         break;
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:

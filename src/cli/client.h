@@ -33,6 +33,9 @@ int client_request(struct client *c, const char *path, const struct buf *body, s
 void client_explain(
     const struct client *c, int status, const struct buf *answer, json_t **parsed, struct buf *err);
 
+/* To trust whom the target says, on a handle of libcurl (CURL *). */
+void client_set_tls(void *curl, const struct target *target);
+
 /* Says why libcurl could not reach `url`: its CURLcode, error buffer and CURLINFO_OS_ERRNO. */
 void client_explain_curl(
     const char *url, int code, const char *detail, long os_error, struct buf *err);

@@ -42,6 +42,8 @@ int target_resolve(struct target *t, struct buf *base, struct buf *err)
         t->url = "http://127.0.0.1:8080";
     if (!t->token)
         t->token = environment("ROWTAP_TOKEN");
+    if (!t->cacert)
+        t->cacert = environment("ROWTAP_CACERT");
     rest = t->url;
     for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
         size_t n = strlen(schemes[i].scheme);

@@ -90,11 +90,11 @@ static void explain_connect(
     curl_easy_getinfo(w->curl, CURLINFO_OS_ERRNO, &os_error);
     client_explain_curl(url, (int)code, w->detail, os_error, err);
     *again = code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_UNSUPPORTED_PROTOCOL &&
-             code != CURLE_URL_MALFORMAT;
+             code != CURLE_URL_MALFORMAT && code != CURLE_SSL_CACERT_BADFILE;
 }
 
-static int connect_to(
-    struct ws_client *w, const char *url, int64_t timeout_ms, bool *again, struct buf *err)
+static int connect_to(struct ws_client *w, const struct target *target, const char *url,
+    int64_t timeout_ms, bool *again, struct buf *err)
 {
     curl_socket_t fd = CURL_SOCKET_BAD;
     CURLcode code;
@@ -109,6 +109,7 @@ static int connect_to(
     curl_easy_setopt(w->curl, CURLOPT_HTTPPROXYTUNNEL, 1L);
     curl_easy_setopt(w->curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(w->curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    client_set_tls(w->curl, target);
     if (target_is_loopback(url))
         curl_easy_setopt(w->curl, CURLOPT_NOPROXY, "*");
     code = curl_easy_perform(w->curl);
@@ -197,7 +198,7 @@ struct ws_client *ws_client_open(
         *again = false;
         goto fail;
     }
-    if (connect_to(w, buf_text(&base), timeout_ms, again, err) < 0 ||
+    if (connect_to(w, target, buf_text(&base), timeout_ms, again, err) < 0 ||
         shake_hands(w, buf_text(&base), path, target->token, timeout_ms, again, err) < 0)
         goto fail;
     buf_fini(&base);

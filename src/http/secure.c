@@ -7,15 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HEAD_BYTES 16384 /* past it civetweb is to say that it is too much */
-
 int secure_listen(struct http *h, const struct http_options *o, struct buf *err)
 {
     struct sockaddr_storage addresses[64] = {0};
     struct front_options options = {.addresses = addresses,
         .count = h->address_count,
         .low_fd = peer_low(),
-        .max_head = HEAD_BYTES,
         .timeout_ms = h->silence_ms};
     struct buf why = {0};
 

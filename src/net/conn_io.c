@@ -191,11 +191,17 @@ static void at_eof(struct conn *c)
     watch(c, c->events & ~(uint32_t)EPOLLIN);
 }
 
+/* What is thrown away need not be decrypted, and after our end TLS would not. */
+static bool is_plain(const struct conn *c)
+{
+    return !c->tls || c->state == CONN_DRAINING;
+}
+
 static ssize_t pull(struct conn *c)
 {
     ssize_t n;
 
-    if (!c->tls)
+    if (is_plain(c))
         return recv(c->fd, c->loop->in, LOOP_IN_SIZE, MSG_DONTWAIT);
     n = tls_recv(c->tls, c->loop->in, LOOP_IN_SIZE);
     if (tls_unsent(c->tls)) /* it answers by itself what is not data */
@@ -206,7 +212,7 @@ static ssize_t pull(struct conn *c)
 /* So much was received: is there more, as far as we know? */
 static bool goes_on(const struct conn *c, ssize_t n)
 {
-    return c->tls ? tls_more(c->tls) : n == LOOP_IN_SIZE;
+    return is_plain(c) ? n == LOOP_IN_SIZE : tls_more(c->tls);
 }
 
 static void receive(struct conn *c)
@@ -214,7 +220,7 @@ static void receive(struct conn *c)
     struct loop *l = c->loop;
     int i;
 
-    for (i = 0; (i < READS || (c->tls && tls_ended(c->tls))) && !c->eof && c->state != CONN_DEAD &&
+    for (i = 0; (i < READS || (!is_plain(c) && tls_ended(c->tls))) && !c->eof && c->state != CONN_DEAD &&
                 !c->rest;
         i++) {
         ssize_t n = pull(c);

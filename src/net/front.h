@@ -9,19 +9,19 @@
 
 /*
  * TLS in front of an HTTP server that knows nothing of it (civetweb's own TLS does not work with
- * OpenSSL 3). The front listens, does the handshakes, waits for the head of the first request, and
- * only then connects to the server's port on the loopback interface and passes bytes on, both ways.
+ * OpenSSL 3). The front listens, does the handshakes, and when the first bytes have come connects
+ * to the server's port on the loopback interface and passes bytes on, both ways.
  * The server knows the client by the port that the front connects from; front_peer tells who that
  * is. What is to become a WebSocket or a stream is taken out again, with its TLS.
  *
- * A client that does not get on with its handshake or its head holds nothing but a descriptor and a
- * few kilobytes here, for a bounded time, and there is a bound on how many do.
+ * A client that does not get on with its handshake, or says nothing then, holds nothing but a
+ * descriptor and a few kilobytes here, for a bounded time, and there is a bound on how many do.
  */
 struct front;
 struct tls;
 struct tls_context;
 
-#define FRONT_WAITING 1024 /* in a handshake or a first head: past it the oldest is given up */
+#define FRONT_WAITING 1024 /* in a handshake, or silent since: past it the oldest is given up */
 #define FRONT_MAX 4096     /* in all: past it no more are taken */
 
 struct front_options {
@@ -29,8 +29,7 @@ struct front_options {
     int count;
     int threads;        /* 0: one per core, at most 4 */
     int low_fd;         /* descriptors of connections are not below it, where the limit allows */
-    size_t max_head;    /* bytes of a head that is waited for */
-    int64_t timeout_ms; /* for the handshake, and again for the head */
+    int64_t timeout_ms; /* for the handshake, and again for the first byte */
 };
 
 /*
@@ -78,7 +77,7 @@ struct front_stats {
     uint64_t handshakes;  /* that were completed … */
     uint64_t resumed;     /* … of these with a ticket */
     uint64_t failed;      /* by what either side said, or because the client went away */
-    uint64_t late;        /* or had no time left, for the head of the request too */
+    uint64_t late;        /* or had no time left, for the first byte too */
     uint64_t dropped;     /* given up because there were too many */
 };
 void front_stats(struct front *f, struct front_stats *out); /* any thread */

@@ -13,14 +13,14 @@
 /*
  * What front.c (listening, threads, who is who) and relay.c (one connection) share.
  *
- *     HANDSHAKE -----> HEAD -----> OPEN -----> ENDING
+ *     HANDSHAKE -----> SILENT -----> OPEN -----> ENDING
  *
  * From every state to DEAD when a socket fails or the state has lasted too long; a failed handshake
  * goes to ENDING, so that the peer gets to hear of it.
  */
 enum relay_state {
     RELAY_HANDSHAKE,
-    RELAY_HEAD,   /* what has come of the first request's head is in `up` */
+    RELAY_SILENT, /* and nothing has come since */
     RELAY_OPEN,   /* connected to the server; bytes go both ways */
     RELAY_ENDING, /* our side is shut; input is thrown away up to its end, so that no reset is sent */
     RELAY_DEAD,   /* freed at the end of the turn */
@@ -59,7 +59,7 @@ struct front_thread {
     int epoll;
     struct mailbox mailbox;
     struct message stop;
-    struct list waiting; /* in HANDSHAKE or HEAD, by due */
+    struct list waiting; /* in HANDSHAKE or SILENT, by due */
     struct list open, stalled, ending, dead;
     unsigned waiting_count;
     int64_t now, stop_due, accept_again; /* ms; accept_again 0: it does accept */

@@ -31,7 +31,7 @@ static void move(struct relay *r, struct list *to, int64_t ms)
 {
     struct front_thread *w = r->thread;
 
-    w->waiting_count -= r->state <= RELAY_HEAD;
+    w->waiting_count -= r->state <= RELAY_SILENT;
     list_del(&r->timer);
     r->due = w->now + ms;
     list_add_tail(to, &r->timer);
@@ -218,19 +218,9 @@ static void forward_or_keep(struct relay *r, const char *p, size_t len)
         relay_kill(r);
 }
 
-/* Until the first head is complete the server need not know. */
-static void collect(struct relay *r, const char *p, size_t len)
+/* The first bytes. */
+static void open_relay(struct relay *r)
 {
-    size_t from = r->up.len > 3 ? r->up.len - 3 : 0;
-
-    buf_put(&r->up, p, len);
-    if (buf_error(&r->up)) {
-        relay_kill(r);
-        return;
-    }
-    if (r->up.len < r->thread->front->options.max_head &&
-        !memmem(r->up.data + from, r->up.len - from, "\r\n\r\n", 4))
-        return;
     if (connect_server(r) < 0) {
         log_event(LOG_WARN, "cannot pass a request on", log_text("address", r->peer.address),
             log_text("why", strerror(errno)));
@@ -239,13 +229,12 @@ static void collect(struct relay *r, const char *p, size_t len)
     }
     move(r, &r->thread->open, 0);
     r->state = RELAY_OPEN;
-    flush_up(r);
 }
 
 static void client_at_end(struct relay *r)
 {
     r->client_ended = true;
-    if (r->state == RELAY_HEAD)
+    if (r->state == RELAY_SILENT)
         relay_kill(r);
     else if (up_empty(r))
         shutdown(r->server.fd, SHUT_WR);
@@ -266,11 +255,11 @@ static void pump_up(struct relay *r)
                 relay_kill(r);
             return;
         }
+        if (n > 0 && r->state == RELAY_SILENT)
+            open_relay(r);
         if (n == 0)
             client_at_end(r);
-        else if (r->state == RELAY_HEAD)
-            collect(r, w->scratch, (size_t)n);
-        else
+        else if (r->state == RELAY_OPEN)
             forward_or_keep(r, w->scratch, (size_t)n);
     }
 }
@@ -321,7 +310,7 @@ static void handshake(struct relay *r)
         atomic_fetch_add_explicit(&f->resumed, 1, memory_order_relaxed);
     snprintf(r->peer.version, sizeof(r->peer.version), "%s", tls_version(r->tls));
     move(r, &r->thread->waiting, f->options.timeout_ms);
-    r->state = RELAY_HEAD;
+    r->state = RELAY_SILENT;
     pump_up(r);
 }
 

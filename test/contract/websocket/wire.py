@@ -5,6 +5,7 @@ import hashlib
 import json
 import random
 import socket
+import ssl
 import struct
 import zlib
 
@@ -116,6 +117,43 @@ class Head:
             self.headers[name.lower()] = value.strip()
 
 
+class Tls:
+    """TLS over a socket of asyncio's, with the socket's two calls."""
+
+    def __init__(self, loop, sock, context, host):
+        self.loop, self.sock = loop, sock
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.object = context.wrap_bio(self.incoming, self.outgoing, server_hostname=host)
+
+    async def flush(self):
+        if self.outgoing.pending:
+            await self.loop.sock_sendall(self.sock, self.outgoing.read())
+
+    async def more(self):
+        data = await self.loop.sock_recv(self.sock, 1 << 18)
+        self.incoming.write(data) if data else self.incoming.write_eof()
+
+    async def call(self, function, *arguments):
+        while True:
+            try:
+                result = function(*arguments)
+                await self.flush()
+                return result
+            except ssl.SSLWantReadError:
+                await self.flush()
+                await self.more()
+
+    async def sendall(self, data):
+        for i in range(0, len(data), 1 << 18):
+            await self.call(self.object.write, data[i:i + (1 << 18)])
+
+    async def recv(self, size):
+        try:
+            return await self.call(self.object.read, size)
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return b""
+
+
 class Peer:
     """A TCP client on asyncio that says exactly what it is told to."""
 
@@ -124,6 +162,7 @@ class Peer:
         self.host = f"{server.host}:{server.port}"
         self.server = server
         self.deflate = None
+        self.tls = None
         self.buffer = b""
         self.at_end = False
 
@@ -135,7 +174,16 @@ class Peer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.receive_buffer)
         self.loop = asyncio.get_running_loop()
         await self.loop.sock_connect(self.socket, (self.server.host, self.server.port))
+        if self.server.tls:
+            self.tls = Tls(self.loop, self.socket, self.server.tls, self.server.host)
+            await self.tls.call(self.tls.object.do_handshake)
         return self
+
+    def sendall(self, data):
+        return self.tls.sendall(data) if self.tls else self.loop.sock_sendall(self.socket, data)
+
+    def recv(self, size):
+        return self.tls.recv(size) if self.tls else self.loop.sock_recv(self.socket, size)
 
     def end(self):
         self.socket.close()
@@ -146,14 +194,14 @@ class Peer:
 
     async def send(self, data, chop=None):
         for i in range(0, len(data), chop or max(len(data), 1)):
-            await asyncio.wait_for(self.loop.sock_sendall(self.socket, data[i:i + chop] if chop else data), seconds(60))
+            await asyncio.wait_for(self.sendall(data[i:i + chop] if chop else data), seconds(60))
 
     async def fill(self, timeout):
         """More bytes; False at the end of the stream. Raises TimeoutError, and Failure on a reset."""
         if self.at_end:
             return False
         try:
-            data = await asyncio.wait_for(self.loop.sock_recv(self.socket, 1 << 18), timeout)
+            data = await asyncio.wait_for(self.recv(1 << 18), timeout)
         except ConnectionResetError:
             raise Failure("the connection was reset") from None
         self.at_end = not data

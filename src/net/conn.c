@@ -141,9 +141,10 @@ static void tell(struct conn_note *n, bool sent)
 
 void conn_notes_sent(struct conn *c)
 {
+    uint64_t sent = c->sent - (c->tls ? tls_unsent(c->tls) : 0);
     struct conn_note *n;
 
-    while ((n = first_note(c)) && n->at <= c->sent)
+    while ((n = first_note(c)) && n->at <= sent)
         tell(n, true);
 }
 

@@ -281,7 +281,7 @@ static void flush_tls(struct conn *c)
         return;
     }
     c->blocked = tls_unsent(c->tls);
-    if (!c->blocked && !list_empty(&c->notes))
+    if (!list_empty(&c->notes))
         conn_notes_sent(c);
 }
 
@@ -307,7 +307,7 @@ static void send_some(struct conn *c)
     heartbeat_sent(c, (size_t)n);
     c->sent += (uint64_t)n;
     c->blocked = c->tls ? tls_unsent(c->tls) : (size_t)n < g.total;
-    if (!list_empty(&c->notes) && !(c->tls && c->blocked))
+    if (!list_empty(&c->notes))
         conn_notes_sent(c);
 }
 

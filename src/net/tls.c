@@ -402,7 +402,7 @@ ssize_t tls_send(struct tls *t, const struct iovec *iov, int count, struct tls_r
     return -1;
 }
 
-bool tls_unsent(const struct tls *t)
+size_t tls_unsent(const struct tls *t)
 {
     return t->kept_len;
 }

@@ -7,7 +7,7 @@
 /*
  * For the tests of connections: a server that obeys short commands, and the raw client end of a TCP
  * connection to it. What the client sees is told as text: "text abc", "ping", "pong abc",
- * "close 1000 why", "end" (FIN), "reset", "nothing" (for as long as the peer waits). A text that
+ * "close 1000 why", "end" (FIN, and with TLS close_notify), "reset", "nothing" (for as long as the peer waits). A text that
  * came compressed is told as "deflated abc".
  *
  * The server echoes text, except
@@ -41,8 +41,11 @@ void server_post(struct server *s); /* posts a message that increments `posted` 
 /* Waits at most 5 seconds for *v to reach n. */
 void server_wait(atomic_int *v, int n);
 
+struct ssl_st;
+
 struct peer {
     int fd;
+    struct ssl_st *ssl; /* or NULL: see secure.h */
     int wait_ms;
     size_t len, at;
     char data[65536];

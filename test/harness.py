@@ -85,6 +85,7 @@ def main(options=None):
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", help="run the cases whose name contains this")
     parser.add_argument("--quick", action="store_true", help="smaller sizes")
+    parser.add_argument("--tls", action="store_true", help="over TLS; some cases look at what is different there, and fail")
     if options:
         options(parser)
     args = parser.parse_args()
@@ -206,8 +207,8 @@ def openssl(*arguments, data=None, check_status=True):
 
 
 class Everywhere:
-    """With ROWTAP_TLS=1 every server speaks TLS, with this certificate, and so do its clients."""
-    wanted = os.environ.get("ROWTAP_TLS") == "1"
+    """With --tls every server speaks TLS, with this certificate, and so do its clients."""
+    wanted = "--tls" in sys.argv
     authority = pair = None
 
     @classmethod

@@ -92,6 +92,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", default="", metavar="NUMBER", help="the cases whose number begins with this")
     parser.add_argument("--quick", action="store_true", help="accepted, and of no effect")
+    parser.add_argument("--tls", action="store_true", help="all of it over TLS")
     args = parser.parse_args()
     if not os.access(BIN, os.X_OK):
         print(f"Bail out! no rowtap binary at {BIN}: build it, or set ROWTAP_BIN")

@@ -14,13 +14,13 @@ import threading
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "contract"))
 import exposition  # noqa: E402
-from harness import Directory, Server, Skip, case, check, equal, in_thread, main, seconds, websockets  # noqa: E402
+from harness import Authority, Directory, Server, Skip, case, check, equal, in_thread, main, seconds, websockets  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
-def start(directory):
-    server = Server(directory.file("clients.db"), "--heartbeat", "1", "--compress-min-size", "100")
+def start(directory, *options, **named):
+    server = Server(directory.file("clients.db"), "--heartbeat", "1", "--compress-min-size", "100", *options, **named)
     server.sql("CREATE TABLE users(id INTEGER PRIMARY KEY, name TEXT, age INTEGER)")
     return server
 
@@ -89,31 +89,46 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @case("a browser: new WebSocket and fetch on the same origin work, a page of another origin is refused")
 def browser():
+    with Directory() as directory:
+        server = start(directory)
+        browse(directory, server)
+        server.stop()
+
+
+@case("the same over wss and https")
+def secure_browser():
+    with Directory() as directory:
+        authority = Authority(directory.path)
+        cert, key = authority.issue("server")
+        server = start(directory, "--tls-cert", cert, "--tls-key", key, authority=authority)
+        browse(directory, server)
+        check("dialect=native tls=TLSv1.3" in server.stderr(), "no connection with TLS:\n%s", server.stderr()[-2000:])
+        server.stop()
+
+
+def browse(directory, server):
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         raise Skip("no Chromium is installed")
-    with Directory() as directory:
-        server = start(directory)
-        foreign = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HERE))
-        threading.Thread(target=foreign.serve_forever, daemon=True).start()
-        try:
-            done = subprocess.run([node(), os.path.join(HERE, "browser.mjs"), program, directory.file("profile"), server.url,
-                                   f"http://127.0.0.1:{foreign.server_address[1]}/package.json"],
-                                  capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
-        finally:
-            foreign.shutdown()
-            foreign.server_close()
-        equal(done.returncode, 0, done.stderr)
-        saw = json.loads(done.stdout)
-        change = next(m for m in saw["seen"] if m["type"] == "database_change")
-        equal(change["data"], {"id": 2, "name": "Zoë", "age": 20}, "change")
-        equal(next(m for m in saw["seen"] if m["type"] == "fetch")["status"], 200, "status of fetch")
-        equal((saw["code"], saw["clean"]), (1000, True), "close")
-        compression = server.get("/api/websocket/health").json["compression"]
-        check(compression["messages"] > 0, "nothing went compressed: %s", compression)
-        equal(saw["foreign"], "refused", "a page of another origin")
-        equal(server.sql("SELECT count(*) FROM users")["rows"], [[2]], "rows after the other page's attempt")
-        server.stop()
+    foreign = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=HERE))
+    threading.Thread(target=foreign.serve_forever, daemon=True).start()
+    try:
+        done = subprocess.run([node(), os.path.join(HERE, "browser.mjs"), program, directory.file("profile"), server.url,
+                               f"http://127.0.0.1:{foreign.server_address[1]}/package.json"],
+                              capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL)
+    finally:
+        foreign.shutdown()
+        foreign.server_close()
+    equal(done.returncode, 0, done.stderr)
+    saw = json.loads(done.stdout)
+    change = next(m for m in saw["seen"] if m["type"] == "database_change")
+    equal(change["data"], {"id": 2, "name": "Zoë", "age": 20}, "change")
+    equal(next(m for m in saw["seen"] if m["type"] == "fetch")["status"], 200, "status of fetch")
+    equal((saw["code"], saw["clean"]), (1000, True), "close")
+    compression = server.get("/api/websocket/health").json["compression"]
+    check(compression["messages"] > 0, "nothing went compressed: %s", compression)
+    equal(saw["foreign"], "refused", "a page of another origin")
+    equal(server.sql("SELECT count(*) FROM users")["rows"], [[2]], "rows after the other page's attempt")
 
 
 @case("curl upgrades and sees the greeting")

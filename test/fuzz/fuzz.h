@@ -63,6 +63,8 @@ void fuzz_http(const uint8_t *data, size_t size);      /* the head of a request 
 void fuzz_address(const uint8_t *data, size_t size);   /* which (1), address, name or amount */
 void fuzz_handshake(const uint8_t *data, size_t size); /* what a server says to rowtap's client */
 void fuzz_inflate(const uint8_t *data, size_t size);   /* bound (1), compressed data */
+void fuzz_policy(const uint8_t *data, size_t size);    /* a file of --policy */
+void fuzz_forwarded(const uint8_t *data, size_t size); /* peer, X-Forwarded-For, one a line */
 
 void fuzz_fill_tokens(struct fuzz_corpus *c, uint64_t seed);
 void fuzz_fill_keys(struct fuzz_corpus *c, uint64_t seed);

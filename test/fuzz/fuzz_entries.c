@@ -32,6 +32,8 @@ const struct fuzz_entry fuzz_entries[] = {
     {"address", "addresses, names and amounts", fuzz_address, NULL},
     {"handshake", "answers to a client's handshake", fuzz_handshake, NULL},
     {"inflate", "compressed data that may become too much", fuzz_inflate, NULL},
+    {"policy", "policy files and what they grant", fuzz_policy, NULL},
+    {"forwarded", "whom a request comes from", fuzz_forwarded, NULL},
     {"session", "what a session does with messages", fuzz_session, NULL},
 };
 const size_t fuzz_entry_count = sizeof(fuzz_entries) / sizeof(fuzz_entries[0]);

@@ -9,6 +9,7 @@
 #include "http/answer.h"
 #include "http/auth.h"
 #include "http/handover.h"
+#include "http/limits.h"
 #include "http/request_log.h"
 #include "http/route.h"
 #include "hub/hub.h"
@@ -205,8 +206,10 @@ static void run(struct mg_connection *c, const uint8_t *data, size_t size)
 {
     struct request r;
     reached = guarded = 0;
-    if (request_init(&r, &http, c))
+    if (request_init(&r, &http, c)) {
+        limits_begin(&r);
         route_run(&r);
+    }
     REQUIRE(reached <= 1 && (r.status || mem_fail_hit()));
     if (reached) {
         fuzz_accepted++;
@@ -217,6 +220,7 @@ static void run(struct mg_connection *c, const uint8_t *data, size_t size)
     check_answer(c, &r);
     request_finish(&r);
     request_log(&r);
+    limits_end(&r);
     auth_fini(&r);
 }
 

@@ -1,5 +1,6 @@
 #include "fuzz.h"
 
+#include "access/rates.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -125,10 +126,36 @@ static void check_amount(const char *text)
     }
 }
 
+/* An option of --rate. Whatever a role is given, everybody else has what they had. */
+static void check_rate(const char *text)
+{
+    static struct rates rates, before;
+    struct buf err = {0};
+    rates_init(&rates);
+    rates_init(&before);
+    int rc = rates_read(&rates, &text, 1, &err);
+    REQUIRE(rc == STATUS_OK || rc == STATUS_INVALID || mem_fail_hit());
+    REQUIRE(rc != STATUS_INVALID || err.len || buf_error(&err));
+    if (rc == STATUS_OK) {
+        fuzz_accepted++;
+        for (int i = 0; i < rates.count; i++)
+            for (int k = 0; k < RATE_SCOPES * RATE_KINDS; k++) {
+                const struct rate *r = &rates.tiers[i].rates[k / RATE_KINDS][k % RATE_KINDS];
+                REQUIRE(r->period_ns >= 0 && r->depth_ns >= r->period_ns);
+            }
+        if (rates.count > 1)
+            REQUIRE(rates.count == 2 && memcmp(rates.tiers[0].rates, before.tiers[0].rates,
+                                            sizeof(before.tiers[0].rates)) == 0);
+    }
+    rates_fini(&rates);
+    rates_fini(&before);
+    buf_fini(&err);
+}
+
 void fuzz_address(const uint8_t *data, size_t size)
 {
     static void (*const checks[])(const char *) = {
-        check_listen, check_origin, check_host, check_target, check_amount};
+        check_listen, check_origin, check_host, check_target, check_amount, check_rate};
     if (size == 0)
         return;
     char *text = fuzz_string(data + 1, size - 1);

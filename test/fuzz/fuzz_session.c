@@ -3,6 +3,7 @@
 #include "../change/fixture.h"
 #include "../hub/fake_pager.h"
 #include "access/identity.h"
+#include "access/policy.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "dialect/dialects.h"
@@ -19,11 +20,13 @@
 /*
  * A client's messages, one a line, to a hub with a loop, a database that answers without running
  * anything, and a second client that listens. Whatever is asked, all that both hear are messages as
- * they have to be, and nothing is left when the client has gone.
+ * they have to be, and nothing is left when the client has gone. One whose first line begins with #
+ * is a guest, who never hears what the policy withholds.
  */
 #define MESSAGES 64
 #define END "the fuzzer's last"
 #define PATIENCE_MS 10000
+#define WITHHELD "7305918264403127"
 
 struct client {
     int fd;
@@ -31,6 +34,7 @@ struct client {
     uint64_t ends; /* answers to END */
     int code;      /* of a Close frame */
     bool gone;
+    bool guest;
 };
 
 static struct hub *hub;
@@ -38,12 +42,28 @@ static struct schema *schema;
 static struct client listener = {.fd = -1};
 static uint64_t seq, tx;
 
+static const char policy_text[] =
+    "{\"roles\":{\"guest\":{\"tables\":{\"users\":{\"read\":[\"id\",\"name\"],\"rows\":\"name={sub}"
+    "\"}},"
+    "\"channels\":{\"join\":[\"room:*\",\"tables\"],\"broadcast\":[\"room:1\"]}},"
+    "\"admin\":{\"sql\":true,\"tables\":{\"*\":{\"read\":true,\"write\":true}},"
+    "\"channels\":{\"join\":[\"*\"],\"broadcast\":[\"*\"]}}}}";
+
+/* Of both tables; the policy shows a guest the first two columns of ann's rows of one. */
+#define ROW(id, name, age)                                                                         \
+    {                                                                                              \
+        INTEGER(id), TEXT(name), REAL(age), TEXT("\n\"" WITHHELD)                                  \
+    }
+static const struct value ann[] = ROW(1, "Ann", 18), ann_later[] = ROW(1, "ann", 19.5),
+                          bob[] = ROW(2, "bob" WITHHELD, 18);
+
 static int heard(void *ctx, enum ws_opcode opcode, const char *data, size_t len)
 {
     struct client *c = (struct client *)ctx;
     char err[256];
     json_t *j = json_read(data, len, err, sizeof(err));
     REQUIRE(opcode == WS_TEXT && json_is_object(j));
+    REQUIRE(!c->guest || !memmem(data, len, WITHHELD, strlen(WITHHELD)));
     const json_t *type = json_object_get(j, "type"), *sent = json_object_get(j, "data");
     REQUIRE(json_is_string(type));
     sent = json_object_get(sent, "sentAt") ? json_object_get(sent, "sentAt")
@@ -67,9 +87,9 @@ static int heard_close(void *ctx, int code, const char *reason, size_t len)
     return heard_nothing(ctx, reason, len);
 }
 
-static void open_client(struct client *c, const char *user)
+static void open_client(struct client *c, const char *user, const char *role)
 {
-    struct identity *id = identity_new(json_pack("{s:s}", "sub", user), 0);
+    struct identity *id = identity_new(json_pack("{s:s,s:s}", "sub", user, "role", role), 0);
     const struct hub_client who = {.who = id, .address = "test"};
     int pair[2];
     *c = (struct client){0};
@@ -146,24 +166,39 @@ static void listen_to_it(void)
         return;
     if (listener.fd >= 0)
         close_client(&listener);
-    open_client(&listener, "bob");
+    open_client(&listener, "bob", "admin");
     for (size_t i = 0; i < sizeof(messages) / sizeof(*messages); i++)
         say(&listener, messages[i], strlen(messages[i]));
+}
+
+static void fill_row(struct value *row, int64_t i)
+{
+    memcpy(row, i % 2 ? ann : bob, sizeof(ann));
+    row[0].i = i;
+}
+
+static struct database *make_database(void)
+{
+    struct database *db = fake_pager_new();
+    db->schema = schema_ref(schema);
+    db->rows = 5;
+    db->page_rows = 2;
+    db->fill = fill_row;
+    return db;
 }
 
 static void start(void)
 {
     const char *token;
     struct buf err = {0};
+    int status;
     mem_fail_after(-1);
     schema = schema_new(2);
-    schema->tables[0] = TABLE("notes", "text:TEXT:");
-    schema->tables[1] = TABLE("users", "id:INTEGER:k", "name:TEXT:n", "age:REAL:");
+    schema->tables[0] = TABLE("notes", "id:INTEGER:k", "name:TEXT:n", "age:REAL:", "secret:TEXT:");
+    schema->tables[1] = TABLE("users", "id:INTEGER:k", "name:TEXT:n", "age:REAL:", "secret:TEXT:");
     schema->tables[0]->id = 2;
-    struct database *db = fake_pager_new();
-    db->schema = schema_ref(schema);
-    db->rows = 5;
-    db->page_rows = 2;
+    struct policy *policy = policy_parse(policy_text, strlen(policy_text), &err, &status);
+    REQUIRE(policy);
     const struct hub_options options = {.loops = 1,
         .max_message = 1 << 20,
         .max_queue = 1 << 20,
@@ -177,28 +212,37 @@ static void start(void)
         .epoch = "e1",
         .schema = schema,
         .tokens = fuzz_tokens(&token),
-        .db = db};
+        .policy = policy,
+        .db = make_database()};
     hub = hub_new(&options, &err);
     REQUIRE(hub);
 }
 
+static bool add(struct batch *b, int table, const struct value *old, const struct value *row)
+{
+    enum change_kind kind = !old ? CHANGE_INSERT : row ? CHANGE_UPDATE : CHANGE_DELETE;
+    struct value *before = batch_row(b, 4), *after = batch_row(b, 4);
+    struct change *c = before && after ? batch_add(b, kind, schema->tables[table]) : NULL;
+    if (!c)
+        return false;
+    if (old)
+        c->old = memcpy(before, old, sizeof(ann));
+    if (row)
+        c->row = memcpy(after, row, sizeof(ann));
+    c->rowid = row ? row->i : 0;
+    c->old_rowid = old ? old->i : 0;
+    return true;
+}
+
 static void publish(void)
 {
-    static const struct value old[] = {INTEGER(1), TEXT("Ann"), REAL(18)};
-    static const struct value new[] = {INTEGER(1), TEXT("ann\0\"\n"), REAL(19.5)};
     struct batch *b = batch_new(0);
-    for (int kind = CHANGE_INSERT; b && kind <= CHANGE_DELETE; kind++) {
-        struct value *before = batch_row(b, 3), *after = batch_row(b, 3);
-        struct change *c = before && after ? batch_add(b, kind, schema->tables[1]) : NULL;
-        if (!c)
-            break;
-        memcpy(before, old, sizeof(old));
-        memcpy(after, new, sizeof(new));
-        c->old = kind == CHANGE_INSERT ? NULL : before;
-        c->row = kind == CHANGE_DELETE ? NULL : after;
-        c->rowid = c->old_rowid = 1;
-    }
-    if (b && b->change_count && batch_end_transaction(b, 0, NULL) == 0) {
+    bool good = b != NULL;
+    for (int table = 0; good && table < 2; table++)
+        good = add(b, table, NULL, ann) && add(b, table, NULL, bob) && add(b, table, bob, ann) &&
+               add(b, table, ann, ann_later) && add(b, table, ann_later, bob) &&
+               add(b, table, bob, NULL);
+    if (good && batch_end_transaction(b, 0, NULL) == 0) {
         batch_seal(b, &seq, &tx);
         hub_publish(hub, b);
     }
@@ -224,10 +268,12 @@ void fuzz_session(const uint8_t *data, size_t size)
 {
     struct client c;
     const uint8_t *p = data, *end = data + size;
+    bool guest = size && *data == '#';
     if (!hub)
         start();
     listen_to_it();
-    open_client(&c, "ann");
+    open_client(&c, "ann", guest ? "guest" : "admin");
+    c.guest = guest && !memmem(data, size, WITHHELD, strlen(WITHHELD) / 2);
     for (int n = 0; n < MESSAGES && p < end && !c.gone; n++) {
         const uint8_t *line = memchr(p, '\n', (size_t)(end - p));
         size_t len = (size_t)((line ? line : end) - p);

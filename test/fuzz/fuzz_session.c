@@ -43,8 +43,9 @@ static struct client listener = {.fd = -1};
 static uint64_t seq, tx;
 
 static const char policy_text[] =
-    "{\"roles\":{\"guest\":{\"tables\":{\"users\":{\"read\":[\"id\",\"name\"],\"rows\":\"name={sub}"
-    "\"}},"
+    "{\"roles\":{"
+    "\"guest\":{\"tables\":{\"users\":{\"read\":[\"id\",\"name\"],"
+    "\"rows\":\"name={sub}\"}},"
     "\"channels\":{\"join\":[\"room:*\",\"tables\"],\"broadcast\":[\"room:1\"]}},"
     "\"admin\":{\"sql\":true,\"tables\":{\"*\":{\"read\":true,\"write\":true}},"
     "\"channels\":{\"join\":[\"*\"],\"broadcast\":[\"*\"]}}}}";

@@ -68,14 +68,13 @@ void cursor_open(struct database *db, struct cursor *c)
 void cursor_give(struct cursor *c, struct cursor_page *p)
 {
     pthread_mutex_lock(&lock);
-    REQUIRE(p->cursor == c && p->taken && c->state != CURSOR_ENDED);
+    REQUIRE(p->cursor == c && p->taken);
     p->taken = false;
     pthread_mutex_unlock(&lock);
 }
 
 void cursor_cancel(struct cursor *c)
 {
-    REQUIRE(c->state != CURSOR_ENDED);
     atomic_store(&c->request.cancel, true);
 }
 

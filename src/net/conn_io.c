@@ -40,7 +40,8 @@ static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t
     c->active_ms = (uint32_t)c->loop->now;
     if (c->ops->message(c->owner, opcode, data, len))
         conn_close(c, WS_CLOSE_INTERNAL, "internal error");
-    c->parser.pause = clock_mono_ns() > c->loop->slice_end;
+    c->parser.pause =
+        ++c->loop->slice_messages > SLICE_LEAST && clock_mono_ns() > c->loop->slice_end;
     return 0;
 }
 
@@ -138,6 +139,7 @@ static void parse(struct conn *c, char *data, size_t n)
         return;
     c->parser.inflated = 0;
     c->parser.pause = false;
+    c->loop->slice_messages = 0;
     c->loop->slice_end = clock_mono_ns() + SLICE_NS;
     rc = ws_feed(&c->parser, &events, c, (uint8_t *)data, n);
     if (rc > 0)

@@ -115,6 +115,7 @@ struct loop {
     int64_t half_ms;             /* half a heartbeat */
     int64_t now;                 /* ms, at the start of the turn */
     int64_t slice_end;           /* ns; of the connection that is being heard */
+    unsigned slice_messages;     /* that it has sent in it */
     unsigned next_event;         /* where to begin among those that are ready */
     int64_t next_tick;
     int64_t wake_by;                     /* ms; the owner wants a turn then */
@@ -146,10 +147,12 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
     struct body *deflated, bool news);
 
 /*
- * However much arrives, others have their turn: a connection's messages may take so long in one,
- * all of them together so long before what is queued is sent.
+ * However much arrives, others have their turn: a connection's messages may take so long in one
+ * (the first few take what they take, since they may belong together), those of all together so
+ * long before what is queued is sent.
  */
 #define SLICE_NS 250000
+#define SLICE_LEAST 4
 #define TURN_NS 4000000
 
 #define LOOP_IN_SIZE 65536

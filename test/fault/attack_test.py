@@ -1,201 +1,47 @@
 #!/usr/bin/python3
-"""Attacks beside good clients. Each case has 100 clients that subscribe, and a writer; how late the
-changes arrive is measured in quiet and under attack, by another process, so that this one's own work
-is not measured. They must lose nothing, the server's memory stays bounded, and it serves on.
+"""Attacks beside good clients, who must lose nothing; the server's memory stays bounded, and it serves
+on. How late their changes arrive is a note: quiet and attack by turns, and the ratio of each pair.
 
-    attack_test.py [--quick] [--seconds N] [--attackers N]    (2,000 for 20 seconds: the long form)
-"""
-import multiprocessing
+    attack_test.py [--quick] [--seconds N] [--rounds N] [--attackers N]
+
+The attackers come from other addresses, as a trusted proxy says, so that --rate and all other bounds
+hold for them with what they are by default."""
+import itertools
 import os
 import resource
-import select
 import socket
 import struct
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import SLOW, Directory, Http, RawSocket, Server, case, check, equal, loads, main, note, seconds  # noqa: E402
+from beside import MB, Beside  # noqa: E402
+from harness import SLOW, Directory, Http, RawSocket, Server, case, check, equal, main, note, run, seconds  # noqa: E402
 
-GOOD = 100
-PAUSE = 0.05  # between two commits
-MB = 1 << 20
+PROXY = ("--trusted-proxy", "127.0.0.1")
+ADDRESSES = itertools.cycle(f"192.0.2.{i}" for i in range(1, 9))
 
 
 def options(parser):
-    parser.add_argument("--seconds", type=float, default=0, help="how long each attack lasts")
+    parser.add_argument("--seconds", type=float, default=0, help="how long each phase lasts")
+    parser.add_argument("--rounds", type=int, default=0, help="of a quiet phase and one with the attack")
     parser.add_argument("--attackers", type=int, default=0, help="connections of each attack")
 
 
 def size(args, what):
     """What was asked for, or the short or ordinary form."""
-    short, ordinary = {"seconds": (3, 4), "attackers": (300, 2000)}[what]
+    short, ordinary = {"seconds": (2, 4), "rounds": (1, 2), "attackers": (300, 2000)}[what]
     return getattr(args, what) or (short if args.quick else ordinary)
 
 
-# ---- the good ones, in a process of their own ------------------------------------------------
-
-def frames(buffer):
-    """The payloads of the whole text frames in a bytearray, which keeps the rest."""
-    found, at = [], 0
-    while len(buffer) - at >= 2:
-        length, head = buffer[at + 1] & 0x7f, 2
-        if length == 126:
-            length, head = int.from_bytes(buffer[at + 2:at + 4], "big"), 4
-        elif length == 127:
-            length, head = int.from_bytes(buffer[at + 2:at + 10], "big"), 10
-        if len(buffer) - at < head + length:
-            break
-        found.append((buffer[at] & 0x0f, bytes(buffer[at + head:at + head + length])))
-        at += head + length
-    del buffer[:at]
-    return found
+def beside(args, *more, **named):
+    return Beside([*PROXY, *more], size(args, "seconds"), size(args, "rounds"), **named)
 
 
-class Good:
-    """100 subscribers and a writer. A row holds the time at which it was sent off."""
+# ---- what attackers are made of --------------------------------------------------------------
 
-    def __init__(self, server):
-        self.writer = RawSocket(server)
-        self.writer.upgrade()
-        self.writer.message()
-        self.poll, self.clients = select.poll(), {}
-        for _ in range(GOOD):
-            raw = RawSocket(server)
-            raw.upgrade()
-            raw.text({"type": "subscribe", "table": "good"})
-            while raw.message()["type"] != "subscribed":
-                pass
-            raw.socket.setblocking(False)
-            self.clients[raw.socket.fileno()] = (raw, bytearray(raw.buffer), [])
-            self.poll.register(raw.socket, select.POLLIN)
-        self.seqs, self.times = [], []
-
-    def hear(self, timeout):
-        for fd, _ in self.poll.poll(timeout * 1000):
-            raw, buffer, seen = self.clients[fd]
-            try:
-                data = raw.socket.recv(1 << 16)
-            except BlockingIOError:
-                continue
-            check(data, "a good client was disconnected")
-            buffer += data
-            now = time.monotonic()
-            for opcode, payload in frames(buffer):
-                if opcode == 9:
-                    raw.frame(10, payload)
-                check(opcode != 8, "a good client was closed: %s", payload)
-                if opcode == 1:
-                    message = loads(payload)
-                    equal(message["type"], "database_change", "what a good client hears")
-                    seen.append(message["seq"])
-                    self.times.append(now - float(message["data"]["at"]))
-
-    def write(self):
-        payload = {"action": "sql", "sql": "INSERT INTO good(at) VALUES(?)", "params": [repr(time.monotonic())]}
-        self.writer.text({"type": "request", "requestId": 1, "payload": payload})
-        while "payload" not in (answer := self.writer.message()):
-            pass
-        check("seq" in answer["payload"], "a good client's write: %s", answer)
-        self.seqs.append(answer["payload"]["seq"])
-
-    def run(self, duration):
-        """The p99 in ms."""
-        self.times = []
-        end, due = time.monotonic() + duration, 0
-        while time.monotonic() < end:
-            if time.monotonic() >= due:
-                due = time.monotonic() + PAUSE
-                self.write()
-            self.hear(0.005)
-        self.settle()
-        self.times.sort()
-        return self.times[len(self.times) * 99 // 100] * 1000
-
-    def settle(self):
-        end = time.monotonic() + seconds(20)
-        while any(len(seen) < len(self.seqs) for _, _, seen in self.clients.values()) and time.monotonic() < end:
-            self.hear(0.05)
-        for _, _, seen in self.clients.values():
-            equal(seen, self.seqs, "what a good client has seen")
-
-
-class Address:
-    def __init__(self, host, port):
-        self.host, self.port = host, port
-
-
-def good_process(host, port, pipe):
-    try:
-        good = Good(Address(host, port))
-        pipe.send("ready")
-        while (duration := pipe.recv()) is not None:
-            pipe.send(good.run(duration))
-    except Exception as error:  # told to the test, which fails with it
-        pipe.send(error)
-
-
-class Beside:
-    """A server with good clients: quiet(), then during(attack)."""
-
-    def __init__(self, args, *options_):
-        self.args, self.options = args, options_
-
-    def __enter__(self):
-        self.directory = Directory().__enter__()
-        self.server = Server(self.directory.file("a.db"), *self.options)
-        self.server.sql("CREATE TABLE good(id INTEGER PRIMARY KEY, at)")
-        self.server.sql("CREATE TABLE big(id INTEGER PRIMARY KEY, x)")
-        self.pipe, theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(target=good_process, args=(self.server.host, self.server.port, theirs), daemon=True)
-        self.process.start()
-        self.answer()
-        self.quiet = self.measure(lambda: time.sleep(0.1))
-        self.before = self.server.memory()
-        return self
-
-    def answer(self):
-        check(self.pipe.poll(seconds(60)), "the good clients do not answer")
-        answer = self.pipe.recv()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def measure(self, attack):
-        """p99 while attack() is called over and over."""
-        self.pipe.send(size(self.args, "seconds"))
-        while not self.pipe.poll(0):
-            attack()
-        return self.answer()
-
-    def during(self, what, attack, memory):
-        peak = [0]
-
-        def step():
-            attack()
-            peak[0] = max(peak[0], self.server.memory())
-        p99 = self.measure(step)
-        grown = max(0, peak[0] - self.before)
-        note(f"{what}: p99 {p99:.1f} ms, in quiet {self.quiet:.1f} ms (x{p99 / self.quiet:.1f}); memory +{grown / MB:.0f} MB")
-        # One machine plays both sides: the figure is the note, this is the alarm.
-        check(p99 < max(20 * self.quiet, 1500) * SLOW, "p99 %.1f ms, in quiet %.1f ms", p99, self.quiet)
-        check(SLOW > 1 or grown < memory, "%d MB more", grown / MB)
-
-    def __exit__(self, kind, *rest):
-        if kind is None:
-            self.pipe.send(None)
-            self.process.join(10)
-            self.server.stop()
-        self.process.kill()
-        self.directory.__exit__(None, None, None)
-
-
-# ---- the others ------------------------------------------------------------------------------
-
-def dial(server, text, buffer=0):
+def dial(server, text):
     s = socket.socket()
-    if buffer:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     s.settimeout(0.2)
     try:
         s.connect((server.host, server.port))
@@ -208,9 +54,14 @@ def dial(server, text, buffer=0):
 
 
 def masked(opcode, payload=b"", fin=True):
-    size_ = len(payload)
-    head = bytes([(0x80 if fin else 0) | opcode]) + (bytes([0x80 | size_]) if size_ < 126 else bytes([0xfe]) + struct.pack(">H", size_) if
-                                                     size_ < 65536 else bytes([0xff]) + struct.pack(">Q", size_))
+    length = len(payload)
+    head = bytes([(0x80 if fin else 0) | opcode])
+    if length < 126:
+        head += bytes([0x80 | length])
+    elif length < 65536:
+        head += bytes([0xfe]) + struct.pack(">H", length)
+    else:
+        head += bytes([0xff]) + struct.pack(">Q", length)
     return head + bytes(4) + payload
 
 
@@ -218,162 +69,157 @@ HELLO = (b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnecti
          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 
 
-def upgraded(server, count, buffer=0):
-    """So many WebSockets."""
+def upgraded(server, count, buffer=0, **headers):
+    """So many WebSockets, from several addresses."""
     sockets = []
     while len(sockets) < count:
         raw = RawSocket(server, receive_buffer=buffer or None)
-        check(raw.upgrade().startswith("HTTP/1.1 101 "), "no upgrade")
+        head = raw.upgrade(X_Forwarded_For=next(ADDRESSES), **headers)
+        check(head.startswith("HTTP/1.1 101 "), "no upgrade: %s", head)
         raw.socket.setblocking(False)
         sockets.append(raw.socket)
     return sockets
 
 
 class Flood:
-    """Sends a text over and over on each socket, as much as it takes; reads, or does not."""
+    """Sends a text over and over on each socket, as much as it takes; reads, or does not. `first` is sent once."""
 
-    def __init__(self, server, sockets, text, read):
-        self.server, self.sockets, self.text, self.read = server, sockets, text, read
-        self.at, self.sent, self.lost = [0] * len(sockets), 0, 0
-
-    def __call__(self):
-        end = time.monotonic() + 0.05
-        for i, s in enumerate(self.sockets):
-            if s is None or time.monotonic() > end:
-                continue
-            try:
-                n = s.send(self.text[self.at[i]:])
-                self.at[i] = (self.at[i] + n) % len(self.text)
-                self.sent += n
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.drop(i)
-                continue
-            try:
-                if self.read and s.recv(1 << 18) == b"":
-                    self.drop(i)
-            except BlockingIOError:
-                pass
-            except OSError:
-                self.drop(i)
-        # The next ones first, the next time.
-        k = len(self.sockets) // 3
-        self.sockets = self.sockets[k:] + self.sockets[:k]
-        self.at = self.at[k:] + self.at[:k]
-
-    def drop(self, i):
-        self.sockets[i].close()
-        self.sockets[i] = None
-        self.lost += 1
-
-    def close(self):
-        for s in self.sockets:
-            if s:
-                s.close()
-
-
-@case("slow handshakes: heads that drip in, on as many connections as the attacker has")
-def handshakes(args):
-    with Beside(args) as b:
-        sockets = []
-
-        def attack():
-            end = time.monotonic() + 0.05
-            while len(sockets) < size(args, "attackers") and time.monotonic() < end:
-                s = dial(b.server, b"GET /ws HTTP/1.1\r\nHost: loc")
-                if s is None:
-                    break
-                sockets.append(s)
-            answered = b.server.get("/health").status
-            equal(answered, 200, "HTTP beside it")
-            for i, s in enumerate(sockets):
-                try:
-                    s.send(b"a")
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    s.close()
-                    sockets[i] = None
-            sockets[:] = [s for s in sockets if s]
-            time.sleep(0.02)
-        b.during("slow handshakes", attack, 200 * MB)
+    def __init__(self, sockets, text, read=True, first=b"", most=0):
+        self.sockets, self.text, self.read, self.most = [[s, 0] for s in sockets], text, read, most
+        self.sent, self.lost = 0, 0
         for s in sockets:
-            s.close()
+            s.send(first)
+
+    def push(self, entry):
+        s, at = entry
+        try:
+            n = s.send(self.text[at:])
+            entry[1] = (at + n) % len(self.text)
+            self.sent += n
+        except BlockingIOError:
+            pass
+        try:
+            return not self.read or s.recv(1 << 18) != b""
+        except BlockingIOError:
+            return True
+
+    def step(self):
+        end = time.monotonic() + 0.05
+        for _ in range(len(self.sockets)):
+            if time.monotonic() > end or (self.most and self.sent >= self.most):
+                break
+            entry = self.sockets.pop(0)
+            try:
+                kept = self.push(entry)
+            except OSError:
+                kept = False
+            if kept:
+                self.sockets.append(entry)
+            else:
+                entry[0].close()
+                self.lost += 1
+        if not self.sockets or (self.most and self.sent >= self.most):
+            time.sleep(0.02)
+
+    def report(self):
+        return f"{self.sent / MB:.1f} MB sent, {self.lost} of {self.lost + len(self.sockets)} closed"
+
+
+# ---- the attacks -----------------------------------------------------------------------------
+
+class Handshakes:
+    """Heads that drip in, on as many connections as it has; those that are closed are dialled again."""
+
+    def __init__(self, server, count):
+        self.server, self.count, self.sockets, self.dialled = server, count, [], 0
+
+    def step(self):
+        end = time.monotonic() + 0.03
+        while len(self.sockets) < self.count and time.monotonic() < end:
+            s = dial(self.server, b"GET /ws HTTP/1.1\r\nHost: loc")
+            if s is None:
+                break
+            self.sockets.append(s)
+            self.dialled += 1
+        for s in self.sockets[:]:
+            try:
+                s.send(b"a")
+            except BlockingIOError:
+                pass
+            except OSError:
+                s.close()
+                self.sockets.remove(s)
+        time.sleep(0.02)
+
+    def report(self):
+        return f"{self.dialled} dialled, {len(self.sockets)} are open"
+
+
+@case("slow handshakes: heads that drip in")
+def handshakes(args):
+    with beside(args) as b:
+        b.during("slow handshakes", lambda server: Handshakes(server, size(args, "attackers")), 200 * MB)
+        equal(b.server.get("/health").status, 200, "HTTP afterwards")
+
+
+class NeverRead:
+    """Subscribes to what it writes itself, large rows, and reads nothing."""
+
+    def __init__(self, server, count):
+        self.sockets = upgraded(server, count, 4096)
+        for s in self.sockets:
+            s.send(masked(1, b'{"type":"subscribe","table":"big"}'))
+        self.http, self.writes = Http(server), 0
+
+    def step(self):
+        self.http.sql("INSERT INTO big(x) VALUES(?)", ["x" * 20000])
+        self.writes += 1
+        time.sleep(0.05)
+
+    def report(self):
+        return f"{self.writes} large rows"
 
 
 @case("clients that subscribe to much and never read")
 def never_read(args):
-    with Beside(args, "--max-queue", "4MiB", "--max-queues", "64MiB") as b:
-        sockets = upgraded(b.server, size(args, "attackers"), 4096)
-        for s in sockets:
-            s.send(masked(1, b'{"type":"subscribe","table":"big"}'))
-        http = Http(b.server)
-
-        def attack():
-            http.sql("INSERT INTO big(x) VALUES(?)", ["x" * 20000])
-            time.sleep(0.05)
-        b.during("never reading", attack, 400 * MB)
-        note(f"{b.server.get('/health').json['connectedClients'] - GOOD} of {len(sockets)} are still there")
-        for s in sockets:
-            s.close()
-        http.close()
+    with beside(args, "--max-queue", "4MiB", "--max-queues", "64MiB") as b:
+        b.during("never reading", lambda server: NeverRead(server, size(args, "attackers")), 400 * MB)
 
 
 @case("clients that ask and never read the answers: their queues together are bounded")
 def never_read_answers(args):
-    with Beside(args, "--max-queues", "32MiB") as b:
-        ask = masked(1, b'{"type":"request","requestId":1,"payload":{"action":"tables"}}') * 50
-        flood = Flood(b.server, upgraded(b.server, size(args, "attackers") // 10, 4096), ask, False)
-        b.during("answers that nobody reads", flood, 32 * MB + 64 * 1024 * size(args, "attackers") // 10 + 150 * MB)
-        note(f"{flood.lost} were closed")
-        flood.close()
+    ask = masked(1, b'{"type":"request","requestId":1,"payload":{"action":"tables"}}') * 50
+    count = size(args, "attackers") // 10
+    with beside(args, "--max-queues", "32MiB", "--rate", "commands=off") as b:
+        b.during("answers that nobody reads", lambda server: Flood(upgraded(server, count, 4096), ask, False),
+                 32 * MB + 64 * 1024 * count + 150 * MB)
 
 
-def flood_case(args, what, text, *options_, read=True, memory=200 * MB):
-    with Beside(args, *options_) as b:
-        flood = Flood(b.server, upgraded(b.server, max(1, size(args, "attackers") // 100)), text, read)
-        b.during(what, flood, memory)
-        note(f"{flood.sent / MB:.1f} MB sent, {flood.lost} of {len(flood.sockets)} closed")
-        flood.close()
-        return flood
+def flood(args, what, text, *more, memory=200 * MB, **named):
+    count = max(1, size(args, "attackers") // 100)
+    with beside(args, *more) as b:
+        return b.during(what, lambda server: Flood(upgraded(server, count), text, **named), memory)
 
 
 @case("floods of pings, read and not read")
 def pings(args):
-    flood_case(args, "pings", masked(9, b"x" * 125) * 200)
-    flood_case(args, "pings, not read", masked(9, b"x" * 125) * 200, read=False)
+    flood(args, "pings", masked(9, b"x" * 125) * 200)
+    flood(args, "empty pings", masked(9) * 4000)
+    flood(args, "pings, not read", masked(9, b"x" * 125) * 200, read=False)
 
 
 @case("floods of tiny fragments that never end a message")
 def fragments(args):
-    text = masked(1, b"x", fin=False) + masked(0, b"x", fin=False) * 5000
-    # One message is begun on each connection, then it only goes on.
-    with Beside(args, "--max-receiving", "16MiB") as b:
-        sockets = upgraded(b.server, max(1, size(args, "attackers") // 100))
-        for s in sockets:
-            s.send(masked(1, b"x", fin=False))
-        flood = Flood(b.server, sockets, masked(0, b"x", fin=False) * 5000, True)
-        b.during("fragments", flood, 200 * MB)
-        note(f"{flood.sent / MB:.1f} MB sent, {flood.lost} closed; {len(text)} bytes a round")
-        flood.close()
+    flood(args, "fragments", masked(0, b"x", fin=False) * 5000, "--max-receiving", "16MiB", first=masked(1, b"x", fin=False))
+    flood(args, "empty fragments", masked(0, fin=False) * 5000, first=masked(1, fin=False))
 
 
 @case("messages half sent by everybody: their memory together is bounded, and whole ones go through")
 def halves(args):
-    with Beside(args, "--max-receiving", "32MiB") as b:
-        part = masked(1, b"x" * 200000)[:150000]
-        flood = Flood(b.server, upgraded(b.server, size(args, "attackers")), part, True)
-        done = [False]
-
-        def attack():
-            if done[0]:
-                time.sleep(0.05)
-            else:
-                flood()
-                done[0] = flood.sent > len(part) * size(args, "attackers")
-        b.during("half messages", attack, 32 * MB + 120 * MB)
-        note(f"{flood.sent / MB:.1f} MB sent, {flood.lost} closed")
+    count = size(args, "attackers")
+    part = masked(1, b"x" * 200000)[:150000]
+    with beside(args, "--max-receiving", "32MiB") as b:
+        b.during("half messages", lambda server: Flood(upgraded(server, count), part, most=count * len(part)), 32 * MB + 120 * MB)
         raw = RawSocket(b.server)
         raw.upgrade()
         raw.message()
@@ -381,17 +227,84 @@ def halves(args):
         raw.frame(0, b'"requestId":1}')
         equal(raw.message()["type"], "pong", "a message in two parts")
         raw.close()
-        flood.close()
 
 
-@case("floods of subscribes, of bad messages and of queries")
+COMMANDS = [("subscribes", b'{"type":"subscribe","table":"big","filter":"x=1"}'), ("bad messages", b'{"type":"' + b"[" * 100),
+            ("queries", b'{"type":"request","requestId":1,"payload":{"action":"sql","sql":"SELECT count(*) FROM good"}}'),
+            ("broadcasts", b'{"type":"broadcast","channel":"room","data":1}')]
+
+
+@case("floods of subscribes, of bad messages, of queries and of broadcasts: --rate bounds them")
 def commands(args):
-    limit = ["--limit-loopback"] + ["--rate", "commands=200/1000", "--rate", "queries=50/200", "--rate", "queries@address=1000"]
-    for what, message in (("subscribes", b'{"type":"subscribe","table":"big","filter":"x=1"}'), ("bad messages", b'{"type":"' + b"[" * 100),
-                          ("queries", b'{"type":"request","requestId":1,"payload":{"action":"sql","sql":"SELECT count(*) FROM good"}}')):
-        flood = flood_case(args, what + ", with --rate", masked(1, message) * 100, *limit)
-        check(args.quick or flood.lost == len(flood.sockets) or SLOW > 1, "%d of %d flooders are still there", len(flood.sockets) - flood.lost,
-              len(flood.sockets))
+    for what, message in COMMANDS:
+        flood(args, what, masked(1, message) * 100)
+
+
+@case("the same without --rate: a turn of the loop has its bounds")
+def commands_unbounded(args):
+    for what, message in COMMANDS:
+        flood(args, what + " without --rate", masked(1, message) * 100, "--rate", "commands=off", "--rate", "queries=off", "--rate",
+              "broadcasts=off", memory=400 * MB)
+
+
+class BadTokens:
+    """Each a request of its own on a connection that is kept, over HTTP; and `auth` over WebSockets, anew when closed."""
+
+    def __init__(self, server, count, tokens, good):
+        self.server, self.good = server, good
+        self.requests = [f"GET /api/tables HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {next(ADDRESSES)}\r\nAuthorization: Bearer {t}\r\n\r\n".encode()
+                         for t in tokens]
+        self.messages = [masked(1, b'{"type":"auth","token":"%s"}' % t.encode()) for t in tokens]
+        self.count, self.kept, self.sockets, self.sent = count, [], [], 0
+
+    def step(self):
+        while len(self.kept) < self.count:
+            s = dial(self.server, b"")
+            if s is None:
+                break
+            self.kept.append(s)
+        while len(self.sockets) < self.count:
+            try:
+                self.sockets += upgraded(self.server, 1, **self.good)
+            except (AssertionError, OSError):  # too many handshakes
+                break
+        for sockets, texts in ((self.kept, self.requests), (self.sockets, self.messages)):
+            for s in sockets[:]:
+                try:
+                    s.send(texts[self.sent % len(texts)])
+                    self.sent += 1
+                    if s.recv(1 << 18) == b"":
+                        raise OSError("closed")
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    s.close()
+                    sockets.remove(s)
+
+    def report(self):
+        return f"{self.sent} tokens shown"
+
+
+@case("floods of bad tokens, over HTTP and over the socket")
+def bad_tokens(args):
+    with Directory() as d:
+        secrets = []
+        for name in ("right", "wrong"):
+            secrets.append(d.file(name))
+            with open(secrets[-1], "w", encoding="ascii") as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(f"the {name} secret is some forty characters long")
+
+        def token(secret):
+            status, out, err = run("token", "--secret-file", secret, "--sub", "eve")
+            equal(status, 0, err)
+            return out.strip()
+        good = {"Authorization": f"Bearer {token(secrets[0])}"}
+        bad = token(secrets[1])
+        tokens = [bad, bad[:-1], bad.replace(".", "", 1), "x" * 4000, "a.b.c", ".".join(["e30", "e30", ""])]
+        count = max(2, size(args, "attackers") // 50)
+        with beside(args, "--jwt-secret-file", secrets[0], headers=good) as b:
+            b.during("bad tokens", lambda server: BadTokens(server, count, tokens, good), 200 * MB)
 
 
 @case("descriptors run out: who is connected is served on, and others again as soon as there are some")
@@ -408,7 +321,7 @@ def descriptors(args):
         while good.message()["type"] != "subscribed":
             pass
         http = Http(server)
-        for round_ in range(2):
+        for _ in range(2):
             held = [s for s in (dial(server, HELLO) for _ in range(150)) if s]
             held += [s for s in (dial(server, b"GET / HTTP/1.1\r\nHo") for _ in range(250)) if s]
             time.sleep(0.5)

@@ -96,6 +96,7 @@ BLACK_BOX = [
     ("torture", "tsan", ["test/fault/torture_test.py", "--rounds", "2", "--only", "torture,"], 400, False),
     ("scale", "gcc", ["test/e2e/scale_test.py"], 600, True),
     ("attack", "gcc", ["test/fault/attack_test.py", "--quick"], 300, False),
+    ("unsteady", "gcc", ["test/fault/unsteady_test.py"], 240, True),
     ("slow", "gcc", ["test/e2e/slow_test.py"], 400, True),
     ("cursors", "gcc", ["test/e2e/cursors_test.py"], 300, True),
     ("snapshot", "gcc", ["test/contract/snapshot_test.py", "--only", "large"], 120, False),

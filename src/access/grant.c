@@ -7,10 +7,7 @@
 static const struct policy_table *find(
     const struct policy *p, const struct identity *who, const char *table)
 {
-    const struct policy_role *role = policy_role(p, who ? who->role : NULL);
-    const struct policy_table *t = policy_table(role, table);
-
-    return t && policy_any_column(&t->read) ? t : NULL;
+    return policy_table(policy_role(p, who ? who->role : NULL), table);
 }
 
 static const char *role_of(const struct identity *who)
@@ -21,6 +18,13 @@ static const char *role_of(const struct identity *who)
 bool grant_known(const struct policy *p, const struct identity *who)
 {
     return !p || policy_role(p, role_of(who));
+}
+
+bool grant_sql(const struct policy *p, const struct identity *who)
+{
+    const struct policy_role *role = p ? policy_role(p, role_of(who)) : NULL;
+
+    return !p || (role && role->sql);
 }
 
 bool grant_reads_all(const struct policy *p, const struct identity *who)
@@ -48,18 +52,23 @@ bool grant_broadcast(
     return !p || (role && policy_channel(&role->broadcast, channel, len));
 }
 
-static int take_columns(struct grant *g, const struct policy_columns *read, const struct table *t)
+static bool key_readable(const struct policy_columns *read, const struct table *t)
 {
-    if (read->all)
-        return 0;
     for (int i = 0; i < t->key_count; i++)
         if (!policy_has_column(read, t->columns[t->key_columns[i]].name))
-            return STATUS_NOT_FOUND;
-    g->columns = mem_array(((size_t)t->column_count + 63) / 64, sizeof(*g->columns));
+            return false;
+    return true;
+}
+
+static int take_columns(struct grant *g, const struct policy_columns *some, const struct table *t)
+{
+    if (some->all)
+        return 0;
+    g->columns = mem_array(((size_t)t->column_count + 63) / 64 + 1, sizeof(*g->columns));
     if (!g->columns)
         return STATUS_NOMEM;
     for (int i = 0; i < t->column_count; i++)
-        if (policy_has_column(read, t->columns[i].name))
+        if (policy_has_column(some, t->columns[i].name))
             g->columns[i / 64] |= UINT64_C(1) << (i % 64);
     return 0;
 }
@@ -85,6 +94,8 @@ static int deny_rows(struct grant *g, const struct table *t, struct buf *texts)
     char err[256];
     int status, column = 0;
 
+    if (t->column_count == 0)
+        return STATUS_NOT_FOUND;
     while (column + 1 < t->column_count && t->columns[column].kind != COLUMN_PLAIN)
         column++;
     for (int i = 0; i < 2; i++) {
@@ -115,22 +126,18 @@ static int take_rows(struct grant *g, const struct policy_table *pt, const struc
             return STATUS_NOMEM;
     }
     g->rows = filter_new(t, list, lens, pt->rule_count, err, sizeof(err), &status);
+    for (int i = 0; g->rows && i < g->rows->term_count; i++)
+        if (g->rows->terms[i].column == FILTER_ROWID && !table_rowid_name(t))
+            return STATUS_NOT_FOUND;
     return status == STATUS_NOMEM || status == 0 ? status : STATUS_NOT_FOUND;
 }
 
-int grant_init(
-    struct grant *g, const struct policy *p, const struct identity *who, const struct table *t)
+static int take(struct grant *g, const struct policy_table *pt, const struct policy_columns *some,
+    const struct identity *who, const struct table *t)
 {
-    const struct policy_table *pt = p ? find(p, who, t->name) : NULL;
     struct buf texts[POLICY_MAX_RULES] = {{0}};
-    int status;
+    int status = take_columns(g, some, t);
 
-    *g = (struct grant){0};
-    if (!p)
-        return 0;
-    if (!pt)
-        return STATUS_NOT_FOUND;
-    status = take_columns(g, &pt->read, t);
     if (status == 0 && pt->rule_count)
         status = take_rows(g, pt, who, t, texts);
     for (int i = 0; i < POLICY_MAX_RULES; i++)
@@ -138,6 +145,30 @@ int grant_init(
     if (status < 0)
         grant_fini(g);
     return status;
+}
+
+int grant_init(
+    struct grant *g, const struct policy *p, const struct identity *who, const struct table *t)
+{
+    const struct policy_table *pt = p ? find(p, who, t->name) : NULL;
+
+    *g = (struct grant){0};
+    if (!p)
+        return 0;
+    if (!pt || !policy_any_column(&pt->read) || !key_readable(&pt->read, t))
+        return STATUS_NOT_FOUND;
+    return take(g, pt, &pt->read, who, t);
+}
+
+int grant_init_write(
+    struct grant *g, const struct policy *p, const struct identity *who, const struct table *t)
+{
+    const struct policy_table *pt = p ? find(p, who, t->name) : NULL;
+
+    *g = (struct grant){0};
+    if (!p)
+        return 0;
+    return pt && policy_any_column(&pt->write) ? take(g, pt, &pt->write, who, t) : STATUS_NOT_FOUND;
 }
 
 void grant_fini(struct grant *g)

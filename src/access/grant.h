@@ -20,6 +20,12 @@ struct grant {
  */
 int grant_init(
     struct grant *g, const struct policy *p, const struct identity *who, const struct table *t);
+/*
+ * What `who` may write of it: g->columns are those that may be set, and a row has to meet g->rows
+ * before and after. The rest as grant_init, but the key need not be among the columns.
+ */
+int grant_init_write(
+    struct grant *g, const struct policy *p, const struct identity *who, const struct table *t);
 void grant_fini(struct grant *g);
 
 static inline bool grant_column(const struct grant *g, int column)
@@ -29,6 +35,7 @@ static inline bool grant_column(const struct grant *g, int column)
 
 /* What needs no definition of a table. Without a policy (NULL) everybody may everything. */
 bool grant_known(const struct policy *p, const struct identity *who); /* has a role of the file */
+bool grant_sql(const struct policy *p, const struct identity *who);   /* may run SQL */
 /* Every row and column of every table; and run SQL and write there too. */
 bool grant_reads_all(const struct policy *p, const struct identity *who);
 bool grant_unlimited(const struct policy *p, const struct identity *who);

@@ -31,7 +31,8 @@ struct authorizer {
     /* Of the statement being prepared or run; NULL for the server's own, which may do anything. */
     struct statement_report *report;
     bool preparing;
-    char denied[256]; /* the sentence for the user, "" when nothing was denied */
+    char denied[256];  /* the sentence for the user, "" when nothing was denied */
+    char missing[256]; /* the same where it is to look as if something were not there */
 };
 
 /* The callback; ctx is the struct authorizer. The connection's thread. */

@@ -79,6 +79,7 @@ struct cursor {
     struct cursor_page pages[CURSOR_PAGES];
     uint64_t made;
     struct sqlconn *conn; /* while it is stepped */
+    struct sqlconn *sql;  /* where its statement is: that one, or a mirror over it */
     struct prepared *statement;
     bool on_row;         /* the statement stands on a row that is in no page yet */
     bool cutting;        /* its result is whole, in request.json */

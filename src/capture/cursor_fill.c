@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "capture/mirror.h"
 #include "capture/params.h"
 #include "capture/query.h"
 #include "capture/result.h"
@@ -41,12 +42,12 @@ static bool prepare(struct cursor *c)
         !sqltext_single(s->sql, s->len))
         return false;
     struct prepared *p;
-    if (statement_cache_get(c->conn, s->sql, s->len, &p) != SQLITE_OK || !p)
+    if (statement_cache_get(c->sql, s->sql, s->len, &p) != SQLITE_OK || !p)
         return false;
     c->statement = p;
-    if (query_reads(p))
+    if (query_reads(p) && (c->sql == c->conn || mirror_statement(c->sql, p, s->sql, p->used)))
         return true;
-    statement_cache_put(c->conn, p);
+    statement_cache_put(c->sql, p);
     c->statement = NULL;
     return false;
 }
@@ -67,14 +68,14 @@ static int bind(struct cursor *c)
 static void limit(struct cursor *c)
 {
     int64_t left_ms = c->deadline_ns ? (c->deadline_ns - clock_mono_ns()) / 1000000 : 0;
-    sqlconn_limit(c->conn, c->deadline_ns && left_ms < 1 ? 1 : left_ms, &c->request.cancel);
+    sqlconn_limit(c->sql, c->deadline_ns && left_ms < 1 ? 1 : left_ms, &c->request.cancel);
 }
 
 static enum cursor_step sqlite_failed(
     struct cursor *c, int rc, const struct database_options *options, int64_t limit_ms)
 {
-    sqlerror_from(&c->request.error, c->conn, rc, 0, limit_ms);
-    if (sqlconn_stopped(c->conn) == STOP_TIMEOUT && limit_ms != options->query_timeout_ms)
+    sqlerror_from(&c->request.error, c->sql, rc, 0, limit_ms);
+    if (sqlconn_stopped(c->sql) == STOP_TIMEOUT && limit_ms != options->query_timeout_ms)
         sqlerror_set(&c->request.error, "QUERY_CANCELLED",
             "the query was stopped after %g s: the journal mode of this file lets queries hold up "
             "writers, and those wait no longer than twice that (--busy-timeout)",
@@ -150,7 +151,7 @@ static enum cursor_step step_page(struct cursor *c, struct cursor_page *p,
     enum cursor_step result = fill(c, p, &rc);
     if (rc != SQLITE_OK)
         result = sqlite_failed(c, rc, options, limit_ms);
-    sqlconn_unlimit(c->conn);
+    sqlconn_unlimit(c->sql);
     return result;
 }
 
@@ -167,17 +168,31 @@ static enum cursor_step run_whole(
     return CURSOR_PAGE;
 }
 
+/* A mirror shows one moment, so that comes before the statement. */
+static int begin_mirror(struct cursor *c, struct published *published)
+{
+    int rc = query_begin(c->conn, published, &c->request.seq);
+    struct sqlconn *mirror = rc == SQLITE_OK ? mirror_enter(c->conn, NULL, &c->request, &rc) : NULL;
+    if (mirror)
+        c->sql = mirror;
+    return rc;
+}
+
 static enum cursor_step begin(struct cursor *c, struct published *published,
     const struct database_options *options, int64_t limit_ms)
 {
-    if (!prepare(c)) {
-        c->conn->auth.report = NULL;
+    c->sql = c->conn;
+    int rc = c->request.policy ? begin_mirror(c, published) : SQLITE_OK;
+    if (rc == SQLITE_OK && !prepare(c)) {
+        cursor_close(c);
         return run_whole(c, published, options);
     }
     c->deadline_ns = limit_ms > 0 ? clock_mono_ns() + limit_ms * 1000000 : 0;
     limit(c);
-    int rc = query_begin(c->conn, published, &c->request.seq);
-    c->conn->auth.report = &c->statement->report;
+    if (rc == SQLITE_OK && c->sql == c->conn)
+        rc = query_begin(c->conn, published, &c->request.seq);
+    if (c->statement)
+        c->sql->auth.report = &c->statement->report;
     if (rc == SQLITE_OK)
         rc = bind(c);
     enum cursor_step result = CURSOR_PAGE;
@@ -185,7 +200,7 @@ static enum cursor_step begin(struct cursor *c, struct published *published,
         result = sqlite_failed(c, rc, options, limit_ms);
     else if (c->request.error.code[0])
         result = CURSOR_FAILED;
-    sqlconn_unlimit(c->conn);
+    sqlconn_unlimit(c->sql);
     return result;
 }
 
@@ -193,9 +208,13 @@ void cursor_close(struct cursor *c)
 {
     struct sqlconn *conn = c->conn;
     if (c->statement)
-        statement_cache_put(conn, c->statement);
+        statement_cache_put(c->sql, c->statement);
     c->statement = NULL;
-    conn->auth.denied[0] = 0;
+    if (c->sql && c->sql != conn)
+        mirror_leave(c->sql);
+    c->sql = conn;
+    conn->auth.report = NULL;
+    conn->auth.denied[0] = conn->auth.missing[0] = 0;
     if (!sqlite3_get_autocommit(conn->db))
         sqlconn_run(conn, OWN_ROLLBACK);
 }

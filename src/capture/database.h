@@ -16,6 +16,8 @@
  * header.
  */
 struct database;
+struct identity; /* access/identity.h */
+struct policy;   /* access/policy.h */
 
 struct database_options {
     const char *path;
@@ -110,6 +112,9 @@ struct sql_request {
     bool transaction;       /* `statements`: all or nothing; otherwise one script */
     struct sql_statement *statements;
     int statement_count;
+    /* Who asks, if they may not do everything: references. Without a policy it is not asked. */
+    struct policy *policy;
+    struct identity *who;
     uint64_t origin;         /* recorded with the transactions, for `self:false` */
     struct receipt *receipt; /* goes with the transactions; the caller's reference; or NULL */
     int64_t posted_ns;
@@ -144,6 +149,8 @@ struct sql_request {
  */
 struct sql_statement *sql_request_add(struct sql_request *r, const char *sql, size_t len);
 int sql_statement_bind(struct sql_statement *s, const char *name, const struct value *value);
+/* It is run with what `who` may do, and no more. NULL policy: everything. Any thread. */
+void sql_request_restrict(struct sql_request *r, struct policy *policy, struct identity *who);
 void sql_request_fini(struct sql_request *r); /* frees what it holds, not itself */
 
 /*

@@ -1,7 +1,8 @@
-#include "capture/executor.h"
+#include "capture/executor_parts.h"
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "capture/mirror.h"
 #include "capture/result.h"
 #include "capture/sqlerror.h"
 #include "capture/sqltext.h"
@@ -9,37 +10,23 @@
 #include <limits.h>
 #include <string.h>
 
-/* What becomes of the request after a step of it. */
-enum step { STEP_NEXT, STEP_FAILED, STEP_ALONE };
-
-/* The statement at work. */
-struct run {
-    struct writer *w;
-    struct job *job;
-    struct sql_request *request;
-    struct params params;
-    struct prepared *p;
-    const char *sql; /* of the whole text */
-    size_t len, pos;
-    size_t start; /* of this text's answer in the JSON */
-};
-
-static enum step refuse(struct run *x, const char *code, const char *message)
+enum step executor_refuse(struct run *x, const char *code, const char *message)
 {
     sqlerror_set(&x->request->error, code, "%s", message);
     return STEP_FAILED;
 }
 
-static enum step sqlite_failed(struct run *x, int rc)
+enum step executor_sqlite_failed(struct run *x, int rc)
 {
-    sqlerror_from(&x->request->error, &x->w->conn, rc, x->pos, x->w->options->query_timeout_ms);
+    struct sqlconn *c = x->from ? x->from : &x->w->conn;
+    sqlerror_from(&x->request->error, c, rc, x->pos, x->w->options->query_timeout_ms);
     return STEP_FAILED;
 }
 
-static enum step nomem(struct run *x)
+enum step executor_nomem(struct run *x)
 {
     x->request->error.sqlite_code = SQLITE_NOMEM;
-    return refuse(x, "SQL_ERROR", "out of memory");
+    return executor_refuse(x, "SQL_ERROR", "out of memory");
 }
 
 /* Rows are missing from the batch; nothing of this unit may be committed. */
@@ -57,25 +44,25 @@ static enum step capture_failed(struct run *x)
             w->options->max_transaction);
         return STEP_FAILED;
     case RECORDER_STALE:
-        return refuse(x, "SQL_ERROR",
+        return executor_refuse(x, "SQL_ERROR",
             "another process changed the schema while the statement ran; it was rolled back: try "
             "again");
     case RECORDER_READ:
         if (w->conn.stopped != STOP_NONE && w->conn.stopped != STOP_CAPTURE)
-            return sqlite_failed(x, SQLITE_INTERRUPT);
+            return executor_sqlite_failed(x, SQLITE_INTERRUPT);
         if (w->recorder.sqlite_code)
-            return sqlite_failed(x, w->recorder.sqlite_code);
-        return refuse(
+            return executor_sqlite_failed(x, w->recorder.sqlite_code);
+        return executor_refuse(
             x, "SQL_ERROR", "a changed row could not be read; the statement was rolled back");
     default:
-        return nomem(x);
+        return executor_nomem(x);
     }
 }
 
 static enum step answer_failed(struct run *x)
 {
     if (buf_error(&x->request->json) == STATUS_NOMEM)
-        return nomem(x);
+        return executor_nomem(x);
     sqlerror_set(&x->request->error, "TOO_LARGE",
         "the result is larger than %zu bytes: ask for fewer rows or columns (LIMIT, WHERE)",
         x->request->json.max);
@@ -87,10 +74,11 @@ static bool is_control(const struct run *x)
     return x->p->report.control != CONTROL_NONE;
 }
 
-static void end_answer(struct run *x, int64_t changes)
+void executor_end_answer(struct run *x, int64_t changes)
 {
-    result_counts(&x->request->json, changes, sqlite3_last_insert_rowid(x->w->conn.db));
-    x->request->last_rowid = sqlite3_last_insert_rowid(x->w->conn.db);
+    int64_t rowid = sqlite3_last_insert_rowid(x->job->sql->db);
+    result_counts(&x->request->json, changes, rowid);
+    x->request->last_rowid = rowid;
     x->request->changes = x->request->transaction ? x->request->changes + changes : changes;
 }
 
@@ -101,9 +89,9 @@ static enum step follow_schema(struct run *x)
         return STEP_NEXT;
     int rc = writer_refresh_schema(w);
     if (rc != SQLITE_OK)
-        return w->recorder.failed ? capture_failed(x) : sqlite_failed(x, rc);
+        return w->recorder.failed ? capture_failed(x) : executor_sqlite_failed(x, rc);
     if (writer_hid_table(w))
-        return refuse(
+        return executor_refuse(
             x, "FORBIDDEN", "names that begin with rowtap_ are kept for the server's own tables");
     return STEP_NEXT;
 }
@@ -113,26 +101,26 @@ static enum step step_statement(struct run *x)
 {
     struct writer *w = x->w;
     buf_truncate(&x->request->json, x->start);
-    sqlconn_limit(&w->conn, w->options->query_timeout_ms, &x->request->cancel);
+    sqlconn_limit(x->job->sql, w->options->query_timeout_ms, &x->request->cancel);
     int rc = result_run(&x->request->json, x->p);
     x->request->rows += x->p->rows;
     enum step step;
     if (w->open && w->recorder.failed)
         step = capture_failed(x);
     else if (rc != SQLITE_OK)
-        step = sqlite_failed(x, rc);
+        step = executor_sqlite_failed(x, rc);
     else if (buf_error(&x->request->json))
         step = answer_failed(x);
     else
         step = follow_schema(x);
-    sqlconn_unlimit(&w->conn);
+    sqlconn_unlimit(x->job->sql);
     bool counted = x->p->report.dml && !x->p->report.ddl && !x->p->read_only;
     if (step == STEP_NEXT)
-        end_answer(x, counted ? sqlite3_changes64(w->conn.db) : 0);
+        executor_end_answer(x, counted ? sqlite3_changes64(x->job->sql->db) : 0);
     return step;
 }
 
-static enum step commit_unit(struct run *x)
+enum step executor_commit_unit(struct run *x)
 {
     int rc = unit_commit(x->w);
     if (rc == SQLITE_OK) {
@@ -143,9 +131,9 @@ static enum step commit_unit(struct run *x)
         return capture_failed(x);
     if (rc == SQLITE_CONSTRAINT_FOREIGNKEY) {
         x->request->error.sqlite_code = rc;
-        return refuse(x, "SQL_ERROR", "FOREIGN KEY constraint failed");
+        return executor_refuse(x, "SQL_ERROR", "FOREIGN KEY constraint failed");
     }
-    return sqlite_failed(x, rc);
+    return executor_sqlite_failed(x, rc);
 }
 
 /*
@@ -158,8 +146,8 @@ static enum kept rows_kept(struct run *x)
 {
     const struct sql_error *e = &x->request->error;
     struct writer *w = x->w;
-    if ((e->sqlite_code & 0xff) != SQLITE_CONSTRAINT || !x->p->report.dml || x->p->report.ddl ||
-        w->recorder.failed || sqlite3_get_autocommit(w->conn.db))
+    if (x->request->policy || (e->sqlite_code & 0xff) != SQLITE_CONSTRAINT || !x->p->report.dml ||
+        x->p->report.ddl || w->recorder.failed || sqlite3_get_autocommit(w->conn.db))
         return KEPT_NOTHING;
     if (sqlite3_changes64(w->conn.db) > 0)
         return KEPT_ROWS;
@@ -180,12 +168,12 @@ static enum step run_kept(struct run *x, uint32_t changes)
     sqlerror_init(&x->request->error);
     int rc = unit_begin(w, true);
     if (rc != SQLITE_OK)
-        return sqlite_failed(x, rc);
+        return executor_sqlite_failed(x, rc);
     enum step step = step_statement(x);
     struct sql_error error = x->request->error;
     bool same = step == STEP_FAILED && !w->recorder.failed && !sqlite3_get_autocommit(w->conn.db) &&
                 w->batch->change_count - w->mark.change_count == changes;
-    if ((step == STEP_NEXT || same) && commit_unit(x) == STEP_NEXT) {
+    if ((step == STEP_NEXT || same) && executor_commit_unit(x) == STEP_NEXT) {
         x->request->error = error;
         return step;
     }
@@ -199,7 +187,7 @@ static enum step run_autocommit(struct run *x)
     sqlerror_init(&x->request->error);
     int rc = unit_begin_autocommit(x->w, x->p->report.vacuum);
     if (rc != SQLITE_OK)
-        return sqlite_failed(x, rc);
+        return executor_sqlite_failed(x, rc);
     enum step step = step_statement(x);
     bool vetoed = x->w->vetoed;
     uint32_t changes = x->w->batch->change_count;
@@ -212,7 +200,7 @@ static enum step fail_single(struct run *x)
 {
     enum kept kept = rows_kept(x);
     struct sql_error error = x->request->error;
-    if (kept == KEPT_ROWS && commit_unit(x) == STEP_NEXT) {
+    if (kept == KEPT_ROWS && executor_commit_unit(x) == STEP_NEXT) {
         x->request->error = error;
         return STEP_FAILED;
     }
@@ -227,85 +215,20 @@ static enum step run_single(struct run *x)
 {
     if (x->p->report.alone)
         return x->w->alone ? run_autocommit(x) : STEP_ALONE;
-    if (x->p->read_only)
+    /* A mirror's tables are read one by one: alone there is no transaction yet. */
+    bool whole = x->request->policy && x->w->alone;
+    if (x->p->read_only && !whole)
         return step_statement(x);
     int rc = unit_begin(x->w, true);
     if (rc != SQLITE_OK)
-        return sqlite_failed(x, rc);
+        return executor_sqlite_failed(x, rc);
     enum step step = step_statement(x);
     if (step == STEP_FAILED)
         return fail_single(x);
     if (step == STEP_NEXT)
-        step = commit_unit(x);
+        step = executor_commit_unit(x);
     if (step != STEP_NEXT)
         unit_rollback(x->w);
-    return step;
-}
-
-static enum step control_begin(struct run *x)
-{
-    if (x->w->open)
-        return refuse(x, "SQL_ERROR", "cannot start a transaction within a transaction");
-    int rc = unit_begin(x->w, false);
-    return rc == SQLITE_OK ? STEP_NEXT : sqlite_failed(x, rc);
-}
-
-static enum step control_end(struct run *x, bool commit)
-{
-    if (!x->w->open)
-        return refuse(x, "SQL_ERROR",
-            commit ? "cannot commit - no transaction is active"
-                   : "cannot rollback - no transaction is active");
-    if (commit)
-        return commit_unit(x);
-    unit_rollback(x->w);
-    return STEP_NEXT;
-}
-
-static enum step control_savepoint(struct run *x)
-{
-    struct writer *w = x->w;
-    enum control control = x->p->report.control;
-    const char *name = x->p->report.savepoint;
-    bool opened = control == CONTROL_SAVEPOINT && !w->open;
-    int rc = opened ? unit_begin(w, false) : SQLITE_OK;
-    if (rc != SQLITE_OK)
-        return sqlite_failed(x, rc);
-    w->by_savepoint |= opened;
-    sqlite3_step(x->p->stmt);
-    rc = sqlite3_reset(x->p->stmt);
-    if (rc != SQLITE_OK)
-        return sqlite_failed(x, rc);
-    if (control == CONTROL_RELEASE)
-        unit_release(w, name);
-    else if (control == CONTROL_ROLLBACK_TO)
-        unit_rollback_to(w, name);
-    else if ((rc = unit_savepoint(w, name)) != SQLITE_OK)
-        return rc == SQLITE_TOOBIG
-                   ? refuse(x, "LIMIT_EXCEEDED", "more than 1000 savepoints are open")
-                   : nomem(x);
-    if (control == CONTROL_RELEASE && w->by_savepoint && w->savepoint_count == 0)
-        return commit_unit(x);
-    return STEP_NEXT;
-}
-
-static enum step run_control(struct run *x)
-{
-    enum control control = x->p->report.control;
-    enum step step;
-    if (control >= CONTROL_SAVEPOINT)
-        step = control_savepoint(x);
-    else if (x->request->transaction)
-        return refuse(x, "FORBIDDEN",
-            "BEGIN, COMMIT and ROLLBACK are refused here: `statements` is one transaction already");
-    else
-        step =
-            control == CONTROL_BEGIN ? control_begin(x) : control_end(x, control == CONTROL_COMMIT);
-    if (step == STEP_NEXT) {
-        buf_truncate(&x->request->json, x->start);
-        result_empty(&x->request->json);
-        end_answer(x, 0);
-    }
     return step;
 }
 
@@ -313,14 +236,37 @@ static enum step run_prepared(struct run *x)
 {
     int rc = params_bind(&x->params, x->p);
     if (rc == SQLITE_RANGE)
-        return refuse(x, "INVALID_FORMAT", "a parameter has no value");
+        return executor_refuse(x, "INVALID_FORMAT", "a parameter has no value");
     if (rc != SQLITE_OK)
-        return sqlite_failed(x, rc);
+        return executor_sqlite_failed(x, rc);
     atomic_fetch_add_explicit(&x->w->published->statements, 1, memory_order_relaxed);
     x->job->fk_touched |= x->p->report.writer;
     if (is_control(x))
-        return run_control(x);
+        return executor_control(x);
     return x->w->open ? step_statement(x) : run_single(x);
+}
+
+/*
+ * The next statement. In a mirror there is no transaction: what begins or ends one, or a savepoint,
+ * is the file's.
+ */
+static enum step prepare(struct run *x)
+{
+    const char *sql = x->sql + x->pos;
+    x->from = x->job->sql;
+    int rc = statement_cache_get(x->from, sql, x->len - x->pos, &x->p);
+    if (rc == SQLITE_OK && x->p && x->from != &x->w->conn && is_control(x)) {
+        statement_cache_put(x->from, x->p);
+        x->from = &x->w->conn;
+        rc = statement_cache_get(x->from, sql, x->len - x->pos, &x->p);
+    }
+    if (rc != SQLITE_OK) {
+        sqlerror_from(&x->request->error, x->from, rc, x->pos, x->w->options->query_timeout_ms);
+        return STEP_FAILED;
+    }
+    if (!x->p || x->from == &x->w->conn || mirror_statement(x->from, x->p, sql, x->p->used))
+        return STEP_NEXT;
+    return executor_sqlite_failed(x, SQLITE_AUTH);
 }
 
 /* Runs the statements of one text, in order. */
@@ -331,16 +277,15 @@ static enum step run_text(struct writer *w, struct job *j, const struct sql_stat
     x.start = j->request->transaction ? j->request->json.len : 0;
     int status = params_init(&x.params, s, &j->request->error);
     if (status < 0)
-        step = status == STATUS_NOMEM ? nomem(&x) : STEP_FAILED;
+        step = status == STATUS_NOMEM ? executor_nomem(&x) : STEP_FAILED;
     while (step == STEP_NEXT && x.pos < x.len) {
-        int rc = statement_cache_get(&w->conn, x.sql + x.pos, x.len - x.pos, &x.p);
-        if (rc != SQLITE_OK)
-            step = sqlite_failed(&x, rc);
+        step = prepare(&x);
         if (!x.p)
             break;
-        step = run_prepared(&x);
+        if (step == STEP_NEXT)
+            step = run_prepared(&x);
         x.pos += x.p->used;
-        statement_cache_put(&w->conn, x.p);
+        statement_cache_put(x.from, x.p);
         if (step == STEP_NEXT && !j->request->transaction)
             j->index++;
         if (w->lost || (!w->alone && sqlite3_get_autocommit(w->conn.db)))
@@ -368,19 +313,19 @@ static enum step check_texts(struct run *x)
     struct job *j = x->job;
     j->several = r->statement_count > 1;
     if (no_statement(r, &j->index))
-        return refuse(x, "INVALID_FORMAT", "there is no statement in sql");
+        return executor_refuse(x, "INVALID_FORMAT", "there is no statement in sql");
     for (int i = 0; i < r->statement_count; i++) {
         const struct sql_statement *s = &r->statements[i];
         j->index = i;
         if (s->len > INT_MAX / 2)
-            return refuse(x, "TOO_LARGE", "sql is too long");
+            return executor_refuse(x, "TOO_LARGE", "sql is too long");
         if (memchr(s->sql, 0, s->len))
-            return refuse(x, "INVALID_FORMAT", "sql holds a NUL character");
+            return executor_refuse(x, "INVALID_FORMAT", "sql holds a NUL character");
         j->several |= !r->transaction && !sqltext_single(s->sql, s->len);
     }
     j->index = 0;
     if (atomic_load_explicit(&r->cancel, memory_order_relaxed))
-        return refuse(x, "QUERY_CANCELLED", "the statement was cancelled before it began");
+        return executor_refuse(x, "QUERY_CANCELLED", "the statement was cancelled before it began");
     return STEP_NEXT;
 }
 
@@ -393,7 +338,7 @@ static enum step run_script(struct writer *w, struct job *j)
         step = run_text(w, j, &r->statements[i]);
     if (step == STEP_NEXT && w->open) {
         j->index--; /* the last one */
-        step = refuse(
+        step = executor_refuse(
             &x, "SQL_ERROR", "the script left a transaction open; it was rolled back: add COMMIT");
     }
     return step;
@@ -405,7 +350,7 @@ static enum step run_transaction(struct writer *w, struct job *j)
     struct run x = {.w = w, .job = j, .request = r};
     int rc = unit_begin(w, false);
     if (rc != SQLITE_OK)
-        return sqlite_failed(&x, rc);
+        return executor_sqlite_failed(&x, rc);
     buf_puts(&r->json, "{\"results\":[");
     enum step step = STEP_NEXT;
     for (int i = 0; i < r->statement_count && step == STEP_NEXT && !w->lost; i++) {
@@ -419,7 +364,7 @@ static enum step run_transaction(struct writer *w, struct job *j)
     if (step == STEP_NEXT) {
         buf_putc(&r->json, ']');
         j->several = false;
-        step = commit_unit(&x);
+        step = executor_commit_unit(&x);
     }
     return step;
 }
@@ -436,6 +381,18 @@ void executor_reset(struct job *j)
     j->wrote = j->fk_touched = j->several = false;
     j->index = 0;
     j->begun_ns = r->posted_ns ? r->posted_ns : clock_mono_ns();
+}
+
+/* On which connection it runs. */
+static enum step choose(struct run *x)
+{
+    struct writer *w = x->w;
+    int rc = SQLITE_OK;
+    x->job->sql = &w->conn;
+    if (!x->request->policy)
+        return STEP_NEXT;
+    x->job->sql = mirror_enter(&w->conn, w->recorder.schema, x->request, &rc);
+    return x->job->sql ? STEP_NEXT : executor_sqlite_failed(x, rc);
 }
 
 static enum step check_answer(struct run *x, enum step step)
@@ -456,7 +413,12 @@ enum outcome executor_write(struct writer *w, struct job *j)
     sqlite3_set_last_insert_rowid(w->conn.db, 0);
     enum step step = check_texts(&x);
     if (step == STEP_NEXT)
+        step = choose(&x);
+    if (step == STEP_NEXT)
         step = r->transaction ? run_transaction(w, j) : run_script(w, j);
+    if (j->sql != &w->conn)
+        mirror_leave(j->sql);
+    j->sql = NULL;
     if (w->open)
         unit_rollback(w);
     if (j->fk_touched && !w->lost)

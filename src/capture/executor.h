@@ -10,6 +10,8 @@
  */
 struct job {
     struct sql_request *request;
+    struct sqlconn
+        *sql;     /* what its SQL is prepared and run on: the writer's, or a mirror over it */
     uint64_t end; /* group: changes in the batch when it was through */
     int64_t begun_ns;
     bool wrote;      /* something of it is kept, should the group commit */

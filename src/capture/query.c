@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "capture/mirror.h"
 #include "capture/moment.h"
 #include "capture/result.h"
 #include "capture/sqlerror.h"
@@ -16,6 +17,7 @@
 /* A request whose statements are all prepared, on a read connection. */
 struct query {
     struct sqlconn *conn;
+    struct sqlconn *sql; /* where its statements are: that one, or a mirror over it */
     struct job *job;
     struct sql_request *request;
     const struct database_options *options;
@@ -42,14 +44,15 @@ static bool prepare_text(struct query *q, int text)
     while (pos < s->len) {
         struct prepared *p;
         if (q->count == MAX_STATEMENTS ||
-            statement_cache_get(q->conn, s->sql + pos, s->len - pos, &p) != SQLITE_OK)
+            statement_cache_get(q->sql, s->sql + pos, s->len - pos, &p) != SQLITE_OK)
             return false;
         if (!p)
             break;
         q->statements[q->count].p = p;
         q->statements[q->count].text = text;
         q->statements[q->count++].pos = pos;
-        if (!query_reads(p))
+        if (!query_reads(p) ||
+            (q->sql != q->conn && !mirror_statement(q->sql, p, s->sql + pos, p->used)))
             return false;
         pos += p->used;
     }
@@ -67,7 +70,7 @@ static bool prepare_all(struct query *q)
 static void release_all(struct query *q)
 {
     for (int i = 0; i < q->count; i++)
-        statement_cache_put(q->conn, q->statements[i].p);
+        statement_cache_put(q->sql, q->statements[i].p);
 }
 
 int query_begin(struct sqlconn *c, struct published *p, uint64_t *seq)
@@ -86,7 +89,7 @@ static bool failed(struct query *q, int rc, size_t pos)
 {
     struct sql_request *r = q->request;
     if (rc != SQLITE_OK) {
-        sqlerror_from(&r->error, q->conn, rc, pos, q->options->query_timeout_ms);
+        sqlerror_from(&r->error, q->sql, rc, pos, q->options->query_timeout_ms);
     } else if (buf_error(&r->json) == STATUS_NOMEM) {
         r->error.sqlite_code = SQLITE_NOMEM;
         sqlerror_set(&r->error, "SQL_ERROR", "out of memory");
@@ -103,15 +106,15 @@ static void run_one(struct query *q, int i, size_t start, struct params *params)
     struct sql_request *r = q->request;
     struct prepared *p = q->statements[i].p;
     buf_truncate(&r->json, start);
-    q->conn->auth.report = &p->report;
+    q->sql->auth.report = &p->report;
     int rc = params_bind(params, p);
-    sqlconn_limit(q->conn, q->options->query_timeout_ms, &r->cancel);
+    sqlconn_limit(q->sql, q->options->query_timeout_ms, &r->cancel);
     if (rc == SQLITE_OK) {
         rc = result_run(&r->json, p);
         r->rows += p->rows;
     }
     failed(q, rc, q->statements[i].pos);
-    sqlconn_unlimit(q->conn);
+    sqlconn_unlimit(q->sql);
     result_counts(&r->json, 0, 0);
 }
 
@@ -164,22 +167,34 @@ bool query_possible(const struct sql_request *r)
     return true;
 }
 
+/* A mirror shows one moment, so that comes first. */
+static int begin_mirror(struct query *q, struct published *published, uint64_t *seq)
+{
+    int rc = query_begin(q->conn, published, seq);
+    struct sqlconn *mirror = rc == SQLITE_OK ? mirror_enter(q->conn, NULL, q->request, &rc) : NULL;
+    if (mirror)
+        q->sql = mirror;
+    return rc;
+}
+
 bool query_run(struct sqlconn *c, struct published *published,
     const struct database_options *options, struct job *j)
 {
-    struct query q = {.conn = c, .job = j, .request = j->request, .options = options};
+    struct query q = {.conn = c, .sql = c, .job = j, .request = j->request, .options = options};
     uint64_t seq = 0;
     executor_reset(j);
     j->request->json.max = options->max_result;
-    bool readable = prepare_all(&q);
-    c->auth.report = NULL;
-    if (readable) {
-        int rc = query_begin(c, published, &seq);
-        if (!failed(&q, rc, 0))
-            run_all(&q);
-    }
+    int rc = j->request->policy ? begin_mirror(&q, published, &seq) : SQLITE_OK;
+    bool readable = rc != SQLITE_OK || prepare_all(&q);
+    q.sql->auth.report = NULL;
+    if (readable && q.sql == c && rc == SQLITE_OK)
+        rc = query_begin(c, published, &seq);
+    if (readable && !failed(&q, rc, 0))
+        run_all(&q);
     release_all(&q);
-    c->auth.denied[0] = 0;
+    if (q.sql != c)
+        mirror_leave(q.sql);
+    c->auth.denied[0] = c->auth.missing[0] = 0;
     if (!sqlite3_get_autocommit(c->db))
         sqlconn_run(c, OWN_ROLLBACK);
     j->request->run_ns = clock_mono_ns() - j->request->began_ns;

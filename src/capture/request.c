@@ -1,3 +1,4 @@
+#include "access/grant.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "capture/database.h"
@@ -69,6 +70,14 @@ static void param_fini(struct sql_param *p)
         mem_free((void *)(uintptr_t)p->value.p);
 }
 
+void sql_request_restrict(struct sql_request *r, struct policy *policy, struct identity *who)
+{
+    policy_unref(r->policy);
+    identity_unref(r->who);
+    r->policy = policy && !grant_unlimited(policy, who) ? policy_ref(policy) : NULL;
+    r->who = r->policy ? identity_ref(who) : NULL;
+}
+
 void sql_request_fini(struct sql_request *r)
 {
     for (int i = 0; i < r->statement_count; i++) {
@@ -78,6 +87,7 @@ void sql_request_fini(struct sql_request *r)
         mem_free(s->params);
         mem_free(s->sql);
     }
+    sql_request_restrict(r, NULL, NULL);
     mem_free(r->statements);
     r->statements = NULL;
     r->statement_count = 0;

@@ -1,6 +1,7 @@
 #include "capture/sqlconn.h"
 
 #include "base/clock.h"
+#include "capture/mirror.h"
 #include "capture/statement_cache.h"
 #include <string.h>
 #include <time.h>
@@ -42,6 +43,8 @@ bool sqlconn_late(const struct sqlconn *c)
 
 enum sqlconn_stop sqlconn_stopped(struct sqlconn *c)
 {
+    if (c->stopped == STOP_NONE && c->under)
+        c->stopped = sqlconn_stopped(c->under);
     if (c->stopped != STOP_NONE)
         return c->stopped;
     if (c->give_up)
@@ -138,8 +141,16 @@ int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs)
     return open_database(c, path, SQLITE_OPEN_READONLY, true, vfs);
 }
 
+int sqlconn_open_empty(struct sqlconn *c, struct sqlconn *under)
+{
+    init(c, under->busy_timeout_ms, under->closing);
+    c->under = under;
+    return open_database(c, ":memory:", SQLITE_OPEN_READWRITE | SQLITE_OPEN_MEMORY, false, NULL);
+}
+
 void sqlconn_close(struct sqlconn *c)
 {
+    mirrors_free(c);
     if (!c->db)
         return;
     statement_cache_clear(c);
@@ -206,10 +217,14 @@ void sqlconn_limit(struct sqlconn *c, int64_t timeout_ms, const atomic_bool *can
     c->stopped = STOP_NONE;
     c->give_up = false;
     atomic_store(&c->limited, true);
+    if (c->under)
+        sqlconn_limit(c->under, timeout_ms, cancel);
 }
 
 void sqlconn_unlimit(struct sqlconn *c)
 {
     atomic_store(&c->limited, false);
     c->cancel = NULL;
+    if (c->under)
+        sqlconn_unlimit(c->under);
 }

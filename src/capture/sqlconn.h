@@ -39,8 +39,12 @@ enum sqlconn_own {
     OWN_COUNT,
 };
 
+struct mirrors; /* mirror.h */
+
 struct sqlconn {
     sqlite3 *db;
+    struct mirrors *mirrors; /* those over it, once there was one */
+    struct sqlconn *under;   /* of a mirror: what it reads; limits are that one's, too */
     struct authorizer auth;
     sqlite3_stmt *own[OWN_COUNT];
 
@@ -70,6 +74,8 @@ int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t bu
 int sqlconn_open_observer(struct sqlconn *c, const char *path, const atomic_bool *closing);
 /* Read-only, in a VFS of that name. */
 int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs);
+/* An empty database in memory, for a mirror; nobody else's file can be reached from it. */
+int sqlconn_open_empty(struct sqlconn *c, struct sqlconn *under);
 void sqlconn_close(struct sqlconn *c);
 
 /* Runs one of the server's own statements to its end; SQLITE_OK or an error. */

@@ -51,6 +51,12 @@ void sqlerror_from(struct sql_error *e, struct sqlconn *c, int rc, size_t base, 
         c->auth.denied[0] = 0;
         return;
     }
+    if (c->auth.missing[0]) {
+        e->sqlite_code = SQLITE_ERROR;
+        sqlerror_set(e, "SQL_ERROR", "%s", c->auth.missing);
+        c->auth.missing[0] = 0;
+        return;
+    }
     switch (rc & 0xff) {
     case SQLITE_INTERRUPT:
         set_stopped(e, c, timeout_ms);

@@ -51,7 +51,7 @@ static void describe(struct prepared *p, const char *sql, size_t len, const char
 int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct prepared **out)
 {
     struct prepared *p = len <= CACHE_TEXT ? map_get(&c->cached, sql, len) : NULL;
-    c->auth.denied[0] = 0;
+    c->auth.denied[0] = c->auth.missing[0] = 0;
     *out = p;
     if (p && !p->in_use) {
         p->in_use = true;

@@ -167,7 +167,7 @@ static void answer_sync(struct request *r, int status, const struct sql_request 
 static int build(struct request *r, struct sync *s)
 {
     struct schema *schema = database_schema(r->http->db);
-    int rc = sync_build(s, schema);
+    int rc = sync_build(s, schema, r->policy, r->who);
 
     schema_unref(schema);
     return rc;
@@ -208,6 +208,7 @@ static void run_sync(struct request *r, json_t *root)
         rc = sync_json_read(&s, operations, &err);
     if (rc == 0)
         rc = build(r, &s);
+    sql_request_restrict(&s.sql, r->policy, r->who);
     if (rc == 0 && s.count)
         database_execute(r->http->db, &s.sql);
     if (rc == STATUS_NOMEM || buf_error(&err))
@@ -226,7 +227,7 @@ void api_sync(struct request *r, const char *rest)
     json_t *root;
 
     (void)rest;
-    if (!auth_sql(r) || !api_sql_is_json(r) || !limits_take(r, RATE_QUERIES) ||
+    if (!auth_known(r) || !api_sql_is_json(r) || !limits_take(r, RATE_QUERIES) ||
         !request_body(r, &body))
         return;
     root = sql_json_body(

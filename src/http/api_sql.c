@@ -80,6 +80,7 @@ static void execute(struct request *r, struct sql_request *sql, int64_t wait_ms)
             return;
         }
     }
+    sql_request_restrict(sql, r->policy, r->who);
     database_execute(r->http->db, sql);
     if (sql->receipt && !sql->error.code[0])
         await_delivery(r, sql, wait_ms);

@@ -222,7 +222,7 @@ bool auth_known(struct request *r)
 
 bool auth_sql(struct request *r)
 {
-    if (grant_unlimited(r->policy, r->who))
+    if (grant_sql(r->policy, r->who))
         return true;
     answer_error(r, 403, "FORBIDDEN", "your role may not run SQL");
     return false;

@@ -29,7 +29,7 @@ static bool refuse_channel(struct session *s, const struct command *cmd, const c
 
 static bool permit_sql(struct session *s, const struct command *cmd)
 {
-    if (grant_unlimited(s->policy, s->who))
+    if (grant_sql(s->policy, s->who))
         return true;
     session_refuse(s, cmd, ERROR_FORBIDDEN, "your role may not run SQL");
     return false;
@@ -54,7 +54,6 @@ bool permit_command(struct session *s, const struct command *cmd)
             CHANNEL_COLLABORATION);
         return false;
     case COMMAND_SQL:
-    case COMMAND_SYNC:
     case COMMAND_QUERY_START:
         return permit_sql(s, cmd);
     default:

@@ -366,6 +366,7 @@ static void take_sql(struct query *q, struct sql_request *from)
     to->statements = from->statements;
     to->statement_count = from->statement_count;
     to->origin = conn_id(q->session->conn);
+    sql_request_restrict(to, q->session->policy, q->session->who);
     from->statements = NULL;
     from->statement_count = 0;
 }

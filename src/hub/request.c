@@ -196,6 +196,8 @@ static void execute(struct request *q)
     struct sql_request *sql = &q->sql;
 
     sql->origin = conn_id(q->session->conn);
+    if (q->type != COMMAND_REPORT)
+        sql_request_restrict(sql, q->session->policy, q->session->who);
     sql->done = executed;
     database_run(q->shard->options->db, sql);
 }
@@ -209,7 +211,7 @@ static bool prepare(struct request *q, const struct command *cmd)
     if (cmd->type == COMMAND_SQL) {
         take_sql(q, cmd->sql);
     } else if (cmd->type == COMMAND_SYNC) {
-        rc = sync_build(cmd->sync, q->shard->topics.schema);
+        rc = sync_build(cmd->sync, q->shard->topics.schema, q->session->policy, q->session->who);
         take_sql(q, &cmd->sync->sql);
     } else if (!sql_request_add(&q->sql, touch, sizeof(touch) - 1)) {
         rc = STATUS_NOMEM;

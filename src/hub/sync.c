@@ -1,5 +1,6 @@
 #include "hub/sync.h"
 
+#include "access/grant.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -150,46 +151,101 @@ static int cut(struct text t)
     return (int)(t.len < 128 ? t.len : 128);
 }
 
-static int check(struct sync *s, int i, const struct table *t)
+/* What the one who asks can know of. A key is what may be read, data what may be written. */
+struct sight {
+    const struct policy *policy;
+    const struct identity *who;
+    bool reads, writes;
+    struct grant read, write;
+};
+
+static int look(struct sight *v, const struct table *t)
+{
+    int read = grant_init(&v->read, v->policy, v->who, t);
+    int write = grant_init_write(&v->write, v->policy, v->who, t);
+
+    v->reads = read == 0;
+    v->writes = write == 0;
+    return read == STATUS_NOMEM || write == STATUS_NOMEM ? STATUS_NOMEM : 0;
+}
+
+static void look_away(struct sight *v)
+{
+    if (v->reads)
+        grant_fini(&v->read);
+    if (v->writes)
+        grant_fini(&v->write);
+}
+
+static bool sees_column(const struct sight *v, const struct table *t, struct text name)
+{
+    int i = table_column(t, name.p, name.len);
+
+    if (i < 0)
+        return find_column(t, name) && v->reads;
+    return (v->reads && grant_column(&v->read, i)) || (v->writes && grant_column(&v->write, i));
+}
+
+static int check(struct sync *s, int i, const struct table *t, const struct sight *v)
 {
     const struct sync_operation *op = &s->operations[i];
 
-    if (!t || t->internal)
+    if (!t || t->internal || (!v->reads && !v->writes))
         return missing(s, i, "operations[%d]: no such table: %.*s", i, cut(op->table), op->table.p);
     for (int k = 0; k < op->data_count + op->key_count; k++)
-        if (!find_column(t, op->names[k]))
+        if (!sees_column(v, t, op->names[k]))
             return missing(s, i, "operations[%d]: table %.128s has no column %.*s", i, t->name,
                 cut(op->names[k]), op->names[k].p);
     return 0;
 }
 
-int sync_build(struct sync *s, const struct schema *schema)
+static int build_one(struct sync *s, int i, const struct table *t, struct sight *v)
 {
+    struct sql_statement *statement = &s->sql.statements[i];
+    struct buf text = {0};
+    int rc = t ? look(v, t) : 0;
+
+    if (rc == 0)
+        rc = check(s, i, t, v);
+    look_away(v);
+    if (rc < 0)
+        return rc;
+    put_sql(&text, t, &s->operations[i]);
+    mem_free(statement->sql);
+    statement->sql = NULL;
+    if (buf_text(&text))
+        statement->sql = mem_strdup(buf_text(&text));
+    statement->len = statement->sql ? text.len : 0;
+    buf_fini(&text);
+    return statement->sql ? 0 : STATUS_NOMEM;
+}
+
+/* Of SQL there may be any; the rest is by the tables that may be written. */
+static int refuse_sql(struct sync *s, int i)
+{
+    struct sql_error *e = &s->sql.error;
+
+    *e = (struct sql_error){.code = ERROR_FORBIDDEN, .offset = -1, .statement = i};
+    snprintf(e->message, sizeof(e->message), "operations[%d]: your role may not run SQL", i);
+    return STATUS_NOT_FOUND;
+}
+
+int sync_build(struct sync *s, const struct schema *schema, const struct policy *policy,
+    const struct identity *who)
+{
+    int rc = 0;
+
     s->sql.transaction = true;
     if (!s->count)
         buf_puts(&s->sql.json, "{\"results\":[]}");
-    for (int i = 0; i < s->count; i++) {
+    for (int i = 0; i < s->count && rc == 0; i++) {
         const struct sync_operation *op = &s->operations[i];
-        struct sql_statement *statement = &s->sql.statements[i];
-        const struct table *t;
-        struct buf text = {0};
-        int rc;
+        struct sight v = {.policy = policy, .who = who};
 
-        if (op->kind == SYNC_SQL)
-            continue;
-        t = schema_find(schema, op->table.p, op->table.len);
-        rc = check(s, i, t);
-        if (rc < 0)
-            return rc;
-        put_sql(&text, t, op);
-        mem_free(statement->sql);
-        statement->sql = NULL;
-        if (buf_text(&text))
-            statement->sql = mem_strdup(buf_text(&text));
-        statement->len = statement->sql ? text.len : 0;
-        buf_fini(&text);
-        if (!statement->sql)
-            return STATUS_NOMEM;
+        if (op->kind != SYNC_SQL)
+            rc = build_one(s, i, schema_find(schema, op->table.p, op->table.len), &v);
+        else if (!grant_sql(policy, who))
+            rc = refuse_sql(s, i);
     }
-    return buf_error(&s->sql.json);
+    return rc < 0 ? rc : buf_error(&s->sql.json);
 }

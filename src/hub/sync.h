@@ -28,9 +28,11 @@ struct sync {
 struct sync_operation *sync_add(struct sync *s, enum sync_kind kind, size_t names);
 /*
  * Writes the SQL; of no operations there is none, and s->sql.json is the answer already.
- * STATUS_NOMEM, or STATUS_NOT_FOUND with what is not there (a table, a column) in s->sql.error.
+ * STATUS_NOMEM, or STATUS_NOT_FOUND with what is not there (a table, a column), for who may do what
+ * the policy says (NULL: everything), in s->sql.error.
  */
-int sync_build(struct sync *s, const struct schema *schema);
+int sync_build(struct sync *s, const struct schema *schema, const struct policy *policy,
+    const struct identity *who);
 void sync_fini(struct sync *s); /* the request too */
 
 #endif

@@ -148,12 +148,22 @@ static int create(struct mirror_table *t, int index)
     return rc;
 }
 
+/* A table without rowids is known by its key: who only writes has to be able to give it. */
+static bool has_key(const struct mirror_table *t)
+{
+    const struct table *real = t->table;
+    for (int i = 0; real->without_rowid && !t->reads && i < real->key_count; i++)
+        if (!mirror_has(t->writable, real->key_columns[i]))
+            return false;
+    return true;
+}
+
 static int add_table(struct mirror *m, const struct table *real)
 {
     struct mirror_table *t = &m->tables[m->table_count];
     *t = (struct mirror_table){.mirror = m, .table = real};
     int rc = take_rights(t);
-    if (rc != SQLITE_OK || (!t->reads && !t->writes)) {
+    if (rc != SQLITE_OK || (!t->reads && !t->writes) || !has_key(t)) {
         table_fini(t);
         return rc;
     }
@@ -162,9 +172,12 @@ static int add_table(struct mirror *m, const struct table *real)
     if (rc == SQLITE_OK && real->kind == TABLE_PLAIN)
         rc = take_indexes(t);
     if (rc == SQLITE_OK && t->column_count)
-        rc = map_set(&m->by_name, real->name, strlen(real->name), t) < 0
-                 ? SQLITE_NOMEM
-                 : create(t, m->table_count - 1);
+        rc = create(t, m->table_count - 1);
+    /* What cannot be mirrored is not there; the other tables are. */
+    if ((rc & 0xff) == SQLITE_ERROR || t->column_count == 0)
+        return rc == SQLITE_NOMEM ? rc : SQLITE_OK;
+    if (rc == SQLITE_OK && map_set(&m->by_name, real->name, strlen(real->name), t) < 0)
+        rc = SQLITE_NOMEM;
     return rc;
 }
 

@@ -1,4 +1,4 @@
-#include "capture/mirror_parts.h"
+#include "capture/mirror_plan.h"
 
 #include "base/mem.h"
 #include <stdio.h>
@@ -15,23 +15,6 @@ struct mirror_table *mirror_table_of(sqlite3_vtab *v)
 {
     return ((struct vtab *)v)->t;
 }
-
-#define MAX_TERMS 16
-
-/* A comparison that goes down to the file. */
-struct term {
-    char op;
-    int column; /* of the table; -1: the rowid */
-    char collation;
-};
-
-/* What xBestIndex decided on, as xFilter reads it from the text in between. */
-struct plan {
-    unsigned long long used; /* columns of the virtual table; the last bit: all from there on */
-    char order;              /* 'a' or 'd': by the rowid */
-    int count;
-    struct term terms[MAX_TERMS];
-};
 
 struct cursor_of {
     sqlite3_vtab_cursor base;
@@ -120,158 +103,6 @@ static int disconnect(sqlite3_vtab *v)
     return SQLITE_OK;
 }
 
-/* Planning. */
-
-/*
- * Not IS NOT NULL, <> and the like: SQLite 3.40 offers them for the left table of a LEFT JOIN, too,
- * where they are in the ON clause and must not leave out rows of it.
- */
-static char op_of(unsigned char op)
-{
-    switch (op) {
-    case SQLITE_INDEX_CONSTRAINT_EQ:
-        return '=';
-    case SQLITE_INDEX_CONSTRAINT_IS:
-        return 'i';
-    case SQLITE_INDEX_CONSTRAINT_LT:
-        return '<';
-    case SQLITE_INDEX_CONSTRAINT_LE:
-        return 'l';
-    case SQLITE_INDEX_CONSTRAINT_GT:
-        return '>';
-    case SQLITE_INDEX_CONSTRAINT_GE:
-        return 'g';
-    case SQLITE_INDEX_CONSTRAINT_ISNULL:
-        return 'n';
-    default:
-        return 0;
-    }
-}
-
-static char collation_char(const char *name)
-{
-    return sqlite3_stricmp(name, "BINARY") == 0   ? 'B'
-           : sqlite3_stricmp(name, "NOCASE") == 0 ? 'N'
-           : sqlite3_stricmp(name, "RTRIM") == 0  ? 'R'
-                                                  : 0;
-}
-
-static bool is_constant(sqlite3_index_info *info, int i)
-{
-#if SQLITE_VERSION_NUMBER >= 3038000
-    sqlite3_value *value = NULL;
-    return sqlite3_vtab_rhs_value(info, i, &value) == SQLITE_OK && value;
-#else
-    (void)info;
-    (void)i;
-    return false;
-#endif
-}
-
-/*
- * Only what keeps every row that SQLite would keep, for SQLite compares again above. There it
- * knows the other side's affinity, here it is a value without one. That is the same for a column of
- * numeric affinity; for one of TEXT with text, but for the order of text that a numeric column
- * holds, which a constant is not; and not at all for a column without affinity.
- */
-static bool goes_down(
-    const struct mirror_table *t, sqlite3_index_info *info, int i, struct term *term)
-{
-    const struct sqlite3_index_constraint *c = &info->aConstraint[i];
-    const char *collation = sqlite3_vtab_collation(info, i);
-    int column = c->iColumn < 0 ? -1 : t->columns[c->iColumn];
-    if (!c->usable || t->table->kind != TABLE_PLAIN || (column < 0 && !t->rowid))
-        return false;
-    *term = (struct term){op_of(c->op), column, collation ? collation_char(collation) : 0};
-    if (!term->op || !term->collation)
-        return false;
-    if (column < 0)
-        return true;
-    const struct column *real = &t->table->columns[column];
-    if (real->kind == COLUMN_VIRTUAL || real->collation == COLLATION_OTHER)
-        return false;
-    if (term->op == 'n')
-        return true;
-    if (real->affinity == AFFINITY_TEXT)
-        return term->op == '=' || term->op == 'i' || is_constant(info, i);
-    return real->affinity != AFFINITY_BLOB;
-}
-
-static bool is_key(const struct mirror_table *t, int column)
-{
-    const struct table *real = t->table;
-    return column < 0 || column == real->rowid_alias ||
-           (real->without_rowid && real->key_count == 1 && column == real->key_columns[0]);
-}
-
-static bool is_searched(const struct mirror_table *t, int column)
-{
-    return is_key(t, column) || mirror_has(t->indexed, column) ||
-           (t->table->without_rowid && column == t->table->key_columns[0]);
-}
-
-/* How many rows are looked at, and how many are found. Rough: only the order of joins needs it. */
-static void estimate(
-    const struct mirror_table *t, const struct term *term, double *looked, double *found)
-{
-    bool equal = term->op == '=' || term->op == 'i';
-    double part = equal ? is_key(t, term->column) ? 1e-6 : 1e-4 : 0.25;
-    if (is_searched(t, term->column) && term->op != 'n')
-        *looked *= part;
-    *found *= part;
-}
-
-static bool by_rowid(const struct mirror_table *t, const sqlite3_index_info *info)
-{
-    if (info->nOrderBy != 1 || !t->rowid)
-        return false;
-    int column = info->aOrderBy[0].iColumn;
-    return column < 0 || t->columns[column] == t->table->rowid_alias;
-}
-
-static int best_index(sqlite3_vtab *v, sqlite3_index_info *info)
-{
-    struct mirror_table *t = ((struct vtab *)v)->t;
-    sqlite3_str *text = sqlite3_str_new(t->mirror->conn.db);
-    double looked = 1e6, found = 1e6;
-    int count = 0;
-    char order = 'n';
-    if (by_rowid(t, info)) {
-        order = info->aOrderBy[0].desc ? 'd' : 'a';
-        info->orderByConsumed = 1;
-    }
-    sqlite3_str_appendf(text, "%llx%c", (unsigned long long)info->colUsed,
-        order == 'n'   ? '-'
-        : order == 'a' ? '^'
-                       : '_');
-    for (int i = 0; i < info->nConstraint && count < MAX_TERMS; i++) {
-        struct term term;
-        if (!goes_down(t, info, i, &term))
-            continue;
-        info->aConstraintUsage[i].argvIndex = ++count;
-        sqlite3_str_appendf(text, " %c%c%d", term.op, term.collation, term.column);
-        estimate(t, &term, &looked, &found);
-    }
-    info->estimatedCost = looked < 1 ? 10 : looked * 3 + 10;
-    info->estimatedRows = found < 1 ? 1 : (sqlite3_int64)found;
-    info->idxStr = sqlite3_str_finish(text);
-    info->needToFreeIdxStr = 1;
-    return info->idxStr ? SQLITE_OK : SQLITE_NOMEM;
-}
-
-static void read_plan(struct plan *p, const char *text)
-{
-    char *end;
-    *p = (struct plan){.used = strtoull(text, &end, 16)};
-    p->order = *end++;
-    while (*end == ' ' && p->count < MAX_TERMS) {
-        struct term *term = &p->terms[p->count++];
-        term->op = end[1];
-        term->collation = end[2];
-        term->column = (int)strtol(end + 3, &end, 10);
-    }
-}
-
 /* Reading. */
 
 static int open_cursor(sqlite3_vtab *v, sqlite3_vtab_cursor **out)
@@ -322,33 +153,6 @@ static void put_columns(
     }
 }
 
-/* Of a column of TEXT only text may be compared with here; SQLite does the rest above. */
-static bool takes(const struct mirror_table *t, const struct term *term, sqlite3_value *value)
-{
-    if (term->op == 'n' || term->column < 0 ||
-        t->table->columns[term->column].affinity != AFFINITY_TEXT)
-        return true;
-    return sqlite3_value_type(value) == SQLITE_TEXT;
-}
-
-static void put_term(
-    struct buf *sql, const struct mirror_table *t, const struct term *term, int number)
-{
-    static const char *const collations[] = {['B'] = "BINARY", ['N'] = "NOCASE", ['R'] = "RTRIM"};
-    const char *op = term->op == '='   ? "="
-                     : term->op == 'i' ? " IS "
-                     : term->op == '<' ? "<"
-                     : term->op == 'l' ? "<="
-                     : term->op == '>' ? ">"
-                                       : ">=";
-    buf_puts(sql, " AND ");
-    mirror_put_name(sql, term->column < 0 ? t->rowid : t->table->columns[term->column].name);
-    if (term->op == 'n')
-        buf_puts(sql, " IS NULL");
-    else
-        buf_printf(sql, "%s?%d COLLATE %s", op, number, collations[(unsigned char)term->collation]);
-}
-
 static int prepare(struct cursor_of *c, struct mirror_table *t, struct buf *sql)
 {
     const char *text = buf_text(sql);
@@ -376,21 +180,14 @@ static int next(sqlite3_vtab_cursor *cursor)
 }
 
 static void put_select(struct buf *sql, struct cursor_of *c, const struct mirror_table *t,
-    const struct plan *plan, sqlite3_value **argv)
+    const struct mirror_plan *plan, sqlite3_value **argv)
 {
     put_columns(sql, c, t, plan->used);
     buf_puts(sql, " FROM ");
     mirror_put_table(sql, t->table);
     buf_puts(sql, " WHERE ");
     buf_put(sql, t->where.data, t->where.len);
-    for (int i = 0; i < plan->count; i++)
-        if (takes(t, &plan->terms[i], argv[i]))
-            put_term(sql, t, &plan->terms[i], t->param_count + i + 1);
-    if (plan->order == '^' || plan->order == '_') {
-        buf_puts(sql, " ORDER BY ");
-        mirror_put_name(sql, t->rowid);
-        buf_puts(sql, plan->order == '_' ? " DESC" : "");
-    }
+    mirror_plan_put(sql, t, plan, argv);
 }
 
 static int filter(
@@ -399,9 +196,10 @@ static int filter(
     struct cursor_of *c = (struct cursor_of *)cursor;
     struct mirror_table *t = ((struct vtab *)cursor->pVtab)->t;
     struct buf sql = {0};
-    struct plan plan;
+    struct mirror_plan plan;
     (void)number;
-    read_plan(&plan, text);
+    (void)argc;
+    mirror_plan_read(&plan, text);
     int rc = mirror_bind_rule(t);
     if (rc == SQLITE_OK) {
         put_select(&sql, c, t, &plan, argv);
@@ -410,11 +208,8 @@ static int filter(
     buf_fini(&sql);
     if (rc == SQLITE_OK)
         rc = mirror_bind_values(t, c->stmt);
-    for (int i = 0; i < argc && rc == SQLITE_OK; i++) {
-        int place = t->param_count + i + 1;
-        if (place <= sqlite3_bind_parameter_count(c->stmt))
-            rc = sqlite3_bind_value(c->stmt, place, argv[i]);
-    }
+    if (rc == SQLITE_OK)
+        rc = mirror_plan_bind(c->stmt, t, &plan, argv);
     return rc == SQLITE_OK ? next(cursor) : mirror_failed(t, cursor->pVtab, rc);
 }
 
@@ -441,7 +236,7 @@ static int rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *out)
 }
 
 #define READING                                                                                    \
-    .iVersion = 1, .xCreate = connect, .xConnect = connect, .xBestIndex = best_index,              \
+    .iVersion = 1, .xCreate = connect, .xConnect = connect, .xBestIndex = mirror_best_index,       \
     .xDisconnect = disconnect, .xDestroy = disconnect, .xOpen = open_cursor,                       \
     .xClose = close_cursor, .xFilter = filter, .xNext = next, .xEof = eof, .xColumn = column,      \
     .xRowid = rowid

@@ -61,7 +61,7 @@ enum sqlconn_stop sqlconn_stopped(struct sqlconn *c)
 static int on_progress(void *ctx)
 {
     struct sqlconn *c = ctx;
-    count_step(c);
+    count_step(c->under ? c->under : c);
     return atomic_load_explicit(&c->limited, memory_order_relaxed) &&
            sqlconn_stopped(c) != STOP_NONE;
 }

@@ -268,6 +268,43 @@ def constraints():
         fails(p, "SELECT count(*) FROM items", MISSING, "no such table: items")
 
 
+@case("tables of every kind")
+def kinds():
+    schema = """CREATE TABLE k(a, b, c, PRIMARY KEY(a, b)) WITHOUT ROWID; CREATE TABLE g(a INT, b AS (a+1), c AS (a*2) STORED);
+      CREATE VIRTUAL TABLE f USING fts5(x, y); CREATE VIEW v AS SELECT a, b, a || b AS ab FROM g; CREATE VIEW broken AS SELECT * FROM nosuch;
+      CREATE TABLE "odd ""name" ("a b" TEXT, "select" INT, [c"d] INT, rowid TEXT, oid TEXT, _rowid_ TEXT); CREATE TABLE s(a ANY, b INT) STRICT;
+      CREATE TABLE wide(""" + ",".join(f"c{i} INT" for i in range(200)) + """);
+      INSERT INTO k VALUES(1,2,3); INSERT INTO g VALUES(1),(2); INSERT INTO f VALUES('hello','w'); INSERT INTO "odd ""name" VALUES('t',1,2,'r','o','_');
+      INSERT INTO s VALUES('1',1),(1,2); INSERT INTO wide(c0,c70,c199) VALUES(1,70,199),(2,71,200)"""
+    every = {"read": True, "write": True}
+    tables = {n: every for n in ("k", "g", "f", "v", "broken", 'odd "name', "s", "wide")}
+    policy = {"roles": {"admin": POLICY["roles"]["admin"], "user": {"sql": True, "tables": {
+        **tables, "wide": {"read": ["c0", "c70", "c199"], "write": True, "rows": "c70={n}"}}},
+        "blind": {"sql": True, "tables": {"k": {"write": ["c"]}, "g": {"write": ["a"]}}}, "ruled": {"sql": True, "tables": {"*": {"read": True, "rows": "a={n}"}}}}}
+    with Policed(policy, schema) as p:
+        for sql, wanted in [("SELECT * FROM k", [[1, 2, 3]]), ("SELECT * FROM g ORDER BY a", [[1, 2, 2], [2, 3, 4]]), ("SELECT * FROM g WHERE b=3", [[2, 3, 4]]),
+                            ("SELECT * FROM f", [["hello", "w"]]), ("SELECT * FROM v WHERE ab='23'", [[2, 3, "23"]]), ("SELECT * FROM \"odd \"\"name\"", [["t", 1, 2, "r", "o", "_"]]),
+                            ("SELECT typeof(a), b FROM s WHERE a='1'", [["text", 1]]), ("SELECT * FROM s WHERE a=1", [[1, 2]]),
+                            ("SELECT c199, c0 FROM wide WHERE c199>5", [[199, 1]]), ("SELECT * FROM wide", [[1, 70, 199]])]:
+            equal(rows(p, sql, n=70), wanted, sql)
+        for sql in ("SELECT * FROM broken", "SELECT rowid FROM f", "SELECT rowid FROM v", "SELECT rowid FROM k", "SELECT c1 FROM wide"):
+            fails(p, sql, MISSING, "no such", n=70)
+        for sql in ("INSERT INTO k VALUES(5,6,7)", "UPDATE v SET a=1", "DELETE FROM \"odd \"\"name\""):
+            fails(p, sql, MISSING, "may not be modified")
+        fails(p, "INSERT INTO f VALUES('a','b')", DENIED)
+        for sql in ("INSERT INTO g(a) VALUES(7)", "UPDATE g SET a=8 WHERE a=7", "DELETE FROM g WHERE b=9", "UPDATE wide SET c5=1 WHERE c0=1", "INSERT INTO s VALUES(x'00',5)"):
+            answer = p.sql(sql, n=70)
+            equal((answer.status, answer.json.get("changes")), (200, 1), f"{sql}: {answer}")
+        fails(p, "INSERT INTO g VALUES(1,2,3)", DENIED)
+        fails(p, "INSERT INTO s VALUES(1,'x')", MISSING, "cannot store TEXT value in INT column s.b")
+        fails(p, "INSERT INTO k(c) VALUES(1)", MISSING, "no such table", role="blind")
+        equal(p.sql("INSERT INTO g(a) VALUES(1)", role="blind").status, 200)
+        equal(rows(p, "SELECT * FROM g", role="ruled", n=1), [[1, 2, 2], [1, 2, 2]])
+        equal(rows(p, "SELECT * FROM v", role="ruled", n=2), [[2, 3, "23"]])
+        fails(p, "SELECT * FROM f", MISSING, "no such table: f", role="ruled", n=1)  # the rule does not fit it
+        equal(rows(p, "SELECT * FROM g", role="ruled"), [])
+
+
 @case("what is written is captured, with its author's position")
 async def captured():
     with Policed() as p:

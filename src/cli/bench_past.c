@@ -1,9 +1,9 @@
-#include "cli/bench_past.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "cli/bench_run.h"
 #include "cli/bench_writer.h"
 #include "cli/interrupt.h"
 #include "cli/ws_client.h"
@@ -19,6 +19,29 @@
 #define TURN_MS 100
 #define EVENTS_MAX 64
 #define HEAD_BYTES 200 /* of a message: its type stands in there */
+
+/*
+ * Subscribers that start at the same time and read what is past: the changes of a table from the
+ * earliest that is kept, or a snapshot of it. Each checks that rows come once and in order. All on
+ * the caller's thread.
+ */
+struct bench_past {
+    struct target target;
+    const char *table, *quoted; /* the table's name; for SQL */
+    bool snapshot;
+    int64_t wanted; /* rows the table is filled up to */
+    int64_t since;  /* the seq to resume from: that at which the table was empty; 0: the earliest */
+    int64_t subscribers;
+    int rows, payload; /* rows of one commit while it is filled, bytes of text in a row */
+    /* The result, filled by read_past. */
+    int64_t least, most;  /* rows that a subscriber got */
+    uint64_t received;    /* by all of them */
+    double first_seconds; /* from the subscribe to the first row, the longest */
+    double seconds;       /* until the last subscriber had all */
+    double slowest;       /* rows per second of the slowest subscriber */
+    double fastest;       /* and of the fastest */
+    double cpu_seconds;   /* of this thread: where it comes near `seconds`, it was the bound */
+};
 
 struct subscriber {
     struct reading *reading;
@@ -108,11 +131,18 @@ static int insert(struct bench_past *p, struct client *client, int64_t from, int
     return status;
 }
 
-int bench_past_fill(struct bench_past *p, struct client *client, struct buf *err)
+/* Inserts rows until the table, which is there, has as many as wanted. */
+static int fill_table(struct bench_past *p, struct client *client, struct buf *err)
 {
     int64_t key = 0, seq;
+    struct buf nothing = {0};
     int status = last_key(p, client, &key, err);
 
+    /* The past may hold changes of an earlier table of this name. */
+    buf_puts(&nothing, "SELECT 1");
+    if (status == 0 && key == 0)
+        status = run_sql(client, &nothing, false, &p->since, err);
+    buf_fini(&nothing);
     while (status == 0 && key < p->wanted && !interrupt_seen()) {
         int64_t to = p->wanted - key < p->rows ? p->wanted : key + p->rows;
 
@@ -152,9 +182,14 @@ static bool take_number(const char **at, const char *end, const char *name, int6
     return text_parse_i64(start, (size_t)(p - start), v) == 0;
 }
 
-/* A row's k is one more than that of the row before; only the first may be any. */
+/*
+ * A row's k is one more than that of the row before; only the first may be any. Changes of an
+ * earlier table of this name are passed over.
+ */
 static int take_key(struct subscriber *s, int64_t key)
 {
+    if (key == 1 && s->rows && !s->reading->past->since && !s->reading->past->snapshot)
+        s->rows = 0;
     if (s->rows == 0)
         s->first_ns = clock_mono_ns();
     else if (key != s->key + 1)
@@ -265,7 +300,12 @@ static int ask_all(struct reading *r)
 
     buf_puts(&subscribe, "{\"type\":\"subscribe\",\"table\":");
     buf_put_json_text(&subscribe, r->past->table);
-    buf_puts(&subscribe, r->past->snapshot ? ",\"snapshot\":true}" : ",\"since\":\"earliest\"}");
+    if (r->past->snapshot)
+        buf_puts(&subscribe, ",\"snapshot\":true}");
+    else if (r->past->since)
+        buf_printf(&subscribe, ",\"since\":%lld}", (long long)r->past->since);
+    else
+        buf_puts(&subscribe, ",\"since\":\"earliest\"}");
     status = buf_error(&subscribe);
     r->start = clock_mono_ns();
     for (int64_t i = 0; i < r->past->subscribers && status == 0; i++)
@@ -362,7 +402,11 @@ static int prepare(struct reading *r, struct client *client, struct buf *err)
     return status;
 }
 
-int bench_past_read(struct bench_past *p, struct client *client, struct buf *err)
+/*
+ * Connects all, then measures. STATUS_INVALID: the server refused, or rows were missing, came twice
+ * or out of order; STATUS_IO; STATUS_CLOSED after ^C. What was wrong is in err.
+ */
+static int read_past(struct bench_past *p, struct client *client, struct buf *err)
 {
     struct reading r = {.past = p, .left = (int)p->subscribers, .err = err};
     double cpu;
@@ -393,4 +437,62 @@ out:
     if (r.epoll >= 0)
         close(r.epoll);
     return status;
+}
+
+/* The test. */
+
+static void put(struct bench_result *r, enum bench_kind kind, const char *name, const char *label,
+    const char *unit, double value, int digits)
+{
+    bench_result_put(r, (struct bench_figure){kind, NULL, name, label, unit, NULL, value, digits});
+}
+
+static int report(struct bench_run *b, const struct bench_past *p)
+{
+    struct bench_result r = {
+        .test = p->snapshot ? "snapshot" : "resume", .good = true, .checked = "once and in order"};
+    const char *const what = p->snapshot ? "rows per second" : "changes per second";
+    int status;
+
+    buf_printf(&r.title, "%s: %lld subscribers, %lld %s each", r.test, (long long)p->subscribers,
+        (long long)p->least, p->snapshot ? "rows" : "changes");
+    bench_result_parameter(&r, "subscribers", (double)p->subscribers);
+    bench_result_parameter(&r, "payload", p->payload);
+    put(&r, BENCH_FACT, "least", NULL, NULL, (double)p->least, 0);
+    put(&r, BENCH_FACT, "most", NULL, NULL, (double)p->most, 0);
+    put(&r, BENCH_FACT, "seconds", NULL, NULL, p->seconds, 3);
+    put(&r, BENCH_RATE, "perSecond", "all", what, (double)p->received / p->seconds, 1);
+    put(&r, BENCH_RATE, "slowestPerSecond", "slowest", what, p->slowest, 1);
+    put(&r, BENCH_RATE, "fastestPerSecond", "fastest", what, p->fastest, 1);
+    put(&r, BENCH_COST, "firstMs", "the first", "ms after subscribing", p->first_seconds * 1e3, 3);
+    put(&r, BENCH_FACT, "clientCpu", "this client", "processors", p->cpu_seconds / p->seconds, 3);
+    status = bench_run_print(b, &r);
+    bench_result_fini(&r);
+    return status;
+}
+
+int bench_past_run(struct bench_run *b)
+{
+    bool snapshot = b->o.snapshot && strcmp(b->test, "resume") != 0;
+    struct bench_past p = {
+        .target = b->o.target,
+        .table = b->o.table,
+        .quoted = b->quoted.data,
+        .snapshot = snapshot,
+        .wanted = snapshot ? b->o.snapshot : b->o.resume,
+        .subscribers = b->o.subscribers,
+        .rows = (int)b->o.rows,
+        .payload = (int)b->o.payload,
+    };
+    int status = bench_run_open(
+        b, "(id INTEGER PRIMARY KEY, k INTEGER, payload TEXT, at INTEGER)", b->o.keep);
+
+    if (status < 0)
+        return status;
+    status = fill_table(&p, b->client, &b->err);
+    if (status == 0)
+        status = read_past(&p, b->client, &b->err);
+    if (status == 0)
+        status = report(b, &p);
+    return bench_run_close(b, status);
 }

@@ -3,10 +3,10 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "base/text.h"
+#include "cli/bench_frames.h"
 #include "cli/bench_writer.h"
+#include "cli/handshake.h"
 #include "cli/interrupt.h"
-#include "cli/ws_client.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,30 +15,46 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define OPEN_TIMEOUT_MS 10000
+#define SILENCE_MS 20000 /* while connecting or subscribing */
 #define TURN_MS 100
-#define EVENTS_MAX 256
+#define EVENTS_MAX 512
+#define OPENING_MAX 64        /* connections being made at once */
+#define UNCONFIRMED_MAX 20000 /* subscriptions asked for at once */
+
+enum state { CLOSED, SHAKING_HANDS, GREETING, WELCOMING, OPEN };
 
 struct subscriber {
     struct bench_reader *reader;
-    struct ws_client *ws;
-    uint64_t seq;   /* of its last change */
-    uint64_t *last; /* by writer, the count of its last row */
-    bool live;
+    struct bench_wire wire;
+    struct handshake *handshake; /* while SHAKING_HANDS */
+    struct buf rest;             /* a frame that has not come whole */
+    uint64_t seq;                /* of its last change */
+    uint64_t *last;              /* by writer, the count of its last row */
+    struct bench_share share;
+    enum state state;
 };
 
 struct bench_reader {
-    int count, writers;
+    struct bench_reader_options o;
+    int count;
     struct subscriber *subscribers;
     int epoll;
-    uint64_t *last; /* of all subscribers */
+    int opening, open;
+    int64_t confirmed; /* subscriptions */
+    uint64_t *last;    /* of all subscribers */
+    struct bench_places places;
     struct histogram latency;
+    int64_t now; /* when what is being read arrived */
     atomic_uint_fast64_t received;
     atomic_bool stop, failed;
     bool started;
     pthread_t thread;
     struct buf err; /* the first thing that was wrong */
+    uint8_t scratch[BENCH_FRAMES_READ];
 };
+
+const struct bench_speech bench_speech_native = {
+    .path = "/ws", .greeting = "\"connection:ack\"", .before = "", .after = ""};
 
 static int fail(struct bench_reader *r, const struct subscriber *s, const char *what)
 {
@@ -47,187 +63,369 @@ static int fail(struct bench_reader *r, const struct subscriber *s, const char *
     return STATUS_INVALID;
 }
 
-/* The number behind `name` at or after *at; a JSON parser would be the slowest part of this thread.
- */
-static bool take_number(const char **at, const char *end, const char *name, int64_t *v)
-{
-    const char *p = memmem(*at, (size_t)(end - *at), name, strlen(name)), *start;
+/* What arrives. */
 
-    if (!p)
-        return false;
-    start = p += strlen(name);
-    while (p < end && *p >= '0' && *p <= '9')
-        p++;
-    *at = p;
-    return text_parse_i64(start, (size_t)(p - start), v) == 0;
-}
-
-static int take_change(struct subscriber *s, const char *text, size_t len)
+static int take_change(struct subscriber *s, const struct bench_change *c)
 {
     struct bench_reader *r = s->reader;
-    const char *at = text, *end = text + len;
-    int64_t seq, key, sent, writer;
+    int64_t writer = c->key >> BENCH_KEY_SHIFT;
+    uint64_t row = (uint64_t)(c->key & (((int64_t)1 << BENCH_KEY_SHIFT) - 1));
 
-    if (!take_number(&at, end, "\"seq\":", &seq) || !take_number(&at, end, "\"k\":", &key) ||
-        !take_number(&at, end, "\"at\":", &sent))
-        return fail(r, s, "a change without seq, k or at");
-    histogram_add(&r->latency, clock_mono_ns() - sent);
-    if ((uint64_t)seq <= s->seq)
+    histogram_add(&r->latency, r->now - c->at);
+    if ((uint64_t)c->seq <= s->seq)
         return fail(r, s, "a change came twice or late: its seq does not rise");
-    s->seq = (uint64_t)seq;
-    writer = key >> BENCH_KEY_SHIFT;
-    if (writer < 0 || writer >= r->writers)
+    s->seq = (uint64_t)c->seq;
+    if (writer < 0 || writer >= r->o.writers)
         return fail(r, s, "a row that no writer wrote; does somebody else use this table?");
-    if ((uint64_t)(key & (((int64_t)1 << BENCH_KEY_SHIFT) - 1)) != ++s->last[writer])
+    if (row != (s->last[writer] ? s->last[writer] + s->share.stride : s->share.first))
         return fail(r, s, "a writer's rows came with a gap or out of order");
-    atomic_fetch_add_explicit(&r->received, 1, memory_order_relaxed);
+    s->last[writer] = row;
+    atomic_store_explicit(&r->received,
+        atomic_load_explicit(&r->received, memory_order_relaxed) + 1, memory_order_relaxed);
+    return 0;
+}
+
+static int send_text(struct subscriber *s, const char *text, size_t len)
+{
+    const struct bench_speech *speech = s->reader->o.speech;
+    struct buf message = {0}, frame = {0};
+    int status;
+
+    buf_puts(&message, speech->before);
+    buf_put(&message, text, len);
+    buf_puts(&message, speech->after);
+    bench_frames_put(&frame, WS_TEXT, message.data, message.len);
+    status = buf_error(&message) ? STATUS_NOMEM : buf_error(&frame);
+    if (status == 0)
+        status = bench_wire_send(&s->wire, frame.data, frame.len);
+    buf_fini(&message);
+    buf_fini(&frame);
+    return status;
+}
+
+/* A message as it stands, for what the other side's protocol has besides. */
+static int send_plain(struct subscriber *s, enum ws_opcode opcode, const char *text, size_t len)
+{
+    struct buf frame = {0};
+    int status;
+
+    bench_frames_put(&frame, opcode, text, len);
+    status = buf_error(&frame);
+    if (status == 0)
+        status = bench_wire_send(&s->wire, frame.data, frame.len);
+    buf_fini(&frame);
+    return status < 0 ? fail(s->reader, s, "the connection was lost") : 0;
+}
+
+static void opened(struct subscriber *s)
+{
+    s->state = OPEN;
+    s->reader->opening--;
+    s->reader->open++;
+}
+
+static bool has(const char *text, size_t len, const char *what)
+{
+    return memmem(text, len, what, strlen(what)) != NULL;
+}
+
+static int take_greeting(struct subscriber *s, const char *text, size_t len)
+{
+    const struct bench_speech *speech = s->reader->o.speech;
+
+    if (!has(text, len, s->state == GREETING ? speech->greeting : speech->welcome))
+        return fail(s->reader, s, "the server's greeting is not the expected one");
+    if (s->state == GREETING && speech->hello) {
+        s->state = WELCOMING;
+        return send_plain(s, WS_TEXT, speech->hello, strlen(speech->hello));
+    }
+    opened(s);
     return 0;
 }
 
 static int take_other(struct subscriber *s, const char *text, size_t len)
 {
-    char why[128];
-    json_t *message = json_read(text, len, why, sizeof(why));
-    const char *type = json_string_value(json_object_get(message, "type"));
-    const char *reason =
-        json_string_value(json_object_get(json_object_get(message, "error"), "message"));
+    struct bench_reader *r = s->reader;
+    const struct bench_speech *speech = r->o.speech;
+
+    if (s->state != OPEN)
+        return take_greeting(s, text, len);
+    if (speech->ping && len == strlen(speech->ping) && memcmp(text, speech->ping, len) == 0)
+        return send_plain(s, WS_TEXT, speech->pong, strlen(speech->pong));
+    if (has(text, len, "\"type\":\"subscribed\"")) {
+        r->confirmed++;
+    } else if (has(text, len, "\"type\":\"error\"")) {
+        char why[128];
+        json_t *m = json_read(text, len, why, sizeof(why));
+        const char *reason =
+            json_string_value(json_object_get(json_object_get(m, "error"), "message"));
+
+        fail(r, s, reason ? reason : "the server refused without saying why");
+        json_decref(m);
+    } else if (has(text, len, "\"type\":\"resync\"")) {
+        fail(r, s, "the server says that changes are missing (resync)");
+    }
+    return 0;
+}
+
+static int on_frame(void *ctx, const struct bench_frame *f)
+{
+    struct subscriber *s = ctx;
+    struct bench_reader *r = s->reader;
+    struct bench_change change;
+
+    if (f->opcode == WS_TEXT) {
+        if (s->state != OPEN || !bench_change_is(&r->places, f->data, f->len))
+            return take_other(s, f->data, f->len);
+        if (!bench_change_read(&r->places, f->data, f->len, &change))
+            return fail(r, s, "a change without seq, k or at");
+        return take_change(s, &change);
+    }
+    if (f->opcode == WS_PING)
+        return send_plain(s, WS_PONG, f->data, f->len);
+    if (f->opcode == WS_CLOSE)
+        return fail(r, s,
+            f->len >= 2 && ((uint8_t)f->data[0] << 8 | (uint8_t)f->data[1]) == WS_CLOSE_TRY_LATER
+                ? "closed by the server because it read too slowly (1013)"
+                : "closed by the server");
+    return f->opcode == WS_PONG ? 0 : fail(r, s, "a frame of a kind that was not asked for");
+}
+
+static int take_frames(struct subscriber *s, uint8_t *data, size_t len)
+{
+    ssize_t used = bench_frames_read(data, len, on_frame, s);
+
+    if (used < 0)
+        return atomic_load(&s->reader->failed) ? STATUS_INVALID
+                                               : fail(s->reader, s, "a frame is too large");
+    buf_reset(&s->rest);
+    buf_put(&s->rest, data + used, len - (size_t)used);
+    return buf_error(&s->rest) ? fail(s->reader, s, "out of memory") : 0;
+}
+
+static int take_handshake(struct subscriber *s, const uint8_t *data, size_t len)
+{
+    struct bench_reader *r = s->reader;
+    struct handshake *h = s->handshake;
+    struct buf why = {0};
+    bool again;
     int status = 0;
 
-    if (type && strcmp(type, "subscribed") == 0)
-        s->live = true;
-    else if (type && strcmp(type, "error") == 0)
-        status = fail(s->reader, s, reason ? reason : "the server refused without saying why");
-    else if (type && strcmp(type, "resync") == 0)
-        status = fail(s->reader, s, "the server says that changes are missing (resync)");
-    json_decref(message);
+    if (handshake_feed(h, (const char *)data, len) < 0)
+        return fail(r, s, "the server's answer to the handshake is not one");
+    if (!handshake_done(h))
+        return 0;
+    if (handshake_check(h, bench_address_base(r->o.address), &again, &why) < 0) {
+        status = fail(r, s, buf_text(&why) ? why.data : "out of memory");
+    } else {
+        s->handshake = NULL;
+        s->state = GREETING;
+        if (h->rest.len) {
+            memcpy(r->scratch, h->rest.data, h->rest.len);
+            status = take_frames(s, r->scratch, h->rest.len);
+        }
+        handshake_fini(h);
+        mem_free(h);
+    }
+    buf_fini(&why);
     return status;
 }
 
-static int on_message(void *ctx, const char *text, size_t len)
+/* All that is there is read only with TLS, which may keep some that would wake nobody. */
+static void read_one(struct bench_reader *r, struct subscriber *s)
 {
-    static const char change[] = "\"type\":\"database_change\"";
-    struct subscriber *s = ctx;
+    do {
+        size_t have = s->rest.len;
+        ssize_t n;
 
-    if (memmem(text, len, change, sizeof(change) - 1))
-        return take_change(s, text, len);
-    return take_other(s, text, len);
+        if (have)
+            memcpy(r->scratch, s->rest.data, have);
+        n = bench_wire_read(&s->wire, r->scratch + have, sizeof(r->scratch) - have);
+        if (n < 0) {
+            if (!interrupt_seen())
+                fail(r, s, "the connection was lost");
+            bench_wire_close(&s->wire);
+        }
+        if (n <= 0)
+            return;
+        r->now = clock_mono_ns();
+        if (s->state == SHAKING_HANDS ? take_handshake(s, r->scratch, (size_t)n) < 0
+                                      : take_frames(s, r->scratch, have + (size_t)n) < 0)
+            return;
+    } while (s->wire.tls);
 }
 
-static int open_one(struct bench_reader *r, struct subscriber *s, const struct target *target,
-    const struct buf *subscribe, struct buf *err)
+static int turn(struct bench_reader *r)
 {
-    struct target t = *target;
-    int64_t end = clock_mono_ms() + OPEN_TIMEOUT_MS;
-    bool again;
-    int status;
+    struct epoll_event events[EVENTS_MAX];
+    int ready = epoll_wait(r->epoll, events, EVENTS_MAX, TURN_MS);
 
-    s->ws = ws_client_open(&t, "/ws", OPEN_TIMEOUT_MS, &again, err);
-    if (!s->ws)
-        return STATUS_IO;
-    status = ws_client_send(s->ws, subscribe->data, subscribe->len);
-    while (status == 0 && !s->live && clock_mono_ms() < end && !interrupt_seen())
-        status = ws_client_wait(s->ws, end - clock_mono_ms(), NULL, on_message, s);
-    if (s->live)
-        return 0;
-    if (r->err.len)
+    for (int i = 0; i < ready && !atomic_load(&r->failed); i++) {
+        struct subscriber *s = events[i].data.ptr;
+
+        if (events[i].events & EPOLLOUT && bench_wire_flush(&s->wire) < 0)
+            fail(r, s, "the connection was lost");
+        if (events[i].events & ~(uint32_t)EPOLLOUT)
+            read_one(r, s);
+    }
+    return ready;
+}
+
+/* Connecting and subscribing. */
+
+static int open_one(struct bench_reader *r, struct subscriber *s, struct buf *err)
+{
+    struct buf request = {0};
+    int status = bench_wire_open(&s->wire, r->o.address, r->epoll, s, err);
+
+    if (status < 0)
+        return status;
+    s->handshake = mem_zalloc(sizeof(*s->handshake));
+    if (!s->handshake) {
+        buf_puts(err, "out of memory");
+        return STATUS_NOMEM;
+    }
+    handshake_init(s->handshake);
+    status = handshake_put_request(s->handshake, bench_address_base(r->o.address),
+        r->o.speech->path, bench_address_token(r->o.address), &request);
+    if (status == 0)
+        status = bench_wire_send(&s->wire, request.data, request.len);
+    if (status < 0)
+        buf_puts(err, "a connection was lost during the handshake");
+    buf_fini(&request);
+    s->state = SHAKING_HANDS;
+    r->opening++;
+    return status;
+}
+
+/* One turn; false when it is over. `progress` is a number that grows, at *before until now. */
+static int wait_for_progress(
+    struct bench_reader *r, int64_t progress, int64_t *before, int64_t *when, struct buf *err)
+{
+    turn(r);
+    if (atomic_load(&r->failed)) {
         buf_put(err, r->err.data, r->err.len);
-    else
-        buf_printf(err, "subscriber %d was not answered", (int)(s - r->subscribers) + 1);
-    return STATUS_IO;
+        return STATUS_IO;
+    }
+    if (interrupt_seen())
+        return STATUS_CLOSED;
+    if (progress != *before || !*when) {
+        *before = progress;
+        *when = clock_mono_ms();
+    } else if (clock_mono_ms() - *when > SILENCE_MS) {
+        buf_puts(err, "the server stopped to answer the subscribers");
+        return STATUS_IO;
+    }
+    return 0;
 }
 
-static int listen_to(struct bench_reader *r, struct subscriber *s, struct buf *err)
+int bench_reader_connect(struct bench_reader *r, struct buf *err)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = s};
+    int64_t before = 0, when = 0;
+    int status = 0;
 
-    if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, ws_client_fd(s->ws), &event) == 0)
-        return 0;
-    buf_printf(err, "cannot wait for subscribers: %s", strerror(errno));
-    return STATUS_IO;
+    for (int next = 0; r->open < r->count && status == 0;) {
+        while (next < r->count && r->opening < OPENING_MAX && status == 0)
+            status = open_one(r, &r->subscribers[next++], err);
+        if (status == 0)
+            status = wait_for_progress(r, r->open, &before, &when, err);
+    }
+    return status;
 }
 
-static int open_all(
-    struct bench_reader *r, const struct target *target, const char *table, struct buf *err)
+int bench_reader_subscribe(struct bench_reader *r, struct buf *err)
 {
+    const struct bench_spread *spread = &r->o.spread;
+    int64_t wanted = spread->filter == BENCH_ALL ? r->count : spread->subscriptions;
+    int64_t before = 0, when = 0, asked = 0;
     struct buf subscribe = {0};
     int status = 0;
 
-    buf_puts(&subscribe, "{\"type\":\"subscribe\",\"table\":");
-    buf_put_json_text(&subscribe, table);
-    buf_putc(&subscribe, '}');
-    if (buf_error(&subscribe)) {
-        buf_puts(err, "out of memory");
-        status = STATUS_NOMEM;
-    }
-    for (int i = 0; i < r->count && status == 0; i++) {
-        struct subscriber *s = &r->subscribers[i];
-
-        s->reader = r;
-        s->last = r->last + (size_t)i * (size_t)r->writers;
-        status = open_one(r, s, target, &subscribe, err);
+    while (r->confirmed < wanted && status == 0) {
+        for (; asked < wanted && asked - r->confirmed < UNCONFIRMED_MAX && status == 0; asked++) {
+            buf_reset(&subscribe);
+            bench_spread_put_subscribe(spread, r->o.table, asked, &subscribe);
+            status = buf_error(&subscribe);
+            if (status == 0)
+                status =
+                    send_text(&r->subscribers[asked % r->count], subscribe.data, subscribe.len);
+            if (status < 0)
+                buf_puts(err, "a subscriber could not ask: the connection was lost");
+        }
         if (status == 0)
-            status = listen_to(r, s, err);
+            status = wait_for_progress(r, r->confirmed, &before, &when, err);
     }
     buf_fini(&subscribe);
     return status;
 }
 
-struct bench_reader *bench_reader_new(
-    const struct target *target, const char *table, int count, int writers, struct buf *err)
+struct bench_reader *bench_reader_new(const struct bench_reader_options *o, struct buf *err)
 {
     struct bench_reader *r = mem_zalloc(sizeof(*r));
 
-    if (!r) {
-        buf_puts(err, "out of memory");
-        return NULL;
-    }
-    r->epoll = -1;
-    r->count = count;
-    r->writers = writers;
-    r->subscribers = mem_array((size_t)count, sizeof(*r->subscribers));
-    r->last = mem_array((size_t)count * (size_t)writers, sizeof(*r->last));
-    if (count && (!r->subscribers || !r->last)) {
-        buf_puts(err, "out of memory");
-        goto fail;
-    }
+    if (!r)
+        goto no_memory;
+    r->o = *o;
+    r->count = (int)o->spread.subscribers;
+    r->subscribers = mem_array((size_t)r->count, sizeof(*r->subscribers));
+    r->last = mem_array((size_t)r->count * (size_t)o->writers, sizeof(*r->last));
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (r->epoll < 0)
-        buf_printf(err, "cannot wait for subscribers: %s", strerror(errno));
-    else if (open_all(r, target, table, err) == 0)
+    if (r->count && (!r->subscribers || !r->last))
+        goto no_memory;
+    for (int i = 0; i < r->count; i++)
+        r->subscribers[i] = (struct subscriber){
+            .reader = r,
+            .wire.fd = -1,
+            .last = r->last + (size_t)i * (size_t)o->writers,
+            .share = bench_spread_share(&o->spread, i),
+        };
+    if (r->epoll >= 0)
         return r;
-fail:
+    buf_printf(err, "cannot wait for subscribers: %s", strerror(errno));
+    bench_reader_free(r);
+    return NULL;
+no_memory:
+    buf_puts(err, "out of memory");
     bench_reader_free(r);
     return NULL;
 }
 
-static void read_one(struct bench_reader *r, struct subscriber *s)
+void bench_reader_free(struct bench_reader *r)
 {
-    if (ws_client_read(s->ws, on_message, s) == 0)
+    if (!r)
         return;
-    if (!interrupt_seen())
-        fail(r, s,
-            ws_client_code(s->ws) == WS_CLOSE_TRY_LATER
-                ? "closed by the server because it read too slowly (1013)"
-                : "the connection was lost");
-    epoll_ctl(r->epoll, EPOLL_CTL_DEL, ws_client_fd(s->ws), NULL);
+    for (int i = 0; r->subscribers && i < r->count; i++) {
+        struct subscriber *s = &r->subscribers[i];
+
+        bench_wire_close(&s->wire);
+        buf_fini(&s->rest);
+        if (s->handshake)
+            handshake_fini(s->handshake);
+        mem_free(s->handshake);
+    }
+    mem_free(r->subscribers);
+    if (r->epoll > 0)
+        close(r->epoll);
+    mem_free(r->last);
+    buf_fini(&r->err);
+    mem_free(r);
 }
+
+/* The thread. */
 
 static void *run(void *ctx)
 {
     struct bench_reader *r = ctx;
-    struct epoll_event events[EVENTS_MAX];
 
-    while (!atomic_load(&r->stop)) {
-        int ready = epoll_wait(r->epoll, events, EVENTS_MAX, TURN_MS);
-
-        for (int i = 0; i < ready; i++)
-            read_one(r, events[i].data.ptr);
-    }
+    while (!atomic_load(&r->stop) && !atomic_load(&r->failed))
+        turn(r);
     return NULL;
 }
 
 int bench_reader_start(struct bench_reader *r)
 {
+    memset(&r->latency, 0, sizeof(r->latency));
+    atomic_store(&r->stop, false);
     if (pthread_create(&r->thread, NULL, run, r) != 0)
         return STATUS_NOMEM;
     r->started = true;
@@ -253,23 +451,19 @@ void bench_reader_stop(struct bench_reader *r)
     r->started = false;
 }
 
-void bench_reader_free(struct bench_reader *r)
-{
-    if (!r)
-        return;
-    for (int i = 0; r->subscribers && i < r->count; i++)
-        ws_client_free(r->subscribers[i].ws);
-    mem_free(r->subscribers);
-    if (r->epoll >= 0)
-        close(r->epoll);
-    mem_free(r->last);
-    buf_fini(&r->err);
-    mem_free(r);
-}
-
 const struct histogram *bench_reader_latency(const struct bench_reader *r)
 {
     return &r->latency;
+}
+
+uint64_t bench_reader_due(const struct bench_reader *r, const uint64_t *acknowledged)
+{
+    uint64_t due = 0;
+
+    for (int i = 0; i < r->count; i++)
+        for (int w = 0; w < r->o.writers; w++)
+            due += bench_share_count(r->subscribers[i].share, acknowledged[w]);
+    return due;
 }
 
 bool bench_reader_check(const struct bench_reader *r, const uint64_t *acknowledged, struct buf *err)
@@ -279,13 +473,14 @@ bool bench_reader_check(const struct bench_reader *r, const uint64_t *acknowledg
         return false;
     }
     for (int i = 0; i < r->count; i++) {
-        for (int w = 0; w < r->writers; w++) {
-            uint64_t last = r->subscribers[i].last[w];
+        const struct subscriber *s = &r->subscribers[i];
 
-            if (last >= acknowledged[w])
+        for (int w = 0; w < r->o.writers; w++) {
+            if (s->last[w] >= bench_share_last(s->share, acknowledged[w]))
                 continue;
-            buf_printf(err, "subscriber %d got %llu of writer %d's %llu rows", i + 1,
-                (unsigned long long)last, w + 1, (unsigned long long)acknowledged[w]);
+            buf_printf(err, "subscriber %d got %llu of its %llu rows of writer %d", i + 1,
+                (unsigned long long)bench_share_count(s->share, s->last[w]),
+                (unsigned long long)bench_share_count(s->share, acknowledged[w]), w + 1);
             return false;
         }
     }

@@ -1,14 +1,8 @@
 #include "cli/bench_writer.h"
-#include "base/clock.h"
+#include "base/mem.h"
 #include "base/status.h"
-#include "cli/client.h"
-#include "cli/interrupt.h"
 
 #include <string.h>
-#include <time.h>
-
-#define TIMEOUT_MS 60000
-#define NAP_NS 50000000 /* between looks at `stop` */
 
 void bench_put_payload(struct buf *out, int len)
 {
@@ -20,83 +14,100 @@ void bench_put_payload(struct buf *out, int len)
     }
 }
 
-static void put_insert(struct buf *body, const struct bench_writer *w, int64_t now)
+/* The part of a request that is always the same. */
+static int put_sql(struct bench_writer *w)
 {
-    buf_reset(body);
-    buf_puts(body, "{\"sql\":\"INSERT INTO ");
+    bool filtered = w->spread.filter != BENCH_ALL;
+    const char *row = filtered ? "(?,?,?,?)" : "(?,?,?)";
+
+    buf_puts(&w->sql, "{\"sql\":\"INSERT INTO ");
     /* The quoted name holds double quotes, which JSON wants escaped. */
     for (const char *p = w->table; *p; p++)
-        buf_puts(body, *p == '"' ? "\\\"" : (char[]){*p, '\0'});
-    buf_puts(body, "(k, payload, at) VALUES ");
-    for (int i = 0; i < w->rows; i++)
-        buf_puts(body, i ? ",(?,?,?)" : "(?,?,?)");
-    buf_puts(body, "\",\"params\":");
+        buf_puts(&w->sql, *p == '"' ? "\\\"" : (char[]){*p, '\0'});
+    buf_puts(&w->sql, filtered ? "(k, payload, at, v) VALUES " : "(k, payload, at) VALUES ");
     for (int i = 0; i < w->rows; i++) {
-        buf_putc(body, i ? ',' : '[');
-        buf_put_i64(
-            body, (int64_t)w->number << BENCH_KEY_SHIFT | (int64_t)(w->sent + 1 + (uint64_t)i));
+        if (i)
+            buf_putc(&w->sql, ',');
+        buf_puts(&w->sql, row);
+    }
+    buf_puts(&w->sql, "\",\"params\":[");
+    return buf_error(&w->sql);
+}
+
+static void put_insert(void *ctx, int number, int64_t from, struct buf *body)
+{
+    struct bench_writer *w = ctx;
+
+    buf_put(body, w->sql.data, w->sql.len);
+    for (int i = 0; i < w->rows; i++) {
+        uint64_t row = ++w->sent[number];
+
+        if (i)
+            buf_putc(body, ',');
+        buf_put_i64(body, (int64_t)number << BENCH_KEY_SHIFT | (int64_t)row);
         buf_puts(body, ",\"");
         bench_put_payload(body, w->payload);
         buf_puts(body, "\",");
-        buf_put_i64(body, now);
+        buf_put_i64(body, from);
+        if (w->spread.filter != BENCH_ALL) {
+            buf_putc(body, ',');
+            buf_put_i64(body, bench_spread_value(&w->spread, row));
+        }
     }
     buf_puts(body, "]}");
 }
 
-/* When the next request counts from. */
-static int64_t wait_for_turn(struct bench_writer *w)
-{
-    int64_t now = clock_mono_ns(), due = w->due;
-
-    if (!w->interval)
-        return now;
-    for (; now < due && !atomic_load(w->stop) && !interrupt_seen(); now = clock_mono_ns()) {
-        int64_t nap = due - now < NAP_NS ? due - now : NAP_NS;
-
-        nanosleep(&(struct timespec){.tv_nsec = nap}, NULL);
-    }
-    w->due += w->interval;
-    return due;
-}
-
-static void *run(void *ctx)
+static bool inserted(void *ctx, int number, const char *body, size_t len, const char **why)
 {
     struct bench_writer *w = ctx;
-    struct client *c = client_new(&w->target, TIMEOUT_MS, &w->err);
-    struct buf body = {0}, answer = {0};
 
-    while (c && !atomic_load(w->stop) && !interrupt_seen()) {
-        int64_t from = wait_for_turn(w);
-        int status;
+    (void)body, (void)len, (void)why;
+    w->acknowledged[number] += (uint64_t)w->rows;
+    return true;
+}
 
-        if (atomic_load(w->stop))
-            break;
-        put_insert(&body, w, from);
-        status = client_request(c, "/api/sql", &body, &answer, &w->err);
-        w->sent += (uint64_t)w->rows;
-        if (status != 200) {
-            if (status > 0)
-                client_explain(c, status, &answer, NULL, &w->err);
-            else if (status == STATUS_CLOSED)
-                buf_reset(&w->err);
-            break;
-        }
-        w->acknowledged += (uint64_t)w->rows;
-        w->requests++;
-        histogram_add(&w->answers, clock_mono_ns() - from);
+int bench_writer_init(struct bench_writer *w, struct buf *err)
+{
+    struct bench_http_options o = {
+        .address = w->address,
+        .count = w->count,
+        .rate = w->rate,
+        .put = put_insert,
+        .answered = inserted,
+        .ctx = w,
+    };
+
+    w->sent = mem_array((size_t)w->count, sizeof(*w->sent));
+    w->acknowledged = mem_array((size_t)w->count, sizeof(*w->acknowledged));
+    if (!w->sent || !w->acknowledged || put_sql(w) < 0) {
+        buf_puts(err, "out of memory");
+        return STATUS_NOMEM;
     }
-    client_free(c);
-    buf_fini(&body);
-    buf_fini(&answer);
-    return NULL;
+    w->http = bench_http_new(&o, err);
+    return w->http ? 0 : STATUS_IO;
 }
 
-int bench_writer_start(struct bench_writer *w)
+void bench_writer_fini(struct bench_writer *w)
 {
-    return pthread_create(&w->thread, NULL, run, w) ? STATUS_NOMEM : 0;
+    bench_http_free(w->http);
+    mem_free(w->sent);
+    mem_free(w->acknowledged);
+    buf_fini(&w->sql);
 }
 
-void bench_writer_join(struct bench_writer *w)
+uint64_t bench_writer_rows(const struct bench_writer *w)
 {
-    pthread_join(w->thread, NULL);
+    uint64_t rows = 0;
+
+    for (int i = 0; i < w->count; i++)
+        rows += w->acknowledged[i];
+    return rows;
+}
+
+bool bench_writer_uncertain(const struct bench_writer *w)
+{
+    for (int i = 0; i < w->count; i++)
+        if (w->sent[i] != w->acknowledged[i])
+            return true;
+    return false;
 }

@@ -1,40 +1,40 @@
 #ifndef ROWTAP_CLI_BENCH_WRITER_H
 #define ROWTAP_CLI_BENCH_WRITER_H
 
-#include "base/buf.h"
-#include "cli/histogram.h"
-#include "cli/target.h"
-#include <pthread.h>
-#include <stdatomic.h>
+#include "cli/bench_http.h"
+#include "cli/bench_spread.h"
 #include <stdint.h>
 
 /*
- * A thread that inserts rows over its own kept connection until it is told to stop. Each row's k is
- * the writer's number and a count (BENCH_KEY_SHIFT); its `at` is the monotonic clock in
- * nanoseconds, taken before the request. With an interval that is the time at which the request was
- * due, so that what a slow answer holds up counts as late.
+ * Writers that insert rows, each over its own connection (bench_http.h). Each row's k is the
+ * writer's number and a count (BENCH_KEY_SHIFT), which goes on from round to round; its `at` is the
+ * monotonic clock in nanoseconds, from which the request counts; its v, with a filter, as
+ * bench_spread.h says.
  */
 struct bench_writer {
-    struct target target;
     const char *table; /* already quoted for SQL */
-    int number, rows;  /* rows of one request */
+    int count, rows;   /* writers; rows of one request */
     int payload;       /* bytes of text in a row */
-    int64_t interval;  /* ns from one request to the next; 0: the next when one is answered */
-    int64_t due;       /* with an interval: of the first request, by clock_mono_ns */
-    atomic_bool *stop;
-    pthread_t thread;
-    /* After bench_writer_join: rows asked for, rows acknowledged, requests answered. */
-    uint64_t sent, acknowledged, requests;
-    struct histogram answers; /* from a request (with an interval: from when due) to its answer */
-    struct buf err;           /* why it stopped by itself; empty otherwise */
+    int64_t rate;      /* requests per second of all; 0: as many as are answered */
+    const struct bench_address *address;
+    struct bench_spread spread;
+    /* Filled by bench_writer_init. */
+    struct bench_http *http;
+    uint64_t *sent, *acknowledged; /* rows by writer, since the beginning */
+    struct buf sql;                /* the beginning of a request's body */
 };
 
 #define BENCH_KEY_SHIFT 40 /* k = number << 40 | count, count from 1 */
 #define BENCH_PAYLOAD 43   /* bytes, where nothing else is asked for */
 #define BENCH_PAYLOAD_MAX 65536
+#define BENCH_ROWS_MAX 5000
 
 void bench_put_payload(struct buf *out, int len); /* text that JSON and SQL need not escape */
-int bench_writer_start(struct bench_writer *w); /* the members above err are filled. STATUS_NOMEM */
-void bench_writer_join(struct bench_writer *w); /* the caller frees err */
+/* The members above http are filled. A zeroed one may be given to _fini. */
+int bench_writer_init(struct bench_writer *w, struct buf *err);
+void bench_writer_fini(struct bench_writer *w);
+uint64_t bench_writer_rows(const struct bench_writer *w); /* acknowledged, between rounds */
+/* Rows were asked for that nobody has acknowledged. */
+bool bench_writer_uncertain(const struct bench_writer *w);
 
 #endif

@@ -58,8 +58,8 @@ static const struct verb verbs[] = {
         sizeof(struct token_options), 0, token_run},
     {"policy", "check FILE [DATABASE]", "explain who may what, and find mistakes", policy_help,
         policy_option_rows, sizeof(struct policy_options), 3, policy_run},
-    {"bench", "", "measure a running server", bench_help, bench_option_rows,
-        sizeof(struct bench_options), 0, bench_run},
+    {"bench", "[TEST]...", "measure a running server", bench_help, bench_option_rows,
+        sizeof(struct bench_options), INT_MAX, bench_run},
     {"help", "[VERB]", "show this, or how a verb is used", help_help, no_options, 0, 1, help_run},
     {"version", "", "print the version", version_help, no_options, 0, 0, version_run},
 };

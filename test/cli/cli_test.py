@@ -593,7 +593,7 @@ def bench_past():
             server.sql("drop table bench")
             code, out, err = run("bench", "--url", server.url, "--snapshot", "10")
             equal((code, err), (0, ""))
-            check(out.startswith("1 subscribers, 10 rows each"), "stdout: %s", out)
+            check(out.startswith("snapshot: 1 subscribers, 10 rows each"), "stdout: %s", out)
             equal(server.sql("select count(*) from sqlite_schema where name = 'bench'")["rows"], [[0]])
 
 
@@ -606,6 +606,74 @@ def bench_past_refused():
         code, _, err = run("bench", "--url", server.url, "--resume", "10", "--snapshot", "10")
         equal(code, 2)
         check("only one of" in err, "stderr: %s", err)
+        code, _, err = run("bench", "--url", server.url, "nosuch")
+        equal(code, 2)
+        check('no test "nosuch"' in err, "stderr: %s", err)
+        code, _, err = run("bench", "--url", server.url, "filters", "--subscribers", "10", "--subscriptions", "15")
+        equal(code, 1)
+        check("multiple of --subscribers" in err, "stderr: %s", err)
+
+
+def results(out):
+    return [json.loads(line) for line in out.splitlines()]
+
+
+@case("bench gives subscribers rows of their own, and checks that no others come")
+def bench_filters():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        for options, share in ((["--filter", "equal"], 1), (["--filter", "range", "--subscriptions", "100"], 1),
+                               (["--filter", "in", "--subscriptions", "40", "--matching", "4"], 0.1)):
+            code, out, err = run("bench", "filters", "--url", server.url, "--subscribers", "20", "--seconds", "0.5",
+                                 *options, "--format", "json", timeout=60)
+            equal((code, err), (0, ""), f"exit status and stderr with {options}")
+            result = json.loads(out)
+            equal((result["onceAndInOrder"], result["filter"]), (True, options[1]))
+            check(abs(result["deliveries"] - result["rows"] * share) <= 4 * 4, "%d deliveries of %d rows",
+                  result["deliveries"], result["rows"])
+        equal(server.sql("select count(*) from sqlite_schema where name = 'bench'")["rows"], [[0]])
+
+
+@case("bench notices a row that is not one of its own")
+def bench_notices():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        child = subprocess.Popen([BIN, "bench", "--url", server.url, "--seconds", "60", "--rate", "20"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment())
+        end = time.monotonic() + seconds(20)
+        while time.monotonic() < end and not (
+                server.sql("select count(*) from sqlite_schema where name='bench'")["rows"][0][0] and count(server, "bench")):
+            time.sleep(0.05)
+        # a count that the writer passes again
+        server.sql("insert into bench(k, payload, at) select max(k) + 1, '', 0 from bench")
+        out, err = child.communicate(timeout=seconds(30))
+        equal(child.returncode, 1)
+        check(b"once and in order: no" in out, "stdout: %s", out)
+        check(b"gap or out of order" in err, "stderr: %s", err)
+        equal(server.sql("select count(*) from sqlite_schema where name = 'bench'")["rows"], [[0]])
+
+
+@case("bench measures reads and connections, in steps, and beside earlier results")
+def bench_others():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        def one(*options, text=b""):
+            code, out, err = run("bench", "--url", server.url, "--seconds", "0.3", *options, stdin=text, timeout=60)
+            equal((code, err.replace("ready\n", "")), (0, ""), f"exit status and stderr of {options}")
+            return out
+        reads, = results(one("reads", "--readers", "3", "--writers", "1", "--format", "json"))
+        check(reads["readsPerSecond"] > 0 and reads["writesPerSecond"] > 0 and reads["onceAndInOrder"])
+        connect, = results(one("connect", "--subscribers", "50", "--format", "json"))
+        check(connect["connectionsPerSecond"] > 0 and connect["onceAndInOrder"])
+        steps = one("fanout", "--subscribers", "5", "--steps", "--format", "json", text=b"\n\n")
+        first, second = results(steps)
+        for step in (first, second):
+            equal(step["deliveries"], step["rows"] * 5)
+        with open(d.file("before"), "w") as file:
+            file.write(steps)
+        again, = results(one("fanout", "--subscribers", "5", "--compare", d.file("before"), "--format", "json"))
+        check(abs(again["ratios"]["writesPerSecond"] * first["writesPerSecond"] / again["writesPerSecond"] - 1) < 0.02)
+        check("of before)" in one("fanout", "--subscribers", "5", "--compare", d.file("before")))
+        check("nothing to compare with" in one("fanout", "--subscribers", "4", "--compare", d.file("before")))
+        equal([r["writers"] for r in results(one("writes", "--rows-per-request", "2", "--format", "json"))],
+              [1, 2, 4, 8, 16, 32, 64])
 
 
 @case("bench writes at a rate, or without subscribers")

@@ -1,0 +1,392 @@
+#include "cli/bench_http.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "cli/interrupt.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define EVENTS_MAX 64
+#define TURN_MS 50
+#define ANSWER_TIMEOUT_MS 60000
+#define ANSWER_MAX ((size_t)64 << 20)
+#define READ_SIZE 65536
+
+struct connection {
+    struct bench_http *http;
+    struct bench_wire wire;
+    struct buf request, in;
+    int64_t from;           /* of the request under way */
+    bool busy, used, again; /* used: has been answered; again: the request was sent twice */
+};
+
+struct bench_http {
+    struct bench_http_options o;
+    struct connection *connections;
+    int *idle, idle_count;
+    int epoll, timer;
+    int64_t due, interval; /* ns; with a rate */
+    struct buf head;       /* of every request, up to the length */
+    struct buf body;
+    uint64_t requests;
+    struct histogram latency;
+    atomic_bool stop, failed;
+    bool started, cut_off;
+    pthread_t thread;
+    struct buf err;
+    char scratch[READ_SIZE];
+};
+
+static int put_head(struct bench_http *h)
+{
+    const char *base = bench_address_base(h->o.address), *host = strstr(base, "://") + 3;
+    const char *token = bench_address_token(h->o.address);
+    int host_len = (int)strcspn(host, "/");
+
+    buf_printf(&h->head,
+        "POST %s/api/sql HTTP/1.1\r\nHost: %.*s\r\nUser-Agent: rowtap\r\n"
+        "Content-Type: application/json\r\n",
+        host + host_len, host_len, host);
+    if (token)
+        buf_printf(&h->head, "Authorization: Bearer %s\r\n", token);
+    buf_puts(&h->head, "Content-Length: ");
+    return buf_error(&h->head);
+}
+
+struct bench_http *bench_http_new(const struct bench_http_options *o, struct buf *err)
+{
+    struct bench_http *h = mem_zalloc(sizeof(*h));
+
+    if (!h)
+        goto no_memory;
+    h->o = *o;
+    h->interval = o->rate ? 1000000000 / o->rate : 0;
+    h->epoll = epoll_create1(EPOLL_CLOEXEC);
+    h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    h->connections = mem_array((size_t)o->count, sizeof(*h->connections));
+    h->idle = mem_array((size_t)o->count, sizeof(*h->idle));
+    if (h->epoll < 0 || h->timer < 0) {
+        buf_printf(err, "cannot wait for answers: %s", strerror(errno));
+        bench_http_free(h);
+        return NULL;
+    }
+    if (!h->connections || !h->idle || put_head(h) < 0)
+        goto no_memory;
+    for (int i = 0; i < o->count; i++)
+        h->connections[i] = (struct connection){.http = h, .wire.fd = -1};
+    return h;
+no_memory:
+    buf_puts(err, "out of memory");
+    bench_http_free(h);
+    return NULL;
+}
+
+static void disconnect(struct bench_http *h)
+{
+    for (int i = 0; h->connections && i < h->o.count; i++) {
+        bench_wire_close(&h->connections[i].wire);
+        buf_fini(&h->connections[i].in);
+        buf_fini(&h->connections[i].request);
+        h->connections[i].busy = false;
+    }
+    h->idle_count = 0;
+}
+
+void bench_http_free(struct bench_http *h)
+{
+    if (!h)
+        return;
+    disconnect(h);
+    mem_free(h->connections);
+    mem_free(h->idle);
+    if (h->epoll > 0)
+        close(h->epoll);
+    if (h->timer > 0)
+        close(h->timer);
+    buf_fini(&h->head);
+    buf_fini(&h->body);
+    buf_fini(&h->err);
+    mem_free(h);
+}
+
+static void fail(struct bench_http *h, const struct connection *c, const char *what)
+{
+    if (!atomic_exchange(&h->failed, true))
+        buf_printf(&h->err, "connection %d: %s", (int)(c - h->connections) + 1, what);
+}
+
+static int reopen(struct bench_http *h, struct connection *c)
+{
+    struct buf why = {0};
+    int status;
+
+    bench_wire_close(&c->wire);
+    buf_reset(&c->in);
+    c->used = false;
+    status = bench_wire_open(&c->wire, h->o.address, h->epoll, c, &why);
+    if (status < 0)
+        fail(h, c, buf_text(&why) ? why.data : "out of memory");
+    buf_fini(&why);
+    return status;
+}
+
+static int send_request(struct connection *c)
+{
+    return bench_wire_send(&c->wire, c->request.data, c->request.len);
+}
+
+static void make_request(struct bench_http *h, struct connection *c, int64_t from)
+{
+    c->from = from;
+    c->busy = true;
+    c->again = false;
+    buf_reset(&h->body);
+    h->o.put(h->o.ctx, (int)(c - h->connections), from, &h->body);
+    buf_reset(&c->request);
+    buf_put(&c->request, h->head.data, h->head.len);
+    buf_put_u64(&c->request, h->body.len);
+    buf_puts(&c->request, "\r\n\r\n");
+    buf_put(&c->request, h->body.data, h->body.len);
+    if (buf_error(&h->body) || buf_error(&c->request)) {
+        fail(h, c, "out of memory");
+    } else if (c->wire.fd < 0 || send_request(c) < 0) {
+        if (reopen(h, c) == 0 && send_request(c) < 0)
+            fail(h, c, "the connection was lost");
+    }
+}
+
+/*
+ * A server may close a connection between two requests, and the next one may cross that: it was not
+ * read, so it is sent again. If it was read after all, the rows come twice, which is noticed.
+ */
+static void on_end(struct bench_http *h, struct connection *c)
+{
+    if (!c->busy) {
+        bench_wire_close(&c->wire);
+    } else if (!c->used || c->again || c->in.len) {
+        fail(h, c, "the connection was lost before the answer");
+    } else if (reopen(h, c) == 0) {
+        c->again = true;
+        if (send_request(c) < 0)
+            fail(h, c, "the connection was lost");
+    }
+}
+
+/* All requests whose time has come, as far as there are connections for them. */
+static void make_requests(struct bench_http *h)
+{
+    int64_t now = clock_mono_ns();
+
+    while (h->idle_count && !atomic_load(&h->failed) && (!h->interval || h->due <= now)) {
+        struct connection *c = &h->connections[h->idle[--h->idle_count]];
+
+        make_request(h, c, h->interval ? h->due : clock_mono_ns());
+        h->due += h->interval;
+    }
+    if (h->interval && h->idle_count) {
+        struct itimerspec at = {
+            .it_value = {.tv_sec = h->due / 1000000000, .tv_nsec = h->due % 1000000000}};
+
+        timerfd_settime(h->timer, TFD_TIMER_ABSTIME, &at, NULL);
+    }
+}
+
+/* The value of a header, which ends with the line; NULL when there is none. */
+static const char *header(const char *head, size_t len, const char *name)
+{
+    size_t name_len = strlen(name);
+
+    for (const char *line = memchr(head, '\n', len); line;) {
+        size_t left = len - (size_t)(++line - head);
+
+        if (left > name_len && text_ncasecmp(line, name, name_len) == 0) {
+            line += name_len;
+            return line + (*line == ' ');
+        }
+        line = memchr(line, '\n', left);
+    }
+    return NULL;
+}
+
+static void explain(
+    struct bench_http *h, const struct connection *c, int status, const char *body, size_t len)
+{
+    char why[128];
+    json_t *answer = json_read(body, len, why, sizeof(why));
+    const char *message =
+        json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
+    struct buf text = {0};
+
+    if (message)
+        buf_puts(&text, message);
+    else
+        buf_printf(&text, "the server answered with HTTP status %d", status);
+    fail(h, c, buf_text(&text) ? text.data : "out of memory");
+    buf_fini(&text);
+    json_decref(answer);
+}
+
+static void take_answer(
+    struct bench_http *h, struct connection *c, int status, const char *body, size_t len)
+{
+    const char *why = "the answer is not understood";
+
+    histogram_add(&h->latency, clock_mono_ns() - c->from);
+    if (status != 200) {
+        explain(h, c, status, body, len);
+    } else if (!h->o.answered(h->o.ctx, (int)(c - h->connections), body, len, &why)) {
+        fail(h, c, why);
+    } else {
+        c->busy = false;
+        h->requests++;
+        h->idle[h->idle_count++] = (int)(c - h->connections);
+    }
+}
+
+/* The connection's answer, if it is whole. */
+static void take(struct bench_http *h, struct connection *c)
+{
+    const char *end = memmem(c->in.data, c->in.len, "\r\n\r\n", 4), *length, *way;
+    size_t head, body;
+
+    if (!end)
+        return;
+    head = (size_t)(end - c->in.data) + 4;
+    length = header(c->in.data, head, "content-length:");
+    body = length ? (size_t)strtoull(length, NULL, 10) : SIZE_MAX;
+    if (head < 16 || memcmp(c->in.data, "HTTP/1.1 ", 9) != 0 || body > ANSWER_MAX || !c->busy) {
+        fail(h, c, "the server's answer is not one");
+        return;
+    }
+    if (c->in.len < head + body)
+        return;
+    way = header(c->in.data, head, "connection:");
+    take_answer(h, c, atoi(c->in.data + 9), c->in.data + head, body);
+    if (way && text_ncasecmp(way, "close", 5) == 0)
+        bench_wire_close(&c->wire);
+    buf_reset(&c->in);
+    c->used = true;
+}
+
+static void on_event(struct bench_http *h, struct connection *c, uint32_t events)
+{
+    ssize_t n = 0;
+
+    if (events & EPOLLOUT && bench_wire_flush(&c->wire) < 0)
+        n = STATUS_CLOSED;
+    while (n == 0) {
+        n = bench_wire_read(&c->wire, h->scratch, sizeof(h->scratch));
+        if (n <= 0)
+            break;
+        buf_put(&c->in, h->scratch, (size_t)n);
+        if (buf_error(&c->in))
+            fail(h, c, "out of memory");
+        else
+            take(h, c);
+        if (!c->wire.tls)
+            return;
+        n = 0;
+    }
+    if (n < 0)
+        on_end(h, c);
+}
+
+static void *run(void *ctx)
+{
+    struct bench_http *h = ctx;
+    struct epoll_event events[EVENTS_MAX];
+    int64_t heard = clock_mono_ms();
+
+    while (!atomic_load(&h->failed) && !interrupt_seen()) {
+        bool stop = atomic_load(&h->stop);
+        int ready;
+
+        if (stop && h->idle_count == h->o.count)
+            return NULL;
+        if (!stop)
+            make_requests(h);
+        ready = epoll_wait(h->epoll, events, EVENTS_MAX, TURN_MS);
+        for (int i = 0; i < ready; i++) {
+            uint64_t expired;
+
+            heard = clock_mono_ms();
+            if (events[i].data.ptr)
+                on_event(h, events[i].data.ptr, events[i].events);
+            else if (read(h->timer, &expired, sizeof(expired)) < 0)
+                continue;
+        }
+        if (h->idle_count < h->o.count && clock_mono_ms() - heard > ANSWER_TIMEOUT_MS)
+            fail(h, h->connections, "no answer for a minute");
+    }
+    h->cut_off = h->idle_count < h->o.count;
+    return NULL;
+}
+
+int bench_http_start(struct bench_http *h, struct buf *err)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
+
+    for (int i = 0; i < h->o.count; i++) {
+        struct connection *c = &h->connections[i];
+
+        if (bench_wire_open(&c->wire, h->o.address, h->epoll, c, err) < 0)
+            return STATUS_IO;
+        c->used = false;
+        h->idle[h->idle_count++] = i;
+    }
+    epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->timer, &event);
+    memset(&h->latency, 0, sizeof(h->latency));
+    h->requests = 0;
+    h->due = clock_mono_ns();
+    atomic_store(&h->stop, false);
+    if (pthread_create(&h->thread, NULL, run, h) != 0) {
+        buf_puts(err, "out of memory");
+        return STATUS_NOMEM;
+    }
+    h->started = true;
+    return 0;
+}
+
+bool bench_http_failed(const struct bench_http *h)
+{
+    return atomic_load(&h->failed);
+}
+
+int bench_http_stop(struct bench_http *h, struct buf *err)
+{
+    int status = h->cut_off ? STATUS_CLOSED : 0;
+
+    if (h->started) {
+        atomic_store(&h->stop, true);
+        pthread_join(h->thread, NULL);
+        h->started = false;
+        status = h->cut_off ? STATUS_CLOSED : 0;
+    }
+    if (atomic_load(&h->failed)) {
+        if (!err->len)
+            buf_put(err, h->err.data, h->err.len);
+        status = STATUS_IO;
+    }
+    epoll_ctl(h->epoll, EPOLL_CTL_DEL, h->timer, NULL);
+    disconnect(h);
+    return status;
+}
+
+uint64_t bench_http_requests(const struct bench_http *h)
+{
+    return h->requests;
+}
+
+const struct histogram *bench_http_latency(const struct bench_http *h)
+{
+    return &h->latency;
+}

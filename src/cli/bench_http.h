@@ -1,0 +1,45 @@
+#ifndef ROWTAP_CLI_BENCH_HTTP_H
+#define ROWTAP_CLI_BENCH_HTTP_H
+
+#include "base/buf.h"
+#include "cli/bench_wire.h"
+#include "cli/histogram.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * Kept connections that POST requests to run SQL, each one at a time, all on one thread. With a
+ * rate, requests are due at fixed times whatever has been answered (open loop): the next free
+ * connection makes them, and they count from when they were due, so that what a slow answer holds
+ * up counts as late.
+ */
+struct bench_http;
+
+struct bench_http_options {
+    const struct bench_address *address;
+    int count;    /* connections */
+    int64_t rate; /* requests per second of all together; 0: the next when one is answered */
+    /* Writes a request's body; `from` is the time it counts from. On the thread. */
+    void (*put)(void *ctx, int connection, int64_t from, struct buf *body);
+    /* An answer with status 200. False stops all; *why says what is wrong. On the thread. */
+    bool (*answered)(void *ctx, int connection, const char *body, size_t len, const char **why);
+    void *ctx;
+};
+
+struct bench_http *bench_http_new(const struct bench_http_options *o, struct buf *err);
+void bench_http_free(struct bench_http *h); /* after bench_http_stop; NULL is allowed */
+
+/* Connects, and begins a round. STATUS_IO, STATUS_NOMEM: a sentence in err. */
+int bench_http_start(struct bench_http *h, struct buf *err);
+bool bench_http_failed(const struct bench_http *h); /* it stopped by itself; any thread */
+/*
+ * Makes no more requests, waits until all are answered, and ends the round. STATUS_IO: something
+ * was wrong, said in err. STATUS_CLOSED: ^C cut off requests, which may have been run or not.
+ */
+int bench_http_stop(struct bench_http *h, struct buf *err);
+
+/* Of the last round, after bench_http_stop. */
+uint64_t bench_http_requests(const struct bench_http *h); /* answered */
+const struct histogram *bench_http_latency(const struct bench_http *h);
+
+#endif

@@ -4,7 +4,7 @@
 
 build_packages="gcc libc6-dev pkg-config meson ninja-build python3 libsqlite3-dev libcivetweb-dev libjansson-dev
 libcurl4-openssl-dev libssl-dev libedit-dev zlib1g-dev"
-test_packages="clang clang-format libclang-rt-dev libcmocka-dev libjwt-dev openssl python3-websockets curl sqlite3 nodejs"
+test_packages="clang clang-format libclang-rt-dev libcmocka-dev libjwt-dev openssl python3-websockets curl sqlite3 nodejs valgrind"
 
 package_installed() {
     dpkg-query -W -f='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed

@@ -79,7 +79,7 @@ BLACK_BOX = [
     ("clients", "asan", ["test/e2e/clients_test.py"], 180, False),
     ("reconnect", "asan", ["test/e2e/reconnect_test.py"], 400, False),
     ("cli", "asan", ["test/cli/cli_test.py"], 240, False),
-    ("counts", "gcc", ["test/bench/counts_test.py"], 400, False),
+    ("counts", "gcc", ["test/bench/counts_test.py"], 900, False),
     ("tail", "asan", ["test/cli/tail_test.py"], 240, True),
     ("tail", "tsan", ["test/cli/tail_test.py", "--quick"], 300, False),
     ("policy", "asan", ["test/cli/policy_test.py"], 60, True),

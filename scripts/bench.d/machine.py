@@ -44,9 +44,9 @@ def file_system(path):
     return best[1:]
 
 
-def describe(directory, memory_will_do=False):
+def describe(directory):
     kind, device = file_system(os.path.realpath(directory))
-    if kind in ("tmpfs", "ramfs") and not memory_will_do:
+    if kind in ("tmpfs", "ramfs"):
         sys.exit(f"{directory} is in memory ({kind}): choose a directory on a disk with --dir")
     commit = subprocess.run(["git", "-C", TOP, "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
     print(f"{time.strftime('%Y-%m-%d %H:%M')}, rowtap {commit or 'of unknown commit'}, release build\n"

@@ -32,7 +32,7 @@ class Comparison:
             runs = {}
             for name, (program, test, *options) in cases.items():
                 progress(f"{self.title}: connecting to {name}")
-                server = Program(program, self.args.dir)
+                server = Program(program, place(self.args))
                 stack.callback(server.stop)
                 load = Load(server, test, *options)
                 stack.callback(load.stop)
@@ -49,6 +49,11 @@ class Comparison:
     def median(self, name, what):
         values = self.values(name, what)
         return statistics.median(values) if values else None
+
+
+def place(args):
+    """Where the files go that are not there for the disk's sake."""
+    return "/dev/shm" if args.memory else args.dir
 
 
 class Lines:
@@ -87,19 +92,23 @@ def judge(value, least, most):
 
 # ---- the comparisons -----------------------------------------------------------------------------
 
+MOST = 2000000  # deliveries of a run: more are not sent in its second, and would have to be waited for
+
+
 def fanout(args, missing):
     lines = Lines()
-    for count, seconds, names in ((100, 1, ["rowtap", "coalesce", "each", "ws", "socket.io"]),
-                                  (1000, 1, ["rowtap", "coalesce", "each", "ws", "socket.io"]),
-                                  (10000, 0.3, ["rowtap", "coalesce", "ws"])):
+    for count, names in ((100, ["rowtap", "coalesce", "each", "ws", "socket.io"]),
+                         (1000, ["rowtap", "coalesce", "each", "ws", "socket.io"]), (10000, ["rowtap", "coalesce", "ws"])):
         c = Comparison(args, f"fan-out to {count:,}", missing)
-        c.steps({name: (name, "fanout", "--subscribers", count, "--seconds", seconds) for name in c.usable(names)})
+        c.steps({name: (name, "fanout", "--subscribers", count, "--seconds", 1, "--requests", MOST // count)
+                 for name in c.usable(names)})
         what = "deliveriesPerSecond"
         lines.ratio(f"{count:,} subscribers: deliveries/s", c, what, "rowtap", "coalesce", least=0.85)
         lines.ratio("", c, what, "rowtap", "ws", least=20)
         for other in names[2:]:
             if other != "ws":
                 lines.ratio("", c, what, "rowtap", other)
+        lines.ratio("  commits/s", c, "writesPerSecond", "rowtap", "coalesce")
         lines.ratio("  server's CPU µs per delivery", c, "serverMicrosPerDelivery", "rowtap", "coalesce", digits=3)
         lines.ratio("  the load's processors", c, "clientCpu", "rowtap", "coalesce", digits=2)
     lines.print("Fan-out at saturation: 1 writer over HTTP, rows committed one by one, all to all")
@@ -140,7 +149,7 @@ def matching(args, missing):
 
 
 def fresh_connect(args, name, count):
-    server = Program(name, args.dir)
+    server = Program(name, place(args))
     try:
         return once(server, "connect", "--subscribers", count)
     finally:
@@ -207,9 +216,11 @@ COMPARISONS = {"fanout": fanout, "latency": latency, "matching": matching, "conn
 
 
 def peers(args):
-    missing = install_node()
+    missing = "--no-node" if args.no_node else install_node()
     if missing:
         print(f"the Node servers are left out: {missing}", flush=True)
+    if args.memory:
+        print("files in memory (/dev/shm), but for the writes", flush=True)
     for name, text in MEANING.items():
         print(f"  {name:<10} {text}")
     for name, compare in COMPARISONS.items():

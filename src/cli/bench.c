@@ -32,6 +32,8 @@ const struct option_row bench_option_rows[] = {
         offsetof(struct bench_options, payload), 1, BENCH_PAYLOAD_MAX},
     {"rate", "N", "requests per second of all together; default: all that are answered",
         OPTION_NUMBER, offsetof(struct bench_options, rate), 1, 1000000},
+    {"requests", "N", "end a measurement after so many, if its time is not over", OPTION_NUMBER,
+        offsetof(struct bench_options, requests), 1, 1000000000},
     {"filter", "none|equal|range|in", "each subscription asks for rows of its own only",
         OPTION_CHOICE, offsetof(struct bench_options, filter)},
     {"subscriptions", "N", "of all subscribers together, with a filter; default: one each",

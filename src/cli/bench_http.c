@@ -38,8 +38,9 @@ struct bench_http {
     struct buf head;       /* of every request, up to the length */
     struct buf body;
     uint64_t requests;
+    int64_t made; /* requests, in this round */
     struct histogram latency;
-    atomic_bool stop, failed;
+    atomic_bool stop, failed, ended;
     bool started, cut_off;
     pthread_t thread;
     struct buf err;
@@ -149,6 +150,7 @@ static void make_request(struct bench_http *h, struct connection *c, int64_t fro
     c->from = from;
     c->busy = true;
     c->again = false;
+    h->made++;
     buf_reset(&h->body);
     h->o.put(h->o.ctx, (int)(c - h->connections), from, &h->body);
     buf_reset(&c->request);
@@ -181,12 +183,18 @@ static void on_end(struct bench_http *h, struct connection *c)
     }
 }
 
+static bool all_made(const struct bench_http *h)
+{
+    return h->o.most && h->made >= h->o.most;
+}
+
 /* All requests whose time has come, as far as there are connections for them. */
 static void make_requests(struct bench_http *h)
 {
     int64_t now = clock_mono_ns();
 
-    while (h->idle_count && !atomic_load(&h->failed) && (!h->interval || h->due <= now)) {
+    while (h->idle_count && !all_made(h) && !atomic_load(&h->failed) &&
+           (!h->interval || h->due <= now)) {
         struct connection *c = &h->connections[h->idle[--h->idle_count]];
 
         make_request(h, c, h->interval ? h->due : clock_mono_ns());
@@ -307,11 +315,13 @@ static void *run(void *ctx)
     int64_t heard = clock_mono_ms();
 
     while (!atomic_load(&h->failed) && !interrupt_seen()) {
-        bool stop = atomic_load(&h->stop);
+        bool stop = atomic_load(&h->stop) || all_made(h);
         int ready;
 
-        if (stop && h->idle_count == h->o.count)
+        if (stop && h->idle_count == h->o.count) {
+            atomic_store(&h->ended, true);
             return NULL;
+        }
         if (!stop)
             make_requests(h);
         ready = epoll_wait(h->epoll, events, EVENTS_MAX, TURN_MS);
@@ -346,8 +356,10 @@ int bench_http_start(struct bench_http *h, struct buf *err)
     epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->timer, &event);
     memset(&h->latency, 0, sizeof(h->latency));
     h->requests = 0;
+    h->made = 0;
     h->due = clock_mono_ns();
     atomic_store(&h->stop, false);
+    atomic_store(&h->ended, false);
     if (pthread_create(&h->thread, NULL, run, h) != 0) {
         buf_puts(err, "out of memory");
         return STATUS_NOMEM;
@@ -356,9 +368,9 @@ int bench_http_start(struct bench_http *h, struct buf *err)
     return 0;
 }
 
-bool bench_http_failed(const struct bench_http *h)
+bool bench_http_ended(const struct bench_http *h)
 {
-    return atomic_load(&h->failed);
+    return atomic_load(&h->failed) || atomic_load(&h->ended);
 }
 
 int bench_http_stop(struct bench_http *h, struct buf *err)

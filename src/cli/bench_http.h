@@ -19,6 +19,7 @@ struct bench_http_options {
     const struct bench_address *address;
     int count;    /* connections */
     int64_t rate; /* requests per second of all together; 0: the next when one is answered */
+    int64_t most; /* requests of a round; 0: until it is stopped */
     /* Writes a request's body; `from` is the time it counts from. On the thread. */
     void (*put)(void *ctx, int connection, int64_t from, struct buf *body);
     /* An answer with status 200. False stops all; *why says what is wrong. On the thread. */
@@ -31,7 +32,8 @@ void bench_http_free(struct bench_http *h); /* after bench_http_stop; NULL is al
 
 /* Connects, and begins a round. STATUS_IO, STATUS_NOMEM: a sentence in err. */
 int bench_http_start(struct bench_http *h, struct buf *err);
-bool bench_http_failed(const struct bench_http *h); /* it stopped by itself; any thread */
+/* It stopped by itself: all requests of the round are answered, or it failed. Any thread. */
+bool bench_http_ended(const struct bench_http *h);
 /*
  * Makes no more requests, waits until all are answered, and ends the round. STATUS_IO: something
  * was wrong, said in err. STATUS_CLOSED: ^C cut off requests, which may have been run or not.

@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#define TURN_MS 5
 #define QUIET_MS 500
 #define SETTLE_MS 5000 /* without a delivery, before what is missing counts as lost */
 
@@ -50,8 +51,8 @@ static int write_rows(struct live *l)
     int status = bench_http_start(l->writer.http, &b->err);
 
     while (status == 0 && clock_mono_ms() < end && !bench_reader_failed(l->reader) &&
-           !bench_http_failed(l->writer.http))
-        if (interrupt_wait(end - clock_mono_ms() < 50 ? end - clock_mono_ms() : 50))
+           !bench_http_ended(l->writer.http))
+        if (interrupt_wait(end - clock_mono_ms() < TURN_MS ? end - clock_mono_ms() : TURN_MS))
             break;
     if (status == 0)
         status = bench_http_stop(l->writer.http, &b->err);
@@ -216,6 +217,7 @@ static int begin(struct live *l)
         .rows = (int)b->o.rows,
         .payload = (int)b->o.payload,
         .rate = b->o.rate,
+        .most = b->o.requests,
         .address = b->address,
         .spread = l->spread,
     };

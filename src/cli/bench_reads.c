@@ -74,6 +74,7 @@ static int begin(struct reads *r)
     struct bench_http_options o = {.address = b->address,
         .count = r->readers,
         .rate = b->o.rate,
+        .most = b->o.requests,
         .put = put_select,
         .answered = selected,
         .ctx = r};
@@ -100,7 +101,7 @@ static int begin(struct reads *r)
 
 static bool going(const struct reads *r)
 {
-    return !bench_http_failed(r->http) && !(r->writer.http && bench_http_failed(r->writer.http));
+    return !bench_http_ended(r->http) && !(r->writer.http && bench_http_ended(r->writer.http));
 }
 
 static int measure(struct reads *r)

@@ -72,6 +72,7 @@ int bench_writer_init(struct bench_writer *w, struct buf *err)
         .address = w->address,
         .count = w->count,
         .rate = w->rate,
+        .most = w->most,
         .put = put_insert,
         .answered = inserted,
         .ctx = w,

@@ -16,6 +16,7 @@ struct bench_writer {
     int count, rows;   /* writers; rows of one request */
     int payload;       /* bytes of text in a row */
     int64_t rate;      /* requests per second of all; 0: as many as are answered */
+    int64_t most;      /* requests of a round; 0: until it is stopped */
     const struct bench_address *address;
     struct bench_spread spread;
     /* Filled by bench_writer_init. */

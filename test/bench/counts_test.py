@@ -35,7 +35,7 @@ def collected(function, program, *arguments):
         toggle = [f"--toggle-collect={function}"] if function else []
         command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out", *toggle,
                    os.path.join(PROGRAMS, program), *map(str, arguments)]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240,
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=400,
                               env={**os.environ, "GLIBC_TUNABLES": PLAIN})
     check(done.returncode == 0 and "done" in done.stdout, "%s: %s", " ".join(command), done.stderr[-1500:])
     count = int(re.search(r"Collected : (\d+)", done.stderr)[1])
@@ -62,8 +62,8 @@ def matching():
 
 
 def commit():
-    few, many = (collected(None, "counts_commit", rows) for rows in (50, 250))
-    return (many - few) / 200
+    few, many = (collected(None, "counts_commit", rows) for rows in (20, 120))
+    return (many - few) / 100
 
 
 COUNTS = {

@@ -117,8 +117,8 @@ static void run_done(struct message *m, void *receiver)
         return;
     }
     b->queued = true;
-    while (!list_empty(&s->broadcasts)) {
-        b = list_entry(s->broadcasts.next, struct broadcast, node);
+    while (!list_empty(&s->work->broadcasts)) {
+        b = list_entry(s->work->broadcasts.next, struct broadcast, node);
         if (!b->queued)
             return;
         acknowledge(s, b);
@@ -201,7 +201,7 @@ void broadcast_run(struct session *s, const struct command *cmd)
 
     if (!allowed(s, cmd))
         return;
-    b = create(s->shard->hub, &r, cmd->request_id);
+    b = session_work(s) == 0 ? create(s->shard->hub, &r, cmd->request_id) : NULL;
     if (!b) {
         session_fail(s);
         return;
@@ -218,14 +218,14 @@ void broadcast_run(struct session *s, const struct command *cmd)
     b->self = cmd->self;
     b->author = r.connection;
     b->reply.number = ++s->replies;
-    list_add_tail(&s->broadcasts, &b->node);
+    list_add_tail(&s->work->broadcasts, &b->node);
     send_out(b, s->shard);
 }
 
 void broadcast_forget_sender(struct session *s)
 {
-    while (!list_empty(&s->broadcasts)) {
-        struct broadcast *b = list_entry(s->broadcasts.next, struct broadcast, node);
+    while (!list_empty(&s->work->broadcasts)) {
+        struct broadcast *b = list_entry(s->work->broadcasts.next, struct broadcast, node);
 
         b->session = NULL;
         list_del(&b->node);

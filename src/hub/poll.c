@@ -70,7 +70,7 @@ static uint64_t position(struct session *s)
 {
     uint64_t seq = s->shard->seq;
 
-    for (struct list *n = s->replays.next; n != &s->replays; n = n->next) {
+    for (struct list *n = s->work->replays.next; n != &s->work->replays; n = n->next) {
         const struct replay *r = list_entry(n, struct replay, node);
 
         if (r->seq < seq)
@@ -157,7 +157,7 @@ void poll_run(struct shard *s)
         struct poll *p = list_entry(n, struct poll, ready);
 
         next = n->next;
-        if (list_empty(&p->session->replays))
+        if (list_empty(&p->session->work->replays))
             answer(p, s->seq);
     }
 }

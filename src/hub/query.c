@@ -95,7 +95,7 @@ static void leave(struct query *q)
 {
     list_del(&q->node);
     list_del(&q->ready);
-    q->session->query_count--;
+    q->session->work->query_count--;
     q->session = NULL;
     if (q->done)
         query_free(q);
@@ -129,8 +129,8 @@ void query_drop(struct session *s)
 {
     const struct sql_error error = cancelled("the connection has ended");
 
-    while (!list_empty(&s->queries)) {
-        struct query *q = list_entry(s->queries.next, struct query, node);
+    while (!list_empty(&s->work->queries)) {
+        struct query *q = list_entry(s->work->queries.next, struct query, node);
         struct query_report report = report_of(q);
 
         report.error = &error;
@@ -287,7 +287,7 @@ void query_write(struct shard *s)
 
 void query_drained(struct session *s)
 {
-    for (struct list *n = s->queries.next; n != &s->queries; n = n->next) {
+    for (struct list *n = s->work->queries.next; n != &s->work->queries; n = n->next) {
         struct query *q = list_entry(n, struct query, node);
 
         if (!q->full)
@@ -303,7 +303,7 @@ void query_drained(struct session *s)
 
 static struct query *find(const struct session *s, struct text id)
 {
-    for (struct list *n = s->queries.next; n != &s->queries; n = n->next) {
+    for (struct list *n = s->work->queries.next; n != &s->work->queries; n = n->next) {
         struct query *q = list_entry(n, struct query, node);
 
         if (q->id.len == id.len && memcmp(q->id.data, id.p, id.len) == 0)
@@ -321,7 +321,7 @@ static bool allowed(struct session *s, const struct command *cmd)
     else if (cmd->query_id.p && find(s, cmd->query_id))
         session_refuse(s, cmd, ERROR_CONFLICT,
             "a query with this queryId is running: wait for its end, or cancel it");
-    else if (max && s->query_count >= max)
+    else if (max && s->work->query_count >= max)
         session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
             "a connection may run at most %u queries at once (--max-queries): wait for one to end",
             max);
@@ -335,7 +335,7 @@ static void put_id(struct session *s, struct buf *id)
 {
     do {
         buf_reset(id);
-        buf_printf(id, "\"q%u\"", ++s->last_query);
+        buf_printf(id, "\"q%u\"", ++s->work->last_query);
     } while (!buf_error(id) && find(s, (struct text){id->data, id->len}));
 }
 
@@ -382,8 +382,8 @@ static void begin(struct query *q, struct session *s, struct sql_request *sql)
     q->session = s;
     q->shard = s->shard;
     list_init(&q->ready);
-    list_add_tail(&s->queries, &q->node);
-    s->query_count++;
+    list_add_tail(&s->work->queries, &q->node);
+    s->work->query_count++;
     take_sql(q, sql);
     q->cursor.page_rows = PAGE_ROWS;
     q->cursor.page_bytes = lesser(PAGE_BYTES, o->max_queue / 4);
@@ -402,7 +402,7 @@ void query_start(struct session *s, const struct command *cmd)
 
     if (!allowed(s, cmd))
         return;
-    q = query_new(s, cmd);
+    q = session_work(s) == 0 ? query_new(s, cmd) : NULL;
     if (!q) {
         session_fail(s);
         return;

@@ -91,19 +91,19 @@ static struct replay *replay_at(struct session *s, uint64_t seq)
 {
     struct replay *r;
 
-    for (struct list *n = s->replays.next; n != &s->replays; n = n->next) {
+    for (struct list *n = s->work->replays.next; n != &s->work->replays; n = n->next) {
         r = list_entry(n, struct replay, node);
         if (r->seq == seq)
             return r;
     }
-    r = mem_zalloc(sizeof(*r));
+    r = session_work(s) == 0 ? mem_zalloc(sizeof(*r)) : NULL;
     if (!r)
         return NULL;
     r->session = s;
     r->seq = seq;
     list_init(&r->followers);
     list_init(&r->changes);
-    list_add_tail(&s->replays, &r->node);
+    list_add_tail(&s->work->replays, &r->node);
     list_add_tail(&s->shard->replays, &r->ready);
     return r;
 }
@@ -140,7 +140,7 @@ void replay_drop(struct session *s, uint64_t before)
 {
     struct list *n, *next;
 
-    for (n = s->replays.next; n != &s->replays; n = next) {
+    for (n = s->work->replays.next; n != &s->work->replays; n = next) {
         struct replay *r = list_entry(n, struct replay, node);
 
         next = n->next;
@@ -381,7 +381,7 @@ void replay_follow(struct shard *s)
 
 void replay_drained(struct session *s)
 {
-    for (struct list *n = s->replays.next; n != &s->replays; n = n->next) {
+    for (struct list *n = s->work->replays.next; n != &s->work->replays; n = n->next) {
         struct replay *r = list_entry(n, struct replay, node);
 
         if (!r->full)

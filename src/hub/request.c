@@ -31,7 +31,7 @@ struct request {
 static void request_free(struct request *q)
 {
     if (q->session)
-        q->session->request_count--;
+        q->session->work->request_count--;
     list_del(&q->node);
     sql_request_fini(&q->sql);
     roster_fini(&q->roster);
@@ -40,14 +40,14 @@ static void request_free(struct request *q)
 
 void request_cancel_all(struct session *s)
 {
-    while (!list_empty(&s->requests)) {
-        struct request *q = list_entry(s->requests.next, struct request, node);
+    while (!list_empty(&s->work->requests)) {
+        struct request *q = list_entry(s->work->requests.next, struct request, node);
 
         list_del(&q->node);
+        s->work->request_count--;
         q->session = NULL;
         atomic_store(&q->sql.cancel, true);
     }
-    s->request_count = 0;
 }
 
 /* Answers. */
@@ -167,7 +167,7 @@ static void listed(struct roster *roster)
 
 static struct request *request_new(struct session *s, const struct command *cmd)
 {
-    struct request *q = mem_zalloc(sizeof(*q) + cmd->request_id.len);
+    struct request *q = session_work(s) == 0 ? mem_zalloc(sizeof(*q) + cmd->request_id.len) : NULL;
 
     if (!q)
         return NULL;
@@ -179,8 +179,8 @@ static struct request *request_new(struct session *s, const struct command *cmd)
     if (q->id_len)
         memcpy(q->id, cmd->request_id.p, q->id_len);
     list_init(&q->node);
-    list_add_tail(&s->requests, &q->node);
-    s->request_count++;
+    list_add_tail(&s->work->requests, &q->node);
+    s->work->request_count++;
     return q;
 }
 
@@ -232,7 +232,7 @@ static void begin(struct session *s, const struct command *cmd)
         session_refuse(s, cmd, ERROR_NOT_FOUND, "this server runs no SQL");
         return;
     }
-    if (max && s->request_count >= max) {
+    if (max && s->work->request_count >= max) {
         session_refuse(s, cmd, ERROR_LIMIT_EXCEEDED,
             "a connection may have at most %u requests on their way: wait for answers", max);
         return;

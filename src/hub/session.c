@@ -38,6 +38,33 @@ void session_fail(struct session *s)
     conn_close_now(s->conn, WS_CLOSE_INTERNAL, "out of memory", NULL, 0);
 }
 
+/* Of all sessions without any; nothing is ever added to it. */
+static struct session_work no_work = {
+    .snapshots = {&no_work.snapshots, &no_work.snapshots},
+    .replays = {&no_work.replays, &no_work.replays},
+    .requests = {&no_work.requests, &no_work.requests},
+    .queries = {&no_work.queries, &no_work.queries},
+    .broadcasts = {&no_work.broadcasts, &no_work.broadcasts},
+};
+
+int session_work(struct session *s)
+{
+    struct session_work *w;
+
+    if (s->work != &no_work)
+        return 0;
+    w = mem_zalloc(sizeof(*w));
+    if (!w)
+        return STATUS_NOMEM;
+    list_init(&w->snapshots);
+    list_init(&w->replays);
+    list_init(&w->requests);
+    list_init(&w->queries);
+    list_init(&w->broadcasts);
+    s->work = w;
+    return 0;
+}
+
 /* Replies. */
 
 void session_put_reply(struct session *s, struct buf *out, struct reply *r)
@@ -142,14 +169,16 @@ void session_slow(void *owner, struct buf *last)
 
 static int reserve_subscription(struct session *s)
 {
-    uint32_t cap = s->sub_cap ? s->sub_cap * 2 : 1;
+    uint32_t cap = s->sub_cap * 2;
     struct subscription **subs;
 
     if (s->sub_count < s->sub_cap)
         return 0;
-    subs = mem_realloc(s->subs, cap * sizeof(*subs));
+    subs = mem_realloc(s->subs == &s->first ? NULL : s->subs, cap * sizeof(*subs));
     if (!subs)
         return STATUS_NOMEM;
+    if (s->subs == &s->first)
+        subs[0] = s->first;
     s->subs = subs;
     s->sub_cap = cap;
     return 0;
@@ -361,12 +390,10 @@ static void *on_open(struct conn *c, void *start_ctx)
         arrival_free(a);
         return NULL;
     }
-    list_init(&s->replays);
-    list_init(&s->broadcasts);
     list_init(&s->drained);
-    list_init(&s->snapshots);
-    list_init(&s->requests);
-    list_init(&s->queries);
+    s->work = &no_work;
+    s->subs = &s->first;
+    s->sub_cap = 1;
     list_add_tail(&a->shard->sessions, &s->node);
     s->conn = c;
     s->shard = a->shard;
@@ -412,8 +439,11 @@ static void on_closed(void *owner, int code)
     shard_leave(s->shard);
     limits_free(s->limits);
     projection_put(s->whole);
-    mem_free(s->subs);
+    if (s->subs != &s->first)
+        mem_free(s->subs);
     mem_free(s->memberships);
+    if (s->work != &no_work)
+        mem_free(s->work);
     login_leave(s);
     policy_unref(s->policy);
     mem_free(s->headers);
@@ -424,7 +454,8 @@ static void on_closed(void *owner, int code)
 static void on_keep_alive(void *owner, struct buf *out)
 {
     const struct session *s = owner;
-    bool settled = list_empty(&s->replays) && list_empty(&s->snapshots) && !s->changeset;
+    bool settled =
+        list_empty(&s->work->replays) && list_empty(&s->work->snapshots) && !s->changeset;
 
     s->dialect->put_keep_alive(out, settled ? s->shard->options->epoch : NULL, s->shard->seq);
 }

@@ -14,6 +14,16 @@
  */
 struct shard;
 
+/* What is under way, of which most sessions have nothing. */
+struct session_work {
+    struct list snapshots;  /* of struct snapshot */
+    struct list replays;    /* of struct replay */
+    struct list requests;   /* on their way: see hub/request.h */
+    struct list queries;    /* of struct query, in hub/query.c */
+    struct list broadcasts; /* its own that have not been acknowledged */
+    uint32_t request_count, query_count, last_query;
+};
+
 struct session {
     struct list node; /* of its shard */
     struct conn *conn;
@@ -30,21 +40,17 @@ struct session {
     bool notifications_self : 1; /* false: leaves out what it itself sends there */
     bool slow : 1;              /* hears nothing until it has read what is queued: see hub/slow.h */
     struct subscription **subs; /* by number, ascending */
+    struct subscription *first; /* where subs points to as long as there is no more than one */
     uint32_t sub_count, sub_cap;
     uint32_t batch_count; /* of them, those with `batch` */
     uint32_t last_number;
     uint32_t text_bytes; /* of all its subscriptions */
     uint32_t membership_count, membership_cap;
-    uint32_t request_count, query_count, last_query;
     struct membership **memberships;
     uint64_t replies;
     int64_t since_ms;          /* wall clock */
     int64_t opened_ns;         /* by the steady clock */
-    struct list snapshots;     /* of struct snapshot */
-    struct list replays;       /* of struct replay */
-    struct list requests;      /* on their way: see hub/request.h */
-    struct list queries;       /* of struct query, in hub/query.c */
-    struct list broadcasts;    /* its own that have not been acknowledged */
+    struct session_work *work; /* empty, and not to be written to, until session_work */
     struct list drained;       /* of its shard once it has read what was queued */
     struct projection *whole;  /* how to write changes of tables themselves */
     struct presence *presence; /* while it is in channel "collaboration" */
@@ -92,6 +98,8 @@ extern const struct conn_ops session_stream_ops; /* of dialects with put_keep_al
 /* A loop's `slow`: tells the client that it must resynchronise. */
 void session_slow(void *owner, struct buf *last);
 
+/* Before something is added to one of the lists of its work. STATUS_NOMEM. */
+int session_work(struct session *s);
 /*
  * Ends it for a reason: the reply is its last word, and nothing that waits for it is sent. A long
  * poll is answered with what it has, and a stream just ends: their clients come back.

@@ -189,8 +189,8 @@ void snapshot_cancel(struct snapshot *sn)
 
 void snapshot_drop(struct session *s)
 {
-    while (!list_empty(&s->snapshots)) {
-        struct snapshot *sn = list_entry(s->snapshots.next, struct snapshot, node);
+    while (!list_empty(&s->work->snapshots)) {
+        struct snapshot *sn = list_entry(s->work->snapshots.next, struct snapshot, node);
 
         if (!sn->answered)
             answer(sn, NULL, s->shard->seq);
@@ -208,7 +208,7 @@ bool snapshot_lose(struct session *s, uint64_t seq)
     struct list *n, *next;
     bool any = false;
 
-    for (n = s->snapshots.next; n != &s->snapshots; n = next) {
+    for (n = s->work->snapshots.next; n != &s->work->snapshots; n = next) {
         struct snapshot *sn = list_entry(n, struct snapshot, node);
 
         next = n->next;
@@ -255,8 +255,8 @@ bool snapshot_allowed(struct session *s, const struct command *cmd)
 int snapshot_start(struct subscription *sub, const struct command *cmd, const char *lost)
 {
     size_t len = cmd->request_id.p ? cmd->request_id.len : 0;
-    struct snapshot *sn = mem_zalloc(sizeof(*sn) + len);
     struct session *s = sub->session;
+    struct snapshot *sn = session_work(s) == 0 ? mem_zalloc(sizeof(*sn) + len) : NULL;
 
     if (!sn)
         return STATUS_NOMEM;
@@ -269,7 +269,7 @@ int snapshot_start(struct subscription *sub, const struct command *cmd, const ch
     sn->sub = sub;
     sub->snapshot = sn;
     list_init(&sn->ready);
-    list_add_tail(&s->snapshots, &sn->node);
+    list_add_tail(&s->work->snapshots, &sn->node);
     s->snapshot_count++;
     s->shard->snapshot_count++;
     sn->scan.done = step_done;
@@ -285,8 +285,7 @@ static int bind(struct snapshot *sn, const struct table *table, struct error_tex
 {
     struct shard *s = sn->shard;
     struct view view;
-    int status =
-        view_init(&view, &sn->filter, &s->topics, &s->replay_columns, table, sn->sub, err);
+    int status = view_init(&view, &sn->filter, &s->topics, &s->replay_columns, table, sn->sub, err);
 
     sn->scan.table = table;
     if (status < 0)
@@ -446,7 +445,7 @@ void snapshot_run(struct shard *s)
 
 void snapshot_drained(struct session *s)
 {
-    for (struct list *n = s->snapshots.next; n != &s->snapshots; n = n->next) {
+    for (struct list *n = s->work->snapshots.next; n != &s->work->snapshots; n = n->next) {
         struct snapshot *sn = list_entry(n, struct snapshot, node);
 
         if (!sn->full)

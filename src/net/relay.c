@@ -14,9 +14,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define ROUNDS 4          /* of one connection in one turn */
-#define STALLED_MS 30000  /* a client may take so long for what waits for it, which is little */
-#define ENDING_MS 1000    /* for the peer to close its side after ours */
+#define ROUNDS 4         /* of one connection in one turn */
+#define STALLED_MS 30000 /* a client may take so long for what waits for it, which is little */
+#define ENDING_MS 1000   /* for the peer to close its side after ours */
 #define SERVER_BUFFER (256 << 10) /* the kernel's, of what the server has answered */
 
 static void settle(struct relay *r);
@@ -160,8 +160,10 @@ static int connect_server(struct relay *r)
     pthread_mutex_lock(&f->lock);
     rc = map_set(&f->relays, &r->port, sizeof(r->port), r);
     pthread_mutex_unlock(&f->lock);
-    if (rc < 0)
+    if (rc < 0) {
         r->port = 0;
+        errno = ENOMEM;
+    }
     return rc;
 }
 
@@ -247,7 +249,8 @@ static void pump_up(struct relay *r)
     for (int i = 0; i < ROUNDS || (r->tls && tls_ended(r->tls)); i++) {
         ssize_t n;
 
-        if (r->client_ended || r->deaf || r->state == RELAY_DEAD || (r->state == RELAY_OPEN && !up_empty(r)))
+        if (r->client_ended || r->deaf || r->state == RELAY_DEAD ||
+            (r->state == RELAY_OPEN && !up_empty(r)))
             return;
         n = tls_recv(r->tls, w->scratch, FRONT_SCRATCH);
         if (n < 0) {

@@ -237,8 +237,7 @@ static void test_front_passes_on_and_gives_away(void **state)
     assert_int_equal(front_take(b.front, &t), 0);
     assert_false(front_peer(b.front, port, &who));
     hears(ssl, " and more"); /* is not lost */
-    assert_int_equal(
-        tls_send(t.tls, &(struct iovec){(char[]){"taken"}, 5}, 1, room), 5);
+    assert_int_equal(tls_send(t.tls, &(struct iovec){(char[]){"taken"}, 5}, 1, room), 5);
     hears(ssl, "taken");
     assert_true(recv(fd, &(char){0}, 1, 0) <= 0);
     tls_free(t.tls);

@@ -97,12 +97,15 @@ static int add_jwks(
     struct keyset *set, const char *data, size_t len, int *passed_over, struct buf *err)
 {
     json_error_t e;
-    json_t *top = json_loadb(data, len, JSON_REJECT_DUPLICATES, &e);
+    bool nul = len && memchr(data, '\0', len); /* which jansson reads over here and there */
+    json_t *top = nul ? NULL : json_loadb(data, len, JSON_REJECT_DUPLICATES, &e);
     const json_t *keys = json_object_get(top, "keys");
     int before = set->count, rc = 0;
 
     /* Not jansson's words, which repeat what is in the file. */
-    if (!top)
+    if (nul)
+        buf_puts(err, "it is not JSON: it has a NUL character");
+    else if (!top)
         buf_printf(err, "it is not JSON (line %d column %d)", e.line, e.column);
     else if (!json_is_array(keys))
         buf_puts(err, "it is no JWKS: it has no list \"keys\"");

@@ -398,12 +398,28 @@ static const struct member file_members[] = {
     {NULL, NULL},
 };
 
+/* NULL: STATUS_INVALID and what is wrong, or STATUS_NOMEM, in *status. */
+static json_t *read_json(const char *text, size_t len, struct buf *err, int *status)
+{
+    json_error_t wrong;
+    json_t *root = NULL;
+
+    *status = STATUS_INVALID;
+    if (len && memchr(text, '\0', len)) /* jansson reads over one behind a word */
+        buf_puts(err, "it is not JSON: it has a NUL character");
+    else if (!(root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &wrong)) &&
+             json_error_code(&wrong) == json_error_out_of_memory)
+        *status = STATUS_NOMEM;
+    else if (!root)
+        buf_printf(err, "line %d: %s", wrong.line, wrong.text);
+    return root;
+}
+
 struct policy *policy_parse(const char *text, size_t len, struct buf *err, int *status)
 {
     struct parse p = {.text = text, .len = len, .err = err};
     struct policy *policy = mem_zalloc(sizeof(*policy));
-    json_error_t wrong;
-    json_t *root;
+    json_t *root = NULL;
 
     *status = STATUS_NOMEM;
     if (!policy)
@@ -411,14 +427,12 @@ struct policy *policy_parse(const char *text, size_t len, struct buf *err, int *
     atomic_init(&policy->refs, 1);
     policy->text = mem_strndup(text, len);
     policy->text_len = len;
-    root = !policy->text ? NULL : json_loadb(text, len, JSON_REJECT_DUPLICATES, &wrong);
+    if (policy->text)
+        root = read_json(text, len, err, status);
     if (root) {
         *status = take_members(&p, root, file_members, policy);
         if (*status == 0 && !policy->roles)
             *status = fail(&p, "the member \"roles\" is missing");
-    } else if (policy->text && json_error_code(&wrong) != json_error_out_of_memory) {
-        buf_printf(err, "line %d: %s", wrong.line, wrong.text);
-        *status = STATUS_INVALID;
     }
     json_decref(root);
     if (*status == 0)

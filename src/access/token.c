@@ -40,8 +40,9 @@ static json_t *read_object(const char *s, size_t len, const char *wrong, const c
     int rc = base64url_decode(&text, s, len);
 
     *why = rc == STATUS_NOMEM ? NULL : wrong;
-    if (rc == 0)
-        j = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &e);
+    /* jansson reads over a NUL behind a number or a word */
+    if (rc == 0 && text.len && !memchr(text.data, '\0', text.len))
+        j = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &e);
     if (rc == 0 && !j && json_error_code(&e) == json_error_out_of_memory)
         *why = NULL;
     buf_fini(&text);

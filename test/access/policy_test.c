@@ -149,6 +149,18 @@ static void test_says_what_is_wrong_and_where(void **state)
     }
 }
 
+static void test_a_nul_is_no_space(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"roles\":{\"r\":{\"sql\":true\0}}}";
+    struct buf err = {0};
+    int status;
+    assert_null(policy_parse(text, sizeof(text) - 1, &err, &status));
+    assert_int_equal(status, STATUS_INVALID);
+    assert_non_null(strstr(buf_text(&err), "NUL character"));
+    buf_fini(&err);
+}
+
 /* Cut anywhere it is refused, and nothing behind it is read: it ends at an unmapped page. */
 static void test_cut_at_every_byte(void **state)
 {
@@ -257,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_no_or_an_unknown_role_may_nothing),
         cmocka_unit_test(test_a_named_table_is_not_every_other),
         cmocka_unit_test(test_says_what_is_wrong_and_where),
+        cmocka_unit_test(test_a_nul_is_no_space),
         cmocka_unit_test(test_cut_at_every_byte),
         cmocka_unit_test(test_allocation_failures),
         cmocka_unit_test(test_files),

@@ -9,6 +9,7 @@
 #include "access/base64url.h"
 #include "access/token.h"
 #include "base/mem.h"
+#include "base/status.h"
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +127,41 @@ static void test_claims(void **state)
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
         expect(secret, &no_rules, maker_token(HS, cases[i].claims, SIGN_HS256), cases[i].refusal);
+}
+
+/* Whatever reads it elsewhere may see less of it, or more. */
+static void test_a_nul_is_no_space(void **state)
+{
+    static const char claims[] = "{\"sub\":\"ann\",\"admin\":true\0}";
+    struct buf token = {0}, mac = {0};
+    const char *why;
+
+    (void)state;
+    base64url_encode(&token, HS, strlen(HS));
+    buf_putc(&token, '.');
+    base64url_encode(&token, claims, sizeof(claims) - 1);
+    key_sign_hs256(&mac, MAKER_SECRET, strlen(MAKER_SECRET), token.data, token.len);
+    buf_putc(&token, '.');
+    base64url_encode(&token, mac.data, mac.len);
+    assert_null(verify(secret, &no_rules, buf_text(&token), &why));
+    assert_string_equal(why, "the token's claims are not a JSON object");
+    buf_fini(&token);
+    buf_fini(&mac);
+}
+
+static void test_a_nul_in_a_jwks(void **state)
+{
+    static const char text[] = "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\",\"x\":true\0}]}";
+    struct keyset *set = keyset_new();
+    struct buf err = {0};
+    int passed_over = 0;
+
+    (void)state;
+    assert_int_equal(
+        keyset_add(set, KEYSET_JWKS, text, sizeof(text) - 1, &passed_over, &err), STATUS_INVALID);
+    assert_string_equal(buf_text(&err), "it is not JSON: it has a NUL character");
+    buf_fini(&err);
+    keyset_unref(set);
 }
 
 static void test_headers(void **state)
@@ -548,6 +584,8 @@ int main(void)
         cmocka_unit_test(test_tells_who_it_is),
         cmocka_unit_test(test_claims),
         cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_a_nul_is_no_space),
+        cmocka_unit_test(test_a_nul_in_a_jwks),
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_leeway),
         cmocka_unit_test(test_algorithms_and_keys),

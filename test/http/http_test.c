@@ -270,6 +270,29 @@ static void serves_several_requests(void **state)
 }
 
 /* A failed allocation costs a request or a connection, never the server, and never goes unsaid. */
+static void sweep(const char *request)
+{
+    bool done = false;
+
+    for (long n = 0; !done && n < 1000; n++) {
+        int fd = client_connect();
+        const char *text;
+
+        mem_fail_after(n);
+        client_send(fd, request);
+        text = client_read(fd, "\"maxMessageSize\"", 3000);
+        done = !mem_fail_hit();
+        mem_fail_after(-1);
+        if (*text && !like(text, "HTTP/1.1 *"))
+            fail_msg("allocation %ld of %s\n%s", n, request, text);
+        if (done && !like(text, "HTTP/1.1 *00 *") && !like(text, "HTTP/1.1 101 *") &&
+            !like(text, "HTTP/1.1 404 *") && !like(text, "HTTP/1.1 401 *"))
+            fail_msg("without a failure: %s\n%s", request, text);
+        close(fd);
+    }
+    assert_true(done);
+}
+
 static void survives_lack_of_memory(void **state)
 {
     static const char *const requests[] = {
@@ -288,28 +311,49 @@ static void survives_lack_of_memory(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
-        bool done = false;
-
-        for (long n = 0; !done && n < 1000; n++) {
-            int fd = client_connect();
-            const char *text;
-
-            mem_fail_after(n);
-            client_send(fd, requests[i]);
-            text = client_read(fd, "\"maxMessageSize\"", 3000);
-            done = !mem_fail_hit();
-            mem_fail_after(-1);
-            if (*text && !like(text, "HTTP/1.1 *"))
-                fail_msg("allocation %ld of %s\n%s", n, requests[i], text);
-            if (done && !like(text, "HTTP/1.1 *00 *") && !like(text, "HTTP/1.1 101 *") &&
-                !like(text, "HTTP/1.1 404 *"))
-                fail_msg("without a failure: %s\n%s", requests[i], text);
-            close(fd);
-        }
-        assert_true(done);
-    }
+    for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++)
+        sweep(requests[i]);
     exchange("GET /health HTTP/1.1\n" HOST "\n", "HTTP/1.1 200 OK\n*");
+}
+
+/* Of SECRET: {"sub":"ann","role":"reader"} */
+#define SECRET "the secret of this test has some forty characters"
+#define TOKEN                                                                                      \
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbm4iLCJyb2xlIjoicmV"                                         \
+    "hZGVyIn0.pTv2aIcv1bD5lu-WbNCtmzKDUx-EzPM9Ctrloenqgko"
+
+/* The same where everybody shows a token and has bounds; in the end nobody is still counted. */
+static void tokens_and_limits_survive_lack_of_memory(void **state)
+{
+    static const char *const requests[] = {
+        "GET /api/tables?token=" TOKEN " HTTP/1.1\n" HOST "X-Forwarded-For: 192.0.2.1\n\n",
+        "GET /api/tables HTTP/1.1\n" HOST "Authorization: Bearer " TOKEN "\n\n",
+        "GET /api/tables HTTP/1.1\n" HOST "Authorization: Bearer " TOKEN "x\n\n",
+        ("POST /api/sql HTTP/1.1\n" HOST JSON "Authorization: Bearer " TOKEN
+         "\nContent-Length: 18\n\n{\"sql\":\"SELECT 1\"}"),
+        ("GET /ws HTTP/1.1\nHost: localhost\nUpgrade: websocket\nConnection: Upgrade\n"
+         "Authorization: Bearer " TOKEN
+         "\nSec-WebSocket-Version: 13\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n\n"),
+        ("GET /api/changes?timeout=0 HTTP/1.1\n" HOST "Authorization: Bearer " TOKEN "\n\n"),
+    };
+    char path[] = "/tmp/rowtap-secret-XXXXXX";
+    const char *const words[] = {"--limit-loopback", "--trusted-proxy", "127.0.0.1",
+        "--max-connections-per-address", "5", "--rate", "reader:queries=1000", "--jwt-secret-file",
+        path, NULL};
+    int fd = mkstemp(path);
+
+    (void)state;
+    assert_int_equal(write(fd, SECRET, strlen(SECRET)), (ssize_t)strlen(SECRET));
+    close(fd);
+    harness_restart(words);
+    for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++)
+        sweep(requests[i]);
+    /* Had five failures kept their place, none would be left. */
+    for (int i = 0; i < 5; i++)
+        exchange("GET /api/changes?timeout=0 HTTP/1.1\n" HOST "Authorization: Bearer " TOKEN "\n\n",
+            "HTTP/1.1 200 OK\n*");
+    harness_restart(NULL);
+    unlink(path);
 }
 
 static void stops_accepting(void **state)
@@ -346,6 +390,7 @@ int main(void)
         cmocka_unit_test(bounds_bodies),
         cmocka_unit_test(serves_several_requests),
         cmocka_unit_test(survives_lack_of_memory),
+        cmocka_unit_test(tokens_and_limits_survive_lack_of_memory),
         cmocka_unit_test(stops_accepting),
     };
 

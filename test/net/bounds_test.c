@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* What many connections together may make the server hold. */
 
@@ -152,6 +153,53 @@ static void pongs_together_are_bounded(void **state)
     free(pings);
 }
 
+struct gate {
+    struct message message;
+    atomic_bool open;
+};
+
+static void wait_for_gate(struct message *m, void *ctx)
+{
+    struct gate *g = (struct gate *)m;
+
+    (void)ctx;
+    while (!atomic_load(&g->open))
+        usleep(1000);
+}
+
+/* Many have much to say at once; somebody with one message does not wait for all of theirs. */
+static void floods_leave_room(void **state)
+{
+    enum { PEERS = 20, TEXTS = 20000, SIZE = 7 };
+    struct gate gate = {.message.run = wait_for_gate};
+    struct peer *p[PEERS], *good;
+    char *texts = malloc(TEXTS * SIZE);
+    int heard;
+
+    (void)state;
+    for (int i = 0; i < TEXTS; i++)
+        memcpy(texts + (size_t)i * SIZE, "\x81\x81\0\0\0\0x", SIZE);
+    server_start(&server, NULL);
+    for (int i = 0; i < PEERS; i++)
+        p[i] = peer_new(&server);
+    good = peer_new(&server);
+    loop_post(server.loop, &gate.message);
+    for (int i = 0; i < PEERS; i++)
+        peer_raw(p[i], texts, TEXTS * SIZE);
+    peer_text(good, "hello");
+    atomic_store(&gate.open, true);
+    peer_expect(good, "text hello");
+    heard = atomic_load(&server.messages);
+    print_message("%d messages of others came before\n", heard - 1);
+    assert_in_range(heard, 1, PEERS * TEXTS / 4);
+    peer_free(good);
+    for (int i = 0; i < PEERS; i++)
+        peer_free(p[i]);
+    server_wait(&server.closed, PEERS + 1);
+    server_stop(&server);
+    free(texts);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -159,6 +207,7 @@ int main(void)
         cmocka_unit_test(one_alone_may_be_too_much),
         cmocka_unit_test(queues_together_are_bounded),
         cmocka_unit_test(pongs_together_are_bounded),
+        cmocka_unit_test(floods_leave_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

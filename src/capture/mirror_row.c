@@ -77,24 +77,42 @@ static bool knows_all(const struct mirror_table *t)
 }
 
 /*
- * SQLite's own words are kept where they say what went wrong with the data. Of constraints they
- * name columns, and CHECK quotes its expression. Others are about the file's schema.
+ * What a constraint's message names is of this table, and not of one that a trigger writes: its
+ * columns, or the text of a CHECK.
+ */
+static bool is_ours(const struct mirror_table *t, const char *named)
+{
+    size_t len = strlen(t->table->name);
+    if (strncmp(named, t->table->name, len) == 0 && named[len] == '.')
+        return true;
+    return t->table->sql && strstr(t->table->sql, named);
+}
+
+static const char *constraint(const struct mirror_table *t, int rc, char *text, size_t size)
+{
+    static const char column[] = " column ";
+    const char *message = sqlite3_errmsg(t->mirror->file->db);
+    const char *colon = strstr(message, ": "), *named = colon ? colon + 2 : NULL;
+    if (rc == SQLITE_CONSTRAINT_DATATYPE && (named = strstr(message, column)))
+        named += strlen(column);
+    bool whole = rc == SQLITE_CONSTRAINT_TRIGGER || rc == SQLITE_CONSTRAINT_FOREIGNKEY ||
+                 (knows_all(t) && named && is_ours(t, named));
+    if (!whole && !colon)
+        return sqlite3_errstr(rc);
+    snprintf(text, size, "%.*s", whole ? (int)size - 1 : (int)(colon - message), message);
+    return text;
+}
+
+/*
+ * SQLite's own words are kept where they say what went wrong with the data; others are about the
+ * file's schema.
  */
 static const char *message_of(const struct mirror_table *t, int rc, char *text, size_t size)
 {
-    const char *message = sqlite3_errmsg(t->mirror->file->db), *colon = strchr(message, ':');
-    switch (rc & 0xff) {
-    case SQLITE_CONSTRAINT:
-        snprintf(text, size, "%.*s",
-            colon && rc != SQLITE_CONSTRAINT_TRIGGER && !knows_all(t) ? (int)(colon - message)
-                                                                      : (int)size - 1,
-            message);
-        return text;
-    case SQLITE_ERROR:
-        return "the table cannot be used in this way";
-    default:
-        return sqlite3_errstr(rc);
-    }
+    if ((rc & 0xff) == SQLITE_CONSTRAINT)
+        return constraint(t, rc, text, size);
+    return (rc & 0xff) == SQLITE_ERROR ? "the table cannot be used in this way"
+                                       : sqlite3_errstr(rc);
 }
 
 int mirror_failed(struct mirror_table *t, sqlite3_vtab *v, int rc)

@@ -268,6 +268,21 @@ def constraints():
         fails(p, "SELECT count(*) FROM items", MISSING, "no such table: items")
 
 
+@case("errors do not tell of tables that triggers write")
+def trigger_errors():
+    schema = """CREATE TABLE open(id INTEGER PRIMARY KEY, v TEXT UNIQUE, w INT CHECK(w<5));
+      CREATE TABLE audit(code ANY UNIQUE, n ANY CHECK(n<>'secret'), x INT) STRICT; INSERT INTO audit VALUES('taken',1,1);
+      CREATE TRIGGER tr AFTER INSERT ON open BEGIN INSERT INTO audit VALUES(new.v, new.v, new.w); END;
+      CREATE TRIGGER broken AFTER DELETE ON open BEGIN INSERT INTO nosuch VALUES(1); END; INSERT INTO open VALUES(1,'a',1)"""
+    policy = {"roles": {"admin": POLICY["roles"]["admin"], "user": {"sql": True, "tables": {"open": {"read": True, "write": True}}}}}
+    with Policed(policy, schema) as p:
+        for sql, message in [("INSERT INTO open(v) VALUES('taken')", "UNIQUE constraint failed"), ("INSERT INTO open(v) VALUES('secret')", "CHECK constraint failed"),
+                             ("INSERT INTO open(v, w) VALUES('b', 1.5)", "constraint failed"), ("DELETE FROM open", "the table cannot be used in this way"),
+                             ("INSERT INTO open(v) VALUES('a')", "UNIQUE constraint failed: open.v"), ("UPDATE open SET w=7", "CHECK constraint failed: w<5"),
+                             ("INSERT INTO open VALUES(1,'c',1)", "UNIQUE constraint failed: open.id")]:
+            equal(fails(p, sql, MISSING), message, sql)
+
+
 @case("tables of every kind")
 def kinds():
     schema = """CREATE TABLE k(a, b, c, PRIMARY KEY(a, b)) WITHOUT ROWID; CREATE TABLE g(a INT, b AS (a+1), c AS (a*2) STORED);

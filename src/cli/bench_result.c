@@ -21,6 +21,8 @@ void bench_result_put(struct bench_result *r, struct bench_figure figure)
     assert(r->count < BENCH_FIGURES_MAX);
     if (!isfinite(figure.value))
         figure.value = 0;
+    if (figure.kind == BENCH_RATE && figure.value < 1000)
+        figure.digits = 1;
     r->figures[r->count++] = figure;
 }
 

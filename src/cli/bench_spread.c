@@ -6,7 +6,13 @@
 
 int bench_spread_settle(struct bench_spread *s, struct buf *err)
 {
-    if (s->filter == BENCH_ALL || !s->subscribers)
+    if (!s->subscribers)
+        s->filter = BENCH_ALL;
+    else if (s->filter == BENCH_ALL && (s->subscriptions || s->matching)) {
+        buf_puts(err, "--subscriptions and --matching need a --filter");
+        return STATUS_INVALID;
+    }
+    if (s->filter == BENCH_ALL)
         return 0;
     if (!s->subscriptions)
         s->subscriptions = s->subscribers;

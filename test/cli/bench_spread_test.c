@@ -110,10 +110,30 @@ static void refused(void **state)
     }
 }
 
+static void nobody(void **state)
+{
+    struct bench_spread s = settled(BENCH_EQUAL, 0, 10, 10);
+
+    (void)state;
+    assert_int_equal(s.filter, BENCH_ALL);
+}
+
+static void without_a_filter(void **state)
+{
+    struct bench_spread s = {BENCH_ALL, 5, 10, 0};
+    struct buf err = {0};
+
+    (void)state;
+    assert_int_equal(bench_spread_settle(&s, &err), STATUS_INVALID);
+    assert_string_equal(buf_text(&err), "--subscriptions and --matching need a --filter");
+    buf_fini(&err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(shares), cmocka_unit_test(everybody),
-        cmocka_unit_test(filters), cmocka_unit_test(refused)};
+        cmocka_unit_test(filters), cmocka_unit_test(refused), cmocka_unit_test(nobody),
+        cmocka_unit_test(without_a_filter)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ struct config {
     struct config_list listen, origins, trusted_proxies, rates;
     char *jwt_secret_file, *jwt_public_key_file, *jwt_jwks_file; /* NULL: not given */
     char *jwt_issuer, *jwt_audience;
-    char *policy; /* NULL: not given */
+    char *policy;             /* NULL: not given */
     char *tls_cert, *tls_key; /* NULL: not given */
     int64_t jwt_leeway_ms;
     int64_t heartbeat_ms, idle_timeout_ms, handshake_timeout_ms, query_timeout_ms, busy_timeout_ms,

@@ -104,8 +104,8 @@ static int check_tls(const struct config *c, struct buf *err)
 
 int config_check(const struct config *c, struct buf *err)
 {
-    static int (*const checks[])(const struct config *, struct buf *) = {
-        check_listen, check_origins, check_tokens, check_policy, check_proxies, check_rates, check_tls};
+    static int (*const checks[])(const struct config *, struct buf *) = {check_listen,
+        check_origins, check_tokens, check_policy, check_proxies, check_rates, check_tls};
     int rc = 0;
 
     for (size_t i = 0; i < sizeof(checks) / sizeof(*checks) && rc == 0; i++)

@@ -151,8 +151,9 @@ void client_explain_curl(
         buf_printf(err, "the CA's certificates cannot be read: %s", detail);
         break;
     case CURLE_SSL_CONNECT_ERROR:
-        buf_printf(err, "no TLS with %s (%s); does it speak TLS at all? http:// and ws:// do without",
-            url, detail);
+        buf_printf(err,
+            "no TLS with %s (%s); does it speak TLS at all? http:// and ws:// do without", url,
+            detail);
         break;
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:

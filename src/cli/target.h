@@ -9,8 +9,8 @@
  * belong to the command line or the environment.
  */
 struct target {
-    const char *url;   /* NULL: $ROWTAP_URL, then http://127.0.0.1:8080 */
-    const char *token; /* NULL: $ROWTAP_TOKEN, then none */
+    const char *url;    /* NULL: $ROWTAP_URL, then http://127.0.0.1:8080 */
+    const char *token;  /* NULL: $ROWTAP_TOKEN, then none */
     const char *cacert; /* NULL: $ROWTAP_CACERT, then the system's */
     bool insecure;      /* any certificate will do */
 };
@@ -19,10 +19,10 @@ struct target {
 #define TARGET_OPTIONS                                                                             \
     {"url", "URL", "the server; default $ROWTAP_URL, then http://127.0.0.1:8080", OPTION_TEXT,     \
         offsetof(struct target, url)},                                                             \
-    {"cacert", "FILE", "trust this CA's certificates, in PEM; default $ROWTAP_CACERT", OPTION_TEXT, \
-        offsetof(struct target, cacert)},                                                          \
-    {"insecure", NULL, "trust any certificate that the server shows", OPTION_FLAG,                 \
-        offsetof(struct target, insecure)},                                                        \
+        {"cacert", "FILE", "trust this CA's certificates, in PEM; default $ROWTAP_CACERT",         \
+            OPTION_TEXT, offsetof(struct target, cacert)},                                         \
+        {"insecure", NULL, "trust any certificate that the server shows", OPTION_FLAG,             \
+            offsetof(struct target, insecure)},                                                    \
     {                                                                                              \
         "token", "TOKEN", "sent as Authorization: Bearer; default $ROWTAP_TOKEN", OPTION_TEXT,     \
             offsetof(struct target, token)                                                         \

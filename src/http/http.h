@@ -13,9 +13,9 @@
 struct database;
 struct hub;
 struct http;
-struct limiter;  /* access/limiter.h */
-struct policies; /* access/policies.h */
-struct tokens;   /* access/tokens.h */
+struct limiter;     /* access/limiter.h */
+struct policies;    /* access/policies.h */
+struct tokens;      /* access/tokens.h */
 struct tls_context; /* net/tls.h */
 
 struct http_options {

@@ -40,8 +40,7 @@ static void say(enum log_level level, const char *event, const struct request *r
     snprintf(address, sizeof(address), "%s:%d", who(r), r->info->remote_port);
     log_event(level, event, log_text("address", address), log_text("method", r->method),
         log_text("path", r->path), log_int("status", r->status), log_text("code", r->code),
-        log_text("user", identity_user(r->who)), log_text("tls", tls_of(r)),
-        log_text("why", why));
+        log_text("user", identity_user(r->who)), log_text("tls", tls_of(r)), log_text("why", why));
 }
 
 static void say_answered(const struct request *r, int64_t ns)

@@ -39,8 +39,7 @@ int secure_listen(struct http *h, const struct http_options *o, struct buf *err)
 bool secure_identify(struct http *h, struct worker *w, struct mg_connection *conn)
 {
     /* civetweb's own memory; it reads these members for its messages only. */
-    struct mg_request_info *info =
-        (struct mg_request_info *)(uintptr_t)mg_get_request_info(conn);
+    struct mg_request_info *info = (struct mg_request_info *)(uintptr_t)mg_get_request_info(conn);
 
     if (!h->front || w->client.id)
         return true;

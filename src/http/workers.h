@@ -27,9 +27,9 @@ struct worker {
     int how;             /* SHUT_RD: an answer can still be sent; or SHUT_RDWR */
     struct peer peer;
     /* The rest is its own thread's. */
-    int64_t bytes_before; /* that the connection's earlier requests had */
-    bool answered;        /* what civetweb could not parse */
-    int port;             /* with TLS: that civetweb sees, the front's … */
+    int64_t bytes_before;     /* that the connection's earlier requests had */
+    bool answered;            /* what civetweb could not parse */
+    int port;                 /* with TLS: that civetweb sees, the front's … */
     struct front_peer client; /* … and who is behind it; id 0: not known */
 };
 

@@ -45,7 +45,7 @@ struct hub_options {
     size_t max_all_subscriptions; /* of all; 0: no bound */
     uint32_t max_requests;        /* of one connection, on their way; 0: no bound */
     uint32_t max_queries;         /* of one connection, under way at once; 0: no bound */
-    struct policy *policy;        /* who may what, read during hub_new; NULL: everybody everything */
+    struct policy *policy; /* who may what, read during hub_new; NULL: everybody everything */
     const char *version;
     const char *epoch;
     uint64_t seq;                /* of the last change before the first batch */

@@ -123,9 +123,9 @@ void conn_move_note(struct conn *c, struct conn_note *n); /* to all that is queu
  */
 void conn_compress(struct conn *c, int window_bits);
 
-uint64_t conn_id(const struct conn *c);   /* unique in the process, never 0 */
+uint64_t conn_id(const struct conn *c);     /* unique in the process, never 0 */
 const char *conn_tls(const struct conn *c); /* "TLSv1.3", or NULL without TLS */
-size_t conn_queued(const struct conn *c); /* bytes waiting to be sent */
+size_t conn_queued(const struct conn *c);   /* bytes waiting to be sent */
 /* Calls `drained` as soon as sending has left less than this queued, which is not so yet. */
 void conn_want_drained(struct conn *c, size_t below);
 bool conn_closing(const struct conn *c);

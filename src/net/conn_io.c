@@ -222,9 +222,9 @@ static void receive(struct conn *c)
     struct loop *l = c->loop;
     int i;
 
-    for (i = 0; (i < READS || (!is_plain(c) && tls_ended(c->tls))) && !c->eof && c->state != CONN_DEAD &&
-                !c->rest;
-        i++) {
+    for (i = 0; (i < READS || (!is_plain(c) && tls_ended(c->tls))) && !c->eof &&
+                c->state != CONN_DEAD && !c->rest;
+         i++) {
         ssize_t n = pull(c);
 
         if (n < 0 && errno == EINTR)

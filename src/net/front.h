@@ -43,7 +43,8 @@ int front_start(struct front *f, int server_port);
 /* For connections that come from now on; takes a reference. Any thread. */
 void front_set_context(struct front *f, struct tls_context *context);
 void front_stop_accepting(struct front *f); /* refuses connections; any thread */
-/* Answers that the server has sent still go out, for at most grace_ms. Then frees. NULL: nothing. */
+/* Answers that the server has sent still go out, for at most grace_ms. Then frees. NULL: nothing.
+ */
 void front_stop(struct front *f, int64_t grace_ms);
 
 struct front_peer {

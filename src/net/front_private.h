@@ -22,7 +22,8 @@ enum relay_state {
     RELAY_HANDSHAKE,
     RELAY_SILENT, /* and nothing has come since */
     RELAY_OPEN,   /* connected to the server; bytes go both ways */
-    RELAY_ENDING, /* our side is shut; input is thrown away up to its end, so that no reset is sent */
+    RELAY_ENDING, /* our side is shut; input is thrown away up to its end, so that no reset is sent
+                   */
     RELAY_DEAD,   /* freed at the end of the turn */
 };
 
@@ -41,7 +42,7 @@ struct relay {
     struct front_thread *thread;
     struct tls *tls;
     struct source client, server;
-    struct buf up;      /* decrypted, and not taken by the server from up_at on */
+    struct buf up; /* decrypted, and not taken by the server from up_at on */
     size_t up_at;
     uint64_t forwarded; /* bytes, to the server */
     struct front_peer peer;
@@ -89,7 +90,7 @@ void relay_kill(struct relay *r); /* closes both ends */
 void relay_free(struct relay *r); /* one that is dead */
 /* See front_take; STATUS_CONFLICT: not now, but soon. */
 int relay_take(struct relay *r, struct front_taking *t);
-int front_thread_start(struct front_thread *w); /* STATUS_NOMEM, STATUS_IO; then close it */
+int front_thread_start(struct front_thread *w);  /* STATUS_NOMEM, STATUS_IO; then close it */
 void front_thread_close(struct front_thread *w); /* which does not run */
 /* Changes what epoll watches; false: it cannot. */
 bool front_watch(struct front_thread *w, struct source *s, uint32_t events);

@@ -177,9 +177,9 @@ static void turn(struct front_thread *w)
 
 static bool is_over(const struct front_thread *w)
 {
-    return w->stopping && (w->now >= w->stop_due || (list_empty(&w->open) &&
-                                                        list_empty(&w->stalled) &&
-                                                        list_empty(&w->ending)));
+    return w->stopping &&
+           (w->now >= w->stop_due ||
+               (list_empty(&w->open) && list_empty(&w->stalled) && list_empty(&w->ending)));
 }
 
 static void *run(void *arg)

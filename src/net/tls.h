@@ -64,7 +64,7 @@ void tls_room_free(struct tls_room *r);
 #define TLS_ROUND (2 * TLS_RECORD)
 ssize_t tls_send(struct tls *t, const struct iovec *iov, int count, struct tls_room *room);
 size_t tls_unsent(const struct tls *t); /* bytes are kept: wait until the socket is writable … */
-int tls_flush(struct tls *t);         /* … and call this. -1 and errno: the connection is broken */
-void tls_finish(struct tls *t);       /* nothing follows: tells the peer, once */
+int tls_flush(struct tls *t);   /* … and call this. -1 and errno: the connection is broken */
+void tls_finish(struct tls *t); /* nothing follows: tells the peer, once */
 
 #endif

@@ -166,8 +166,8 @@ static void check_dates(const struct pem *p, const X509 *cert, struct buf *warni
     if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
         buf_printf(warning, "the certificate in %s has expired: clients will refuse it", p->path);
     else if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-        buf_printf(warning, "the certificate in %s is not valid yet: clients will refuse it",
-            p->path);
+        buf_printf(
+            warning, "the certificate in %s is not valid yet: clients will refuse it", p->path);
 }
 
 static int add_chain(SSL_CTX *s, BIO *b, const struct pem *p)
@@ -227,7 +227,8 @@ static int take_key(SSL_CTX *s, const struct pem *p, const char *cert_file)
     else if (!key)
         rc = wrong_format(p, true);
     else if (X509_check_private_key(SSL_CTX_get0_certificate(s), key) != 1) {
-        buf_printf(p->err, "the key in %s is not that of the certificate in %s", p->path, cert_file);
+        buf_printf(
+            p->err, "the key in %s is not that of the certificate in %s", p->path, cert_file);
         rc = STATUS_INVALID;
     } else if (!SSL_CTX_use_PrivateKey(s, key))
         rc = say(p, reason());

@@ -176,7 +176,7 @@ async def errors(_args):
 
 @case("progress at least twice a second while no row comes: a sort, a count, an aggregate")
 async def progress(args):
-    with Directory() as directory, Server(directory.file("p.db")) as server:
+    with Directory() as directory, Server(directory.file("p.db"), "--query-timeout", 0) as server:
         client = await Client.open(server)
         rows = 1_000_000 if args.quick else 3_000_000
         query_id = await start(client, f"SELECT i FROM ({numbers(rows)}) ORDER BY hex(i) LIMIT 3 OFFSET {rows}")

@@ -77,7 +77,7 @@ static void build(json_t *operations)
     REQUIRE(rc != STATUS_INVALID || err.len || buf_error(&err));
     if (rc == STATUS_OK) {
         open_tables();
-        rc = sync_build(&s, schema);
+        rc = sync_build(&s, schema, NULL, NULL);
         REQUIRE(rc == STATUS_OK || rc == STATUS_NOT_FOUND || mem_fail_hit());
         REQUIRE(rc != STATUS_NOT_FOUND || (s.sql.error.code[0] && s.sql.error.message[0]));
         fuzz_accepted += rc == STATUS_OK;

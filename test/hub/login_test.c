@@ -94,7 +94,7 @@ static void test_each_at_its_time(void **state)
     struct client *clients[MANY];
     int64_t ends[MANY], now = clock_wall_ms();
     for (int i = 0; i < MANY; i++) {
-        ends[i] = now + 300 + (i * 37) % MANY * 25;
+        ends[i] = now + 2000 + (i * 37) % MANY * 25;
         clients[i] = enter("ann", ends[i]);
     }
     for (int k = 0; k < MANY; k++) {
@@ -103,7 +103,7 @@ static void test_each_at_its_time(void **state)
             if (clients[n] && (!clients[i] || ends[n] < ends[i]))
                 i = n;
         expect_end(clients[i]);
-        assert_in_range(clock_wall_ms(), ends[i], ends[i] + 2000);
+        assert_in_range(clock_wall_ms(), ends[i], ends[i] + 10000);
         client_free(clients[i]);
         clients[i] = NULL;
     }
@@ -116,7 +116,7 @@ static void test_others_come_and_go(void **state)
     struct client *clients[MANY];
     int64_t now = clock_wall_ms();
     for (int i = 0; i < MANY; i++)
-        clients[i] = enter("ann", now + 1500 + (i * 29) % MANY * 10);
+        clients[i] = enter("ann", now + 4000 + (i * 29) % MANY * 10);
     for (int i = 0; i < MANY; i++) {
         if (i % 3 == 1)
             renew(clients[i], "ann", now + 3600000, "\"success\":true");

@@ -7,8 +7,8 @@
 /*
  * For the tests of connections: a server that obeys short commands, and the raw client end of a TCP
  * connection to it. What the client sees is told as text: "text abc", "ping", "pong abc",
- * "close 1000 why", "end" (FIN, and with TLS close_notify), "reset", "nothing" (for as long as the peer waits). A text that
- * came compressed is told as "deflated abc".
+ * "close 1000 why", "end" (FIN, and with TLS close_notify), "reset", "nothing" (for as long as the
+ * peer waits). A text that came compressed is told as "deflated abc".
  *
  * The server echoes text, except
  *     flood N SIZE   N messages "i:bbb…", the b's a shared body of SIZE bytes

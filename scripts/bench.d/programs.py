@@ -16,6 +16,7 @@ from harness import environment, raise_nofile
 HERE = os.path.dirname(os.path.abspath(__file__))
 NODE = os.path.join(BUILD, "node")
 PATIENCE = 120  # seconds that one step may take
+CONNECTING = 900  # seconds until all have connected and subscribed, on a busy machine
 
 
 def cores():
@@ -125,7 +126,7 @@ class Load:
         self.process = subprocess.Popen(pinned(cores()[1], command), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env=environment(), preexec_fn=raise_nofile)
         try:
-            if self.line(self.process.stderr) != "ready":
+            if self.line(self.process.stderr, CONNECTING) != "ready":
                 raise RuntimeError(self.complaint("is not ready"))
         except Exception:
             self.stop()
@@ -136,9 +137,9 @@ class Load:
         said = self.process.stderr.read().decode(errors="replace").strip()
         return f"{' '.join(self.process.args)}: {what}: {said}\n{self.program.words()[-1000:]}"
 
-    def line(self, file):
+    def line(self, file, seconds=PATIENCE):
         """The next line; a process that takes too long is ended, and then it is an empty one."""
-        timer = threading.Timer(PATIENCE, self.process.kill)
+        timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         try:
             return file.readline().decode(errors="replace").strip()

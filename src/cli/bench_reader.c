@@ -20,6 +20,7 @@
 #define EVENTS_MAX 512
 #define OPENING_MAX 64        /* connections being made at once */
 #define UNCONFIRMED_MAX 20000 /* subscriptions asked for at once */
+#define TOGETHER_MAX 100      /* by one subscriber */
 
 enum state { CLOSED, SHAKING_HANDS, GREETING, WELCOMING, OPEN };
 
@@ -83,24 +84,6 @@ static int take_change(struct subscriber *s, const struct bench_change *c)
     atomic_store_explicit(&r->received,
         atomic_load_explicit(&r->received, memory_order_relaxed) + 1, memory_order_relaxed);
     return 0;
-}
-
-static int send_text(struct subscriber *s, const char *text, size_t len)
-{
-    const struct bench_speech *speech = s->reader->o.speech;
-    struct buf message = {0}, frame = {0};
-    int status;
-
-    buf_puts(&message, speech->before);
-    buf_put(&message, text, len);
-    buf_puts(&message, speech->after);
-    bench_frames_put(&frame, WS_TEXT, message.data, message.len);
-    status = buf_error(&message) ? STATUS_NOMEM : buf_error(&frame);
-    if (status == 0)
-        status = bench_wire_send(&s->wire, frame.data, frame.len);
-    buf_fini(&message);
-    buf_fini(&frame);
-    return status;
 }
 
 /* A message as it stands, for what the other side's protocol has besides. */
@@ -333,29 +316,49 @@ int bench_reader_connect(struct bench_reader *r, struct buf *err)
     return status;
 }
 
+/* Up to `most` of a subscriber's subscriptions from its number `first` on, written in one piece. */
+static int ask(struct subscriber *s, int64_t first, int64_t most)
+{
+    const struct bench_reader *r = s->reader;
+    struct buf message = {0}, frames = {0};
+    int status;
+
+    for (int64_t i = first; i < first + most; i++) {
+        buf_reset(&message);
+        buf_puts(&message, r->o.speech->before);
+        bench_spread_put_subscribe(
+            &r->o.spread, r->o.table, i * r->count + (s - r->subscribers), &message);
+        buf_puts(&message, r->o.speech->after);
+        bench_frames_put(&frames, WS_TEXT, message.data, message.len);
+    }
+    status = buf_error(&message) ? STATUS_NOMEM : buf_error(&frames);
+    if (status == 0)
+        status = bench_wire_send(&s->wire, frames.data, frames.len);
+    buf_fini(&message);
+    buf_fini(&frames);
+    return status;
+}
+
 int bench_reader_subscribe(struct bench_reader *r, struct buf *err)
 {
     const struct bench_spread *spread = &r->o.spread;
-    int64_t wanted = spread->filter == BENCH_ALL ? r->count : spread->subscriptions;
-    int64_t before = 0, when = 0, asked = 0;
-    struct buf subscribe = {0};
+    int64_t each = spread->filter == BENCH_ALL ? 1 : spread->subscriptions / r->count;
+    int64_t wanted = each * r->count, before = 0, when = 0, asked = 0;
     int status = 0;
 
     while (r->confirmed < wanted && status == 0) {
-        for (; asked < wanted && asked - r->confirmed < UNCONFIRMED_MAX && status == 0; asked++) {
-            buf_reset(&subscribe);
-            bench_spread_put_subscribe(spread, r->o.table, asked, &subscribe);
-            status = buf_error(&subscribe);
-            if (status == 0)
-                status =
-                    send_text(&r->subscribers[asked % r->count], subscribe.data, subscribe.len);
+        while (asked < wanted && asked - r->confirmed < UNCONFIRMED_MAX && status == 0) {
+            int64_t first = asked % each;
+            int64_t most = each - first < TOGETHER_MAX ? each - first : TOGETHER_MAX;
+
+            status = ask(&r->subscribers[asked / each], first, most);
             if (status < 0)
                 buf_puts(err, "a subscriber could not ask: the connection was lost");
+            asked += most;
         }
         if (status == 0)
             status = wait_for_progress(r, r->confirmed, &before, &when, err);
     }
-    buf_fini(&subscribe);
     return status;
 }
 

@@ -15,8 +15,8 @@ from harness import environment, raise_nofile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NODE = os.path.join(BUILD, "node")
-PATIENCE = 120  # seconds that one step may take
-CONNECTING = 900  # seconds until all have connected and subscribed, on a busy machine
+PATIENCE = 300  # seconds that one step may take, on a busy machine
+CONNECTING = 900  # seconds until all have connected and subscribed
 
 
 def cores():

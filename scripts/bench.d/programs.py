@@ -126,8 +126,9 @@ class Load:
         self.process = subprocess.Popen(pinned(cores()[1], command), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, env=environment(), preexec_fn=raise_nofile)
         try:
-            if self.line(self.process.stderr, CONNECTING) != "ready":
-                raise RuntimeError(self.complaint("is not ready"))
+            said = self.line(self.process.stderr, CONNECTING)
+            if said != "ready":
+                raise RuntimeError(self.complaint(f"is not ready: {said}"))
         except Exception:
             self.stop()
             raise

@@ -15,7 +15,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define SILENCE_MS 20000 /* while connecting or subscribing */
+#define SILENCE_MS 60000 /* while connecting or subscribing */
 #define TURN_MS 100
 #define EVENTS_MAX 512
 #define OPENING_MAX 64        /* connections being made at once */

@@ -8,11 +8,19 @@
 
 #define MAX_NAME 128
 
+/* Where in a condition it stands, read just as filter/filter_parse.c reads it. */
+enum part {
+    COLUMN, /* or behind it, before the operator */
+    VALUE,  /* one begins here */
+    BEHIND, /* the beginning of a value: nothing is special any more but the end of a list's item */
+};
+
 struct scan {
     struct rule *rule;
     const char *text;
     size_t pos;
-    char before; /* the last character that is no space */
+    enum part part;
+    bool list;
     struct buf *err;
 };
 
@@ -27,24 +35,27 @@ static int fail(struct scan *s, const char *what)
     return STATUS_INVALID;
 }
 
+/* Quotes are doubled inside. */
 static int skip_quoted(struct scan *s)
 {
     char quote = s->text[s->pos];
     const char *end = strchr(s->text + s->pos + 1, quote);
 
+    while (end && end[1] == quote)
+        end = strchr(end + 2, quote);
     if (!end)
         return fail(s, "the closing quote is missing");
     s->pos = (size_t)(end - s->text) + 1;
-    s->before = quote;
     return 0;
 }
 
-/* Only after an operator or within a list, and with nothing behind it that would go on. */
+/* A value begins here, and nothing behind it would go on. */
 static bool stands_alone(const struct scan *s, size_t end)
 {
     while (is_space(s->text[end]))
         end++;
-    return s->before && strchr("=<>(,", s->before) && strchr(",)", s->text[end]);
+    return s->part == VALUE &&
+           (s->list ? s->text[end] == ',' || s->text[end] == ')' : s->text[end] == '\0');
 }
 
 static int take_claim(struct scan *s)
@@ -71,8 +82,39 @@ static int take_claim(struct scan *s)
         return STATUS_NOMEM;
     r->claim_count++;
     s->pos = claims->end;
-    s->before = '}';
+    s->part = BEHIND;
     return 0;
+}
+
+static bool at_operator(const char *p)
+{
+    return strchr("=<>", *p) || (*p == '!' && p[1] == '=');
+}
+
+static void step(struct scan *s)
+{
+    const char *p = s->text + s->pos;
+
+    s->pos++;
+    if (s->part == COLUMN && *p == '(') {
+        s->list = true;
+        s->part = VALUE;
+    } else if (s->part == COLUMN && at_operator(p)) {
+        s->pos += p[1] == '=' || (p[0] == '<' && p[1] == '>');
+        s->part = VALUE;
+    } else if (s->list && (*p == ',' || *p == ')')) {
+        s->list = *p == ',';
+        s->part = s->list ? VALUE : BEHIND;
+    } else if (s->part == VALUE && !is_space(*p)) {
+        s->part = BEHIND;
+    }
+}
+
+static int take_value(struct scan *s, size_t prefix)
+{
+    s->part = BEHIND;
+    s->pos += prefix;
+    return skip_quoted(s);
 }
 
 static int take_claims(struct rule *r, struct buf *err)
@@ -81,18 +123,20 @@ static int take_claims(struct rule *r, struct buf *err)
     int status = 0;
 
     while (status == 0 && s.text[s.pos]) {
-        char c = s.text[s.pos];
+        const char *p = s.text + s.pos;
 
-        if (c == '\'' || c == '"') {
-            status = skip_quoted(&s);
-        } else if (c == '{') {
+        if (*p == '{')
             status = take_claim(&s);
-        } else if (c == '}') {
+        else if (*p == '}')
             status = fail(&s, "there is no { before this }");
-        } else {
-            s.before = is_space(c) ? s.before : c;
-            s.pos++;
-        }
+        else if (s.part == COLUMN && *p == '"')
+            status = skip_quoted(&s);
+        else if (s.part == VALUE && *p == '\'')
+            status = take_value(&s, 0);
+        else if (s.part == VALUE && (*p == 'x' || *p == 'X') && p[1] == '\'')
+            status = take_value(&s, 1);
+        else
+            step(&s);
     }
     return status;
 }

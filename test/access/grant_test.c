@@ -96,6 +96,11 @@ static void test_a_rule_with_claims(void **state)
     assert_false(sees("user_id in ({sub},'all')", ANN, "bob", 1));
     assert_true(sees("user_id!={sub}", ANN, "bob", 1));
     assert_true(sees("user_id='{sub}'", ANN, "{sub}", 1));
+    assert_true(sees("user_id in ('it''s {sub}', {sub})", ANN, "it's {sub}", 1));
+    assert_true(sees("user_id in (it's, {sub}, bob's)", ANN, "ann", 1));
+    assert_true(sees("user_id in (it's, {sub}, bob's)", ANN, "bob's", 1));
+    assert_true(sees("user_id in (\"b, {sub})", ANN, "\"b", 1));
+    assert_true(sees("\"user_id\"=={sub}", ANN, "ann", 1));
     assert_false(sees("user_id='{sub}'", ANN, "ann", 1));
     assert_true(sees("user_id={team}", ANN, "7", 1));
 }
@@ -150,6 +155,15 @@ static void test_rules_that_are_refused(void **state)
         {"user_id {sub}", "a claim is a whole value"},
         {"user_id='it", "at character 9: the closing quote is missing"},
         {"user_id={'sub'}", "the name of a claim"},
+        /* What stands before these is the beginning of a value without quotes. */
+        {"user_id in (({sub},'all')", "at character 14: a claim is a whole value"},
+        {"user_id in (a={sub},'all')", "a claim is a whole value"},
+        {"user_id in (all ,, ({sub})", "a claim is a whole value"},
+        {"user_id=({sub}", "a claim is a whole value"},
+        {"user_id=={sub},{sub}", "a claim is a whole value"},
+        {"user_id in ('a' {sub})", "a claim is a whole value"},
+        {"user_id in ('a'){sub},{sub})", "a claim is a whole value"},
+        {"user_id=\"{sub}", "a claim is a whole value"},
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct buf err = {0};

@@ -378,8 +378,9 @@ struct lookup {
 
 static void offer(const struct lookup *l, struct filter_entry *e)
 {
-    bool new = filter_match(&e->filter, l->row, l->rowid);
-    bool old = filter_match(&e->filter, l->old, l->old_rowid);
+    bool every = e->filter.term_count == 0;
+    bool new = every ? l->row != NULL : filter_match(&e->filter, l->row, l->rowid);
+    bool old = every ? l->old != NULL : filter_match(&e->filter, l->old, l->old_rowid);
     if (new || old)
         l->found(e, new, old, l->ctx);
 }

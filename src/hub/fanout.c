@@ -134,17 +134,25 @@ static struct change_message message(struct fanout *f, const struct projection *
     };
 }
 
-static struct body *body_for(struct fanout *f, struct projection *p)
+static struct body *new_body(struct fanout *f, struct projection *p)
 {
+    struct text known = frames_body(&f->shard->frames, p);
     struct buf *scratch = &f->shard->scratch;
-    const struct change_message m = message(f, p);
+    struct change_message m;
 
-    if (p->body)
-        return p->body;
+    if (known.p)
+        return body_new(known.p, known.len);
+    m = message(f, p);
     buf_reset(scratch);
     p->dialect->put_body(scratch, &m);
-    if (!buf_error(scratch))
-        p->body = body_new(scratch->data, scratch->len);
+    return buf_error(scratch) ? NULL : body_new(scratch->data, scratch->len);
+}
+
+static struct body *body_for(struct fanout *f, struct projection *p)
+{
+    if (p->body)
+        return p->body;
+    p->body = new_body(f, p);
     if (p->body) {
         p->next_used = f->used;
         f->used = p;
@@ -245,8 +253,39 @@ static void deliver(struct fanout *f, struct session *s)
     }
 }
 
+static const struct frame *add_frame(struct fanout *f, const struct subscription *sub)
+{
+    const struct change_message m = message(f, sub->match_projection);
+    struct shard *s = f->shard;
+
+    return frames_add(
+        &s->frames, sub->match_projection, sub->number, sub->match_transition, &m, &s->scratch);
+}
+
+/* The way of most messages; false where there is more to it. */
+static bool deliver_frame(struct fanout *f, struct session *s)
+{
+    const struct subscription *sub = s->matches;
+    struct frames *frames = &f->shard->frames;
+    const struct frame *frame;
+
+    if (!f->live || f->change->kind > CHANGE_DELETE || f->transaction->receipt || sub->next_match ||
+        sub->match_batch || s->slow || session_is_stream(s))
+        return false;
+    frame = frames_find(frames, sub->match_projection, sub->number, sub->match_transition);
+    if (!frame)
+        frame = add_frame(f, sub);
+    if (!frame || !conn_send_part(s->conn, frames->body, frame->from, frame->size, frame->payload))
+        return false;
+    s->matches = NULL;
+    f->deliveries++;
+    f->bytes += frame->payload;
+    return true;
+}
+
 void fanout_forget(struct fanout *f)
 {
+    frames_next(&f->shard->frames);
     while (f->used) {
         struct projection *p = f->used;
 
@@ -262,7 +301,8 @@ void fanout_deliver(struct fanout *f)
         struct session *s = f->matched;
 
         f->matched = s->next_matched;
-        deliver(f, s);
+        if (!deliver_frame(f, s))
+            deliver(f, s);
     }
     fanout_forget(f);
 }

@@ -261,6 +261,7 @@ void shard_free(struct shard *s)
     presence_fini(&s->room);
     assert(s->channels.count == 0);
     map_fini(&s->channels);
+    frames_fini(&s->frames);
     buf_fini(&s->scratch);
     buf_fini(&s->rows);
     logins_fini(&s->logins);

@@ -3,6 +3,7 @@
 
 #include "base/mailbox.h"
 #include "hub/changelog.h"
+#include "hub/frames.h"
 #include "hub/gate.h"
 #include "hub/hub.h"
 #include "hub/login.h"
@@ -76,6 +77,7 @@ struct shard {
     bool waking;               /* it has been posted */
     int64_t busy_ns;           /* with replays waiting: when this turn's first batch came, or 0 */
     struct buf scratch;        /* the message being written */
+    struct frames frames;      /* of the change being delivered, and what waits to be sent */
     /* Room for the matches of the session with the most subscriptions. */
     struct subscription **matches;
     uint32_t *numbers;

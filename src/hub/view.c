@@ -134,12 +134,12 @@ static bool looks_same(const struct projection *p, const struct change *c)
     return !change_moved_key(c);
 }
 
-struct projection *view_of(const struct view *v, const struct change *c, uint8_t *kind)
+struct projection *view_limited(const struct view *v, const struct change *c, uint8_t *kind)
 {
     const struct view_limits *l = v->limits;
     bool now, before;
 
-    if (!l || c->kind != CHANGE_UPDATE)
+    if (c->kind != CHANGE_UPDATE)
         return v->change;
     now = !l->rows || filter_match(l->rows, c->row, c->rowid);
     before = !l->rows || filter_match(l->rows, c->old, c->old_rowid);

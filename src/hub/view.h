@@ -31,7 +31,12 @@ void view_fini(struct view *v); /* a zeroed one is allowed */
  * The projection for a change, and in *kind as what it is told (it begins as the change's own);
  * NULL: nothing of it may be seen.
  */
-struct projection *view_of(const struct view *v, const struct change *c, uint8_t *kind);
+struct projection *view_limited(const struct view *v, const struct change *c, uint8_t *kind);
+static inline struct projection *view_of(
+    const struct view *v, const struct change *c, uint8_t *kind)
+{
+    return v->limits ? view_limited(v, c, kind) : v->change;
+}
 
 /* Whether the session may know of a table, as it is defined; STATUS_NOT_FOUND or STATUS_NOMEM. */
 int view_allows(const struct session *s, const struct table *table);

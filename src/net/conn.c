@@ -411,6 +411,24 @@ int conn_send_text(struct conn *c, const char *data, size_t len)
     return send_text(c, data, len, NULL, false);
 }
 
+bool conn_send_part(
+    struct conn *c, struct body *body, uint32_t from, uint32_t size, uint32_t payload)
+{
+    struct loop *l = c->loop;
+
+    /* A slow one would keep what others got meanwhile as well. */
+    if (c->state != CONN_OPEN || c->blocked || c->out.bytes + size > l->parts_max ||
+        conn_is_stream(c) || (c->window_bits && payload >= l->options.compress_min) ||
+        (l->options.max_queues && l->pool.own > l->options.max_queues))
+        return false;
+    if (outq_put_part(&c->out, &l->pool, body, from, size) < 0)
+        return false;
+    loop_count_sent(l, payload);
+    c->active_ms = (uint32_t)l->now;
+    conn_touch(c);
+    return true;
+}
+
 uint64_t conn_id(const struct conn *c)
 {
     return c->id;

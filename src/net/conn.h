@@ -86,6 +86,14 @@ struct conn_ops {
  * or STATUS_NOMEM (closed with 1011).
  */
 int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body);
+/*
+ * The same for a message whose frame, with a header by ws_header before `payload` bytes, is
+ * body->data[from … from + size - 1]: what many get that keep up is put together only once, turn by
+ * turn. False: nothing was done, and it is to be sent in the other way, because the connection has
+ * much to read already, wants it compressed, is a stream or is closing.
+ */
+bool conn_send_part(
+    struct conn *c, struct body *body, uint32_t from, uint32_t size, uint32_t payload);
 /* The same for what is not news: it is never forgotten, and takes the place of news if need be. */
 int conn_send_text(struct conn *c, const char *data, size_t len);
 

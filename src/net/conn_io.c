@@ -262,15 +262,24 @@ void conn_io_event(struct conn *c, uint32_t seen)
         receive(c); /* unless it is paused */
 }
 
-static ssize_t push(struct conn *c, struct outq_gather *g)
+/* One piece costs the kernel less than a list of them. */
+static ssize_t give(int fd, struct outq_gather *g)
 {
     struct msghdr m = {.msg_iov = g->iov, .msg_iovlen = (size_t)g->count};
+
+    if (g->count == 1)
+        return send(fd, g->iov->iov_base, g->iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sendmsg(fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ssize_t push(struct conn *c, struct outq_gather *g)
+{
     ssize_t n;
 
     if (c->tls)
         return tls_send(c->tls, g->iov, g->count, c->loop->room);
     do
-        n = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+        n = give(c->fd, g);
     while (n < 0 && errno == EINTR);
     return n;
 }

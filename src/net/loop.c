@@ -402,6 +402,14 @@ static void give_memory(struct loop *l)
     mem_free(l);
 }
 
+/* Less than makes a connection slow, or has it sent at once. */
+static size_t parts_max(const struct loop_options *o)
+{
+    size_t max = o->max_queue < LOOP_OUT_SIZE ? o->max_queue : LOOP_OUT_SIZE;
+
+    return o->slow_queue && o->slow_queue < max ? o->slow_queue : max;
+}
+
 struct loop *loop_new(const struct loop_options *options)
 {
     struct loop *l = mem_zalloc(sizeof(*l));
@@ -411,6 +419,7 @@ struct loop *loop_new(const struct loop_options *options)
         return NULL;
     l->options = *options;
     l->half_ms = options->heartbeat_ms > 1 ? options->heartbeat_ms / 2 : options->heartbeat_ms > 0;
+    l->parts_max = parts_max(options);
     l->stop.run = run_stop;
     l->now = clock_mono_ms();
     l->next_tick = l->now + TICK_MS;

@@ -21,12 +21,13 @@
 #define COPY_MAX 4096  /* bodies up to this are copied together rather than pointed to */
 
 struct record {
-    struct body *body; /* NULL: none */
-    uint32_t len;      /* private bytes behind this header */
-    bool end;          /* the last record of its frame */
-    bool news;         /* may be forgotten */
-    bool own;          /* the body is a long private part */
-    bool forgotten;    /* takes up its place, but no byte of it is sent */
+    struct body *body;   /* NULL: none */
+    uint32_t from, size; /* what of it */
+    uint32_t len;        /* private bytes behind this header */
+    bool end;            /* the last record of its frame */
+    bool news;           /* may be forgotten */
+    bool own;            /* the body is a long private part */
+    bool forgotten;      /* takes up its place, but no byte of it is sent */
     char data[];
 };
 
@@ -49,7 +50,7 @@ static struct record *record_at(struct outq_block *b, uint32_t at)
 
 static size_t record_size(const struct record *r)
 {
-    return r->forgotten ? 0 : r->len + (r->body ? r->body->len : 0);
+    return r->forgotten ? 0 : (size_t)r->len + r->size;
 }
 
 void outq_pool_init(struct outq_pool *pool)
@@ -135,15 +136,51 @@ static struct record *append(
     struct record *r = record_at(q->last, q->last->used);
 
     r->body = body;
+    r->from = 0;
+    r->size = body ? body->len : 0;
     r->len = (uint32_t)len;
     r->end = end;
     r->news = news;
     r->own = false;
     r->forgotten = false;
+    q->open = false;
     q->last->used += (uint32_t)stride(len);
     q->bytes += record_size(r);
     pool->queued += record_size(r);
     return r;
+}
+
+/* A record of a part of a body, which its bytes and the reference are still to be counted for. */
+static int append_part(
+    struct outq *q, struct outq_pool *pool, struct body *body, uint32_t from, uint32_t size)
+{
+    struct record *r;
+
+    if (make_room(q, pool, stride(0)))
+        return STATUS_NOMEM;
+    q->tail = (uint16_t)q->last->used;
+    r = append(q, pool, 0, NULL, true, true);
+    r->body = body;
+    r->from = from;
+    r->size = size;
+    q->open = true;
+    return 0;
+}
+
+/* What was alone will have something behind it. STATUS_NOMEM leaves the queue as it was. */
+static int into_block(struct outq *q, struct outq_pool *pool)
+{
+    struct outq rest = *q;
+
+    if (!q->alone)
+        return 0;
+    rest.alone = false;
+    rest.first = rest.last = NULL;
+    rest.head = 0;
+    if (append_part(&rest, pool, q->part, q->from, q->size) < 0)
+        return STATUS_NOMEM;
+    *q = rest;
+    return 0;
 }
 
 static void join(char *to, const void *a, size_t alen, const void *b, size_t blen)
@@ -184,6 +221,8 @@ int outq_put(struct outq *q, struct outq_pool *pool, const void *head, size_t he
     size_t len = head_len + data_len;
     struct record *r;
 
+    if (into_block(q, pool) < 0)
+        return STATUS_NOMEM;
     if (len > INLINE_MAX)
         return put_long(q, pool, head, head_len, data, data_len, body, news);
     if (make_room(q, pool, stride(len)))
@@ -195,14 +234,49 @@ int outq_put(struct outq *q, struct outq_pool *pool, const void *head, size_t he
     return 0;
 }
 
+/* Whether what is last goes on with these bytes. */
+static bool extend(struct outq *q, const struct body *body, uint32_t from, uint32_t size)
+{
+    struct record *r = q->open ? record_at(q->last, q->tail) : NULL;
+
+    if (q->alone && q->part == body && q->from + q->size == from)
+        q->size += size;
+    else if (r && r->body == body && r->from + r->size == from)
+        r->size += size;
+    else
+        return false;
+    return true;
+}
+
+int outq_put_part(
+    struct outq *q, struct outq_pool *pool, struct body *body, uint32_t from, uint32_t size)
+{
+    if (!extend(q, body, from, size)) {
+        if (!q->alone && !q->first) {
+            q->alone = true;
+            q->part = body;
+            q->from = from;
+            q->size = size;
+        } else if (into_block(q, pool) < 0 || append_part(q, pool, body, from, size) < 0) {
+            return STATUS_NOMEM;
+        }
+        body_ref(body);
+    }
+    q->bytes += size;
+    pool->queued += size;
+    return 0;
+}
+
 static void pop_block(struct outq *q, struct outq_pool *pool)
 {
     struct outq_block *b = q->first;
 
     q->first = b->next;
     q->head = 0;
-    if (!q->first)
+    if (!q->first) {
         q->last = NULL;
+        q->open = false;
+    }
     give_block(pool, b);
 }
 
@@ -226,12 +300,27 @@ static void pop(struct outq *q, struct outq_pool *pool)
         pop_block(q, pool);
 }
 
+/* The same for a part that is alone, of which so many bytes are gone now. */
+static void consume_part(struct outq *q, size_t sent)
+{
+    q->sent = sent;
+    q->begun = sent > 0;
+    if (sent < q->size)
+        return;
+    body_unref(q->part);
+    outq_init(q);
+}
+
 void outq_consume(struct outq *q, struct outq_pool *pool, size_t n)
 {
     assert(n <= q->bytes);
     q->bytes -= n;
     pool->queued -= n;
     n += q->sent;
+    if (q->alone) {
+        consume_part(q, n);
+        return;
+    }
     while (q->first) {
         size_t size = record_size(record_at(q->first, q->head));
 
@@ -248,7 +337,7 @@ void outq_consume(struct outq *q, struct outq_pool *pool, size_t n)
 void outq_clear(struct outq *q, struct outq_pool *pool)
 {
     outq_consume(q, pool, q->bytes);
-    assert(!q->first);
+    assert(!q->alone && !q->first);
     q->begun = false;
 }
 
@@ -273,10 +362,11 @@ void outq_drop(struct outq *q, struct outq_pool *pool)
     uint32_t at = q->head;
     bool end = false;
 
-    if (!q->begun) {
+    q->open = false;
+    if (!q->begun)
         outq_clear(q, pool);
+    if (!q->first || q->alone)
         return;
-    }
     while (!end) {
         struct record *r;
 
@@ -332,6 +422,11 @@ void outq_forget(struct outq *q, struct outq_pool *pool)
     uint32_t at = q->head;
     bool begun = q->begun;
 
+    if (q->alone) {
+        outq_drop(q, pool);
+        return;
+    }
+    q->open = false;
     q->first = q->last = NULL;
     q->head = 0;
     for (; b; b = next, at = 0) {
@@ -373,15 +468,16 @@ static bool gather_copy(struct outq_gather *g, const char *p, size_t n)
     return take == n;
 }
 
-static bool gather_body(struct outq_gather *g, struct body *body, size_t skip)
+static bool gather_body(struct outq_gather *g, const struct record *r, size_t skip)
 {
-    size_t n = body->len - skip;
+    char *data = r->body->data + r->from + skip;
+    size_t n = r->size - skip;
 
     if (n <= COPY_MAX)
-        return gather_copy(g, body->data + skip, n);
+        return gather_copy(g, data, n);
     if (g->count == OUTQ_IOV)
         return false;
-    g->iov[g->count++] = (struct iovec){body->data + skip, n};
+    g->iov[g->count++] = (struct iovec){data, n};
     g->total += n;
     return true;
 }
@@ -394,7 +490,7 @@ static bool gather_record(struct outq_gather *g, struct record *r, size_t skip)
         return false;
     if (!r->body)
         return true;
-    return gather_body(g, r->body, skip > r->len ? skip - r->len : 0);
+    return gather_body(g, r, skip > r->len ? skip - r->len : 0);
 }
 
 void outq_gather(const struct outq *q, struct outq_gather *g)
@@ -405,6 +501,11 @@ void outq_gather(const struct outq *q, struct outq_gather *g)
 
     g->used = g->total = 0;
     g->count = 0;
+    if (q->alone) {
+        g->iov[g->count++] = (struct iovec){q->part->data + q->from + skip, q->size - skip};
+        g->total = q->size - skip;
+        return;
+    }
     while (b) {
         struct record *r = record_at(b, at);
 

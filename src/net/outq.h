@@ -28,11 +28,23 @@ void outq_pool_fini(struct outq_pool *pool);
 void outq_pool_trim(struct outq_pool *pool);
 
 struct outq {
-    struct outq_block *first, *last;
-    size_t bytes;  /* not yet sent */
-    size_t sent;   /* bytes of the first record that are gone already */
-    uint32_t head; /* offset of the first record in the first block */
-    bool begun;    /* a part of the first frame is gone already, so the rest has to follow */
+    union {
+        struct outq_block *first;
+        struct body *part; /* while it is `alone` */
+    };
+    union {
+        struct outq_block *last;
+        struct {
+            uint32_t from, size; /* what of it */
+        };
+    };
+    size_t bytes;   /* not yet sent */
+    size_t sent;    /* bytes of the first record that are gone already */
+    uint32_t head;  /* offset of the first record in the first block */
+    uint16_t tail;  /* of the last record in the last block, while `open` */
+    bool alone : 1; /* nothing but a part of a body is queued, and there is no block */
+    bool open : 1;  /* more of a body may be added to the last record */
+    bool begun : 1; /* a part of the first frame is gone already, so the rest has to follow */
 };
 
 void outq_init(struct outq *q);
@@ -42,6 +54,12 @@ void outq_init(struct outq *q);
  */
 int outq_put(struct outq *q, struct outq_pool *pool, const void *head, size_t head_len,
     const void *data, size_t data_len, struct body *body, bool news);
+/*
+ * Adds one frame, of news, that lies in a body with others. Those that follow each other there are
+ * kept together, and are forgotten together. STATUS_NOMEM leaves the queue as it was.
+ */
+int outq_put_part(
+    struct outq *q, struct outq_pool *pool, struct body *body, uint32_t from, uint32_t size);
 void outq_clear(struct outq *q, struct outq_pool *pool);
 /* Forgets all news, but not what of it has begun. */
 void outq_forget(struct outq *q, struct outq_pool *pool);

@@ -25,22 +25,29 @@ struct session_work {
 };
 
 struct session {
-    struct list node; /* of its shard */
+    /* What delivering to it takes is together, for there may be many to deliver to. */
     struct conn *conn;
+    struct subscription *matches; /* the change being delivered */
+    struct session *next_matched; /* likewise */
     struct shard *shard;
     const struct dialect *dialect;
-    struct policy *policy;         /* a reference; NULL: everybody may do everything */
-    struct identity *who;          /* as its newest token said; NULL for nobody: see hub/login.h */
-    struct limiter_client *limits; /* how much it may do; NULL: as much as it likes */
-    uint32_t login_place;          /* of its token's end in the shard's logins, from 1; 0: none */
+    struct poll *poll; /* of a long poll: see hub/poll.h */
+    /* What it gets together when the transaction is through; that may be in a later batch. */
+    struct changeset *changeset;
+    uint32_t login_place; /* of its token's end in the shard's logins, from 1; 0: none */
     uint8_t login_failures;
     uint8_t snapshot_count;
     bool login_warned : 1;
     bool notifications : 1;      /* in the channel everyone starts in */
     bool notifications_self : 1; /* false: leaves out what it itself sends there */
-    bool slow : 1;              /* hears nothing until it has read what is queued: see hub/slow.h */
-    struct subscription **subs; /* by number, ascending */
-    struct subscription *first; /* where subs points to as long as there is no more than one */
+    bool slow : 1; /* hears nothing until it has read what is queued: see hub/slow.h */
+
+    struct list node;              /* of its shard */
+    struct policy *policy;         /* a reference; NULL: everybody may do everything */
+    struct identity *who;          /* as its newest token said; NULL for nobody: see hub/login.h */
+    struct limiter_client *limits; /* how much it may do; NULL: as much as it likes */
+    struct subscription **subs;    /* by number, ascending */
+    struct subscription *first;    /* where subs points to as long as there is no more than one */
     uint32_t sub_count, sub_cap;
     uint32_t batch_count; /* of them, those with `batch` */
     uint32_t last_number;
@@ -55,13 +62,7 @@ struct session {
     struct projection *whole;  /* how to write changes of tables themselves */
     struct presence *presence; /* while it is in channel "collaboration" */
     char *headers;             /* of a stream that has not been answered yet */
-    struct poll *poll;         /* of a long poll: see hub/poll.h */
-    /* For the change being delivered. */
-    struct subscription *matches;
-    struct session *next_matched;
-    /* What it gets together when the transaction is through; that may be in a later batch. */
-    struct changeset *changeset;
-    char address[]; /* the peer's, for logs */
+    char address[];            /* the peer's, for logs */
 };
 
 /* Bytes of filters and column names that one connection may have. */

@@ -23,28 +23,29 @@ struct bound {
 
 /* There may be a million: the members are in the order that takes the least room. */
 struct subscription {
+    /* What delivering to it takes comes first. */
     struct session *session;
-    struct topic *topic; /* NULL: every table */
-    struct list node;    /* in the topic, or in topics->every */
-    union {
-        struct bound *bound;      /* to the topic's table; NULL while there is none of that name */
-        struct projection *whole; /* with no topic: how to write any table's change */
-    };
-    struct bound *leaving;           /* to a table dropped in the transaction being delivered */
     struct follower *follower;       /* while it gets the past: see hub/replay.h */
     struct snapshot *snapshot;       /* while it gets that: see hub/snapshot.h */
     struct subscription *next_match; /* of its session, for the change being delivered */
     struct projection *match_projection;
-    uint32_t number; /* "s1" is 1 */
-    uint16_t text_len;
-    uint16_t column_count;
-    uint8_t filter_count;
+    union {
+        struct bound *bound;      /* to the topic's table; NULL while there is none of that name */
+        struct projection *whole; /* with no topic: how to write any table's change */
+    };
+    uint32_t number;              /* "s1" is 1 */
     uint8_t events;               /* of EVENTS_ALL */
     uint8_t match_transition : 2; /* enum transition */
     bool match_batch : 1;
     bool self : 1;
     bool batch : 1; /* a transaction's changes in one message */
-    char text[];    /* the filters, then the columns: a uint16_t length and the bytes of each */
+    uint16_t text_len;
+    struct topic *topic;   /* NULL: every table */
+    struct list node;      /* in the topic, or in topics->every */
+    struct bound *leaving; /* to a table dropped in the transaction being delivered */
+    uint16_t column_count;
+    uint8_t filter_count;
+    char text[]; /* the filters, then the columns: a uint16_t length and the bytes of each */
 };
 
 /* Bytes that all filters and column names of one subscription may have together. */

@@ -49,45 +49,47 @@ struct half {
 };
 
 struct conn {
-    struct list timer; /* in one of the loop's lists: idle, closing, draining, dead, told */
+    /* What sending to it takes is together, for there may be many to send to. */
     struct list dirty; /* in the loop's dirty list, or alone */
-    struct list heavy; /* in the loop's list of those above slow_queue, or alone */
-    struct list quiet; /* in the loop's list by quiet_due, or alone */
-    /* ms of the loop's time, the low bits. */
-    uint32_t quiet_due; /* when it is next looked at */
-    uint32_t active_ms; /* the last message */
-    uint32_t heavy_since;
-    uint32_t ping_ms;     /* when the queue last moved with the last ping still in it */
-    struct list notes;    /* by what they wait for */
-    struct rest *rest;    /* or NULL */
-    struct half *half_in; /* or NULL */
-    uint64_t sent;        /* bytes, so far */
-    int64_t due;          /* ms; when the timer list wants it */
     struct loop *loop;
     const struct conn_ops *ops;
+    struct outq out;
+    int fd;
+    uint8_t state;
+    uint8_t window_bits;    /* of what the peer decompresses; 0: nothing is compressed */
+    bool blocked : 1;       /* the socket took less than it was given */
+    bool eof : 1;           /* the peer will send no more */
+    bool half : 1;          /* between two pings */
+    bool unanswered : 1;    /* nothing has arrived since the last ping */
+    bool late : 1;          /* and that for half a heartbeat; counted */
+    bool forgot : 1;        /* its news were forgotten, and not all of the rest is sent */
+    uint32_t events;        /* what epoll watches */
+    uint32_t active_ms;     /* of the last message; ms of the loop's time, the low bits */
+    uint16_t code;          /* to report; 0: none was seen or sent */
+    uint16_t pongs;         /* queued since the queue was last empty */
+    uint32_t drained_below; /* the owner waits until less is queued; 0: it does not */
+    uint64_t sent;          /* bytes, so far */
+    size_t ping_ahead;      /* bytes to send up to the end of the last ping */
+    struct list notes;      /* by what they wait for */
+    struct list heavy;      /* in the loop's list of those above slow_queue, or alone */
+    struct body *late_pong; /* the answer to the latest of too many pings */
+
+    struct list timer; /* in one of the loop's lists: idle, closing, draining, dead, told */
+    struct list quiet; /* in the loop's list by quiet_due, or alone */
+    /* Likewise low bits. */
+    uint32_t quiet_due; /* when it is next looked at */
+    uint32_t heavy_since;
+    uint32_t ping_ms;     /* when the queue last moved with the last ping still in it */
+    int32_t latency_us;   /* of the last pong; -1: there was none */
+    struct rest *rest;    /* or NULL */
+    struct half *half_in; /* or NULL */
+    int64_t due;          /* ms; when the timer list wants it */
     void *owner;
     struct tls *tls; /* or NULL */
     uint64_t id;
-    struct outq out;
     struct ws_parser parser;
-    struct body *late_pong; /* the answer to the latest of too many pings */
-    int64_t ping_ns;        /* when the last ping was queued, and its payload */
-    size_t ping_ahead;      /* bytes to send up to the end of that ping */
+    int64_t ping_ns; /* when the last ping was queued, and its payload */
     uint64_t messages_in;
-    int32_t latency_us;     /* of the last pong; -1: there was none */
-    uint32_t drained_below; /* the owner waits until less is queued; 0: it does not */
-    int fd;
-    uint32_t events; /* what epoll watches */
-    uint16_t code;   /* to report; 0: none was seen or sent */
-    uint16_t pongs;  /* queued since the queue was last empty */
-    uint8_t state;
-    uint8_t window_bits; /* of what the peer decompresses; 0: nothing is compressed */
-    bool blocked : 1;    /* the socket took less than it was given */
-    bool eof : 1;        /* the peer will send no more */
-    bool half : 1;       /* between two pings */
-    bool unanswered : 1; /* nothing has arrived since the last ping */
-    bool late : 1;       /* and that for half a heartbeat; counted */
-    bool forgot : 1;     /* its news were forgotten, and not all of the rest is sent */
 };
 
 /* Written by the loop's thread alone, read by any: see loop_count. */

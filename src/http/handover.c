@@ -10,6 +10,10 @@
 #include <stdio.h>
 #include <string.h>
 
+const char handover_not_alone[] =
+    "there is something before or behind the handshake; a client sends nothing more until it has "
+    "the answer (RFC 6455 section 4.1)";
+
 /* A descriptor of our own, or -1 and why. */
 static int take(struct request *r, const char **why)
 {

@@ -14,7 +14,9 @@ struct hub_client;
  * in, the latter from the request, after limits_connect.
  *
  * NULL: the hub has it. Otherwise why not, for the user; the request is still to be answered then.
+ * handover_not_alone, and nothing equal to it: the client's mistake.
  */
+extern const char handover_not_alone[];
 const char *handover_run(
     struct request *r, const struct dialect *dialect, struct hub_client *client, const char *hello);
 

@@ -1,5 +1,6 @@
 #include "http/secure.h"
 #include "base/status.h"
+#include "http/handover.h"
 #include "http/http.h"
 #include "net/front.h"
 
@@ -65,9 +66,6 @@ int secure_take(struct request *r, bool more_allowed, struct tls **tls, const ch
         *tls = t.tls;
         return t.fd;
     }
-    *why = rc == STATUS_INVALID
-               ? "there is something before or behind the handshake; a client sends nothing more "
-                 "until it has the answer (RFC 6455 section 4.1)"
-               : "the connection could not be handed over";
+    *why = rc == STATUS_INVALID ? handover_not_alone : "the connection could not be handed over";
     return -1;
 }

@@ -53,9 +53,7 @@ static bool check(struct request *r, char accept[WS_ACCEPT_LEN + 1], struct exte
     } else if (!request_alone(r)) {
         /* civetweb has it in its buffer and does not give it back. */
         r->body_read = false;
-        answer_error(r, 400, "INVALID_FORMAT",
-            "there is something before or behind the handshake; a client sends nothing more until "
-            "it has the answer (RFC 6455 section 4.1)");
+        answer_error(r, 400, "INVALID_FORMAT", "%s", handover_not_alone);
     } else {
         return true;
     }
@@ -82,8 +80,12 @@ void upgrade_run(struct request *r, const struct dialect *dialect)
     if (!limits_connect(r))
         return;
     why = handover_run(r, dialect, &client, hello);
-    if (why)
+    if (why == handover_not_alone) {
+        r->body_read = false;
+        answer_error(r, 400, "INVALID_FORMAT", "%s", why);
+    } else if (why) {
         answer_error_with(r, 503, "Retry-After: 5\r\n", "LIMIT_EXCEEDED", "%s", why);
-    else
+    } else {
         r->status = 101;
+    }
 }

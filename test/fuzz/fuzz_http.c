@@ -82,6 +82,8 @@ HANDLER(api_realtime_stats)
 HANDLER(api_sync)
 HANDLER(metrics)
 
+const char handover_not_alone[] = "not alone";
+
 const char *handover_run(
     struct request *r, const struct dialect *dialect, struct hub_client *client, const char *hello)
 {

@@ -153,7 +153,7 @@ class Where:
     """What the clients need to know of a server."""
 
     def __init__(self, server):
-        self.host, self.port = server.host, server.port
+        self.host, self.port, self.tls = server.host, server.port, None
 
 
 class Helper:

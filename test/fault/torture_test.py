@@ -42,7 +42,7 @@ class Address:
     """Where the server is, for other processes."""
 
     def __init__(self, server):
-        self.host, self.port = server.host, server.port
+        self.host, self.port, self.tls = server.host, server.port, None
 
 
 def free_port(dice):

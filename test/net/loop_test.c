@@ -103,7 +103,7 @@ static void *answer(void *arg)
     if (strcmp(peer_next(p), "close 1012 server is shutting down") == 0)
         peer_send(p, 0x88, "\x03\xf4", 2);
     peer_next(p);
-    close(p->fd);
+    peer_free(p);
     return NULL;
 }
 
@@ -120,7 +120,6 @@ static void test_stop_ends_when_all_have_answered(void **state)
     loop_stop(server.loop, 4000);
     assert_true(clock_mono_ms() - before < 2000);
     pthread_join(thread, NULL);
-    free(p);
     server_stop(&server);
 }
 

@@ -1,6 +1,7 @@
 #include "access/base64url.h"
 
 #include "base/status.h"
+#include "base/text.h"
 #include <stdint.h>
 #include <string.h>
 
@@ -8,13 +9,7 @@ static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 static int digit(char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
+    return c == '+' || c == '/' ? -1 : base64_digit(c == '-' ? '+' : c == '_' ? '/' : c);
 }
 
 int base64url_decode(struct buf *out, const char *s, size_t len)

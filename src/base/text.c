@@ -119,7 +119,7 @@ void base64_encode(struct buf *out, const void *data, size_t len)
     }
 }
 
-static int base64_digit(char c)
+int base64_digit(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';

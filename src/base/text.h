@@ -22,6 +22,7 @@ bool utf8_valid(const void *p, size_t len);
 
 /* RFC 4648 section 4. Decoding is strict about the alphabet and padding. */
 void base64_encode(struct buf *out, const void *p, size_t len);
+int base64_digit(char c);                                      /* its value; -1: it is none */
 int base64_decode(struct buf *out, const char *s, size_t len); /* STATUS_INVALID, STATUS_NOMEM */
 
 /*

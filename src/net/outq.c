@@ -1,6 +1,7 @@
 #include "net/outq.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "net/outq_pool.h"
 
 #include <assert.h>
 #include <string.h>
@@ -16,7 +17,6 @@
  * A frame is one record, or two when its private part is too long for a block: that part becomes a
  * body of its own.
  */
-#define BLOCK_SIZE 1024
 #define INLINE_MAX 480 /* private bytes kept in a block */
 #define COPY_MAX 4096  /* bodies up to this are copied together rather than pointed to */
 
@@ -30,13 +30,6 @@ struct record {
     bool forgotten;      /* takes up its place, but no byte of it is sent */
     char data[];
 };
-
-struct outq_block {
-    struct outq_block *next;
-    uint32_t used;
-    _Alignas(8) char data[];
-};
-#define BLOCK_ROOM (BLOCK_SIZE - sizeof(struct outq_block))
 
 static size_t stride(size_t len)
 {
@@ -53,57 +46,6 @@ static size_t record_size(const struct record *r)
     return r->forgotten ? 0 : (size_t)r->len + r->size;
 }
 
-void outq_pool_init(struct outq_pool *pool)
-{
-    *pool = (struct outq_pool){0};
-}
-
-static void free_blocks(struct outq_pool *pool, size_t n)
-{
-    while (n-- && pool->free) {
-        struct outq_block *b = pool->free;
-
-        pool->free = b->next;
-        pool->free_count--;
-        mem_free(b);
-    }
-}
-
-void outq_pool_fini(struct outq_pool *pool)
-{
-    assert(pool->queued == 0 && pool->own == 0);
-    free_blocks(pool, pool->free_count);
-}
-
-void outq_pool_trim(struct outq_pool *pool)
-{
-    free_blocks(pool, (pool->low + 1) / 2);
-    pool->low = pool->free_count;
-}
-
-static struct outq_block *take_block(struct outq_pool *pool)
-{
-    struct outq_block *b = pool->free;
-
-    if (b) {
-        pool->free = b->next;
-        if (--pool->free_count < pool->low)
-            pool->low = pool->free_count;
-    } else {
-        b = mem_alloc(BLOCK_SIZE);
-    }
-    pool->own += b ? BLOCK_SIZE : 0;
-    return b;
-}
-
-static void give_block(struct outq_pool *pool, struct outq_block *b)
-{
-    b->next = pool->free;
-    pool->free = b;
-    pool->free_count++;
-    pool->own -= BLOCK_SIZE;
-}
-
 void outq_init(struct outq *q)
 {
     *q = (struct outq){0};
@@ -114,9 +56,9 @@ static int make_room(struct outq *q, struct outq_pool *pool, size_t n)
 {
     struct outq_block *b;
 
-    if (q->last && BLOCK_ROOM - q->last->used >= n)
+    if (q->last && OUTQ_BLOCK_ROOM - q->last->used >= n)
         return 0;
-    b = take_block(pool);
+    b = outq_pool_take(pool);
     if (!b)
         return STATUS_NOMEM;
     b->next = NULL;
@@ -277,7 +219,7 @@ static void pop_block(struct outq *q, struct outq_pool *pool)
         q->last = NULL;
         q->open = false;
     }
-    give_block(pool, b);
+    outq_pool_give(pool, b);
 }
 
 static void drop_body(struct outq_pool *pool, struct record *r)
@@ -386,7 +328,7 @@ void outq_drop(struct outq *q, struct outq_pool *pool)
         b = rest;
         rest = b->next;
         cut_block(q, pool, b, 0);
-        give_block(pool, b);
+        outq_pool_give(pool, b);
     }
 }
 
@@ -433,7 +375,7 @@ void outq_forget(struct outq *q, struct outq_pool *pool)
         next = b->next;
         b->next = NULL;
         if (!forget_in_block(q, pool, b, at, &begun)) {
-            give_block(pool, b);
+            outq_pool_give(pool, b);
         } else if (q->last) {
             q->last->next = b;
             q->last = b;

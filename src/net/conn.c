@@ -13,6 +13,12 @@
 
 #define CLOSING_MS 3000 /* for what is queued, our Close frame and the peer's */
 #define FLUSH_AT LOOP_OUT_SIZE
+/*
+ * What waits belongs to the queue, which has bounds and shares its bodies. Without this the kernel
+ * takes megabytes for each peer that does not read, of memory that all sockets of the machine
+ * share, and while it copies them the others wait.
+ */
+#define UNSENT_MAX (128 << 10)
 #define SHARE_MIN ((size_t)64 << 10)
 
 static atomic_uint_fast64_t last_id;
@@ -32,7 +38,7 @@ static void set_patience(struct conn *c)
 static int start(struct conn *c, const void *hello, size_t hello_len)
 {
     struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-    int one = 1;
+    int one = 1, unsent = UNSENT_MAX;
 
     if (hello_len && outq_put(&c->out, &c->loop->pool, hello, hello_len, NULL, 0, NULL, false))
         return STATUS_NOMEM;
@@ -40,6 +46,7 @@ static int start(struct conn *c, const void *hello, size_t hello_len)
     c->out.begun = hello_len > 0;
     c->events = e.events;
     fcntl(c->fd, F_SETFL, fcntl(c->fd, F_GETFL) | O_NONBLOCK);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* in vain on a local socket */
     set_patience(c);
     if (epoll_ctl(c->loop->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0)

@@ -28,6 +28,24 @@ static void watch(struct conn *c, uint32_t events)
 
 static void receive(struct conn *c);
 
+static void begin_slice(struct loop *l)
+{
+    l->slice_messages = 0;
+    l->slice_end = clock_mono_ns() + SLICE_NS;
+}
+
+static bool slice_is_over(const struct loop *l)
+{
+    return l->slice_messages > SLICE_LEAST && clock_mono_ns() > l->slice_end;
+}
+
+/* One more message or ping. */
+static void pause_if_due(struct conn *c)
+{
+    c->loop->slice_messages++;
+    c->parser.pause = slice_is_over(c->loop);
+}
+
 static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t len)
 {
     struct conn *c = ctx;
@@ -40,8 +58,7 @@ static int on_message(void *ctx, enum ws_opcode opcode, const char *data, size_t
     c->active_ms = (uint32_t)c->loop->now;
     if (c->ops->message(c->owner, opcode, data, len))
         conn_close(c, WS_CLOSE_INTERNAL, "internal error");
-    c->parser.pause =
-        ++c->loop->slice_messages > SLICE_LEAST && clock_mono_ns() > c->loop->slice_end;
+    pause_if_due(c);
     return 0;
 }
 
@@ -64,6 +81,7 @@ static int on_ping(void *ctx, const char *data, size_t len)
 
     if (c->state != CONN_OPEN)
         return 0;
+    pause_if_due(c);
     if (c->pongs == PONGS || (c->loop->pongs >= PONGS_ALL && c->pongs >= PONGS_FEW)) {
         answer_later(c, data, len);
         return 0;
@@ -139,8 +157,6 @@ static void parse(struct conn *c, char *data, size_t n)
         return;
     c->parser.inflated = 0;
     c->parser.pause = false;
-    c->loop->slice_messages = 0;
-    c->loop->slice_end = clock_mono_ns() + SLICE_NS;
     rc = ws_feed(&c->parser, &events, c, (uint8_t *)data, n);
     if (rc > 0)
         fail(c, rc);
@@ -165,6 +181,7 @@ void conn_io_resume(struct rest *r)
     c->rest = NULL;
     list_del(&r->node);
     watch(c, c->events | EPOLLIN);
+    begin_slice(c->loop);
     parse(c, r->data, r->len);
     mem_free(r);
     /* The end of the stream is no event of the socket's then. */
@@ -222,6 +239,7 @@ static void receive(struct conn *c)
     struct loop *l = c->loop;
     int i;
 
+    begin_slice(l);
     for (i = 0; (i < READS || (!is_plain(c) && tls_ended(c->tls))) && !c->eof &&
                 c->state != CONN_DEAD && !c->rest;
          i++) {
@@ -243,7 +261,9 @@ static void receive(struct conn *c)
         /* What was posted before these bytes were sent is handled before them. */
         loop_run_mailbox(l);
         take(c, (size_t)n);
-        if (c->state == CONN_DEAD || !goes_on(c, n))
+        if (c->state == CONN_DEAD || !goes_on(c, n) ||
+            (is_plain(c) &&
+                clock_mono_ns() > l->slice_end)) /* the socket tells of the rest again */
             return;
     }
 }

@@ -154,9 +154,9 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
  * (the first few take what they take, since they may belong together), those of all together so
  * long before what is queued is sent.
  */
-#define SLICE_NS 250000
+#define SLICE_NS 100000
 #define SLICE_LEAST 4
-#define TURN_NS 4000000
+#define TURN_NS 1000000
 
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)

@@ -268,7 +268,7 @@ static void test_flood_of_pings(void **state)
 {
     enum { PINGS = 5000, PAYLOAD = 125, SIZE = 6 + PAYLOAD };
     struct peer *p;
-    char *frames = malloc(PINGS * SIZE), number[9], last[20] = "";
+    char *frames = malloc(PINGS * SIZE), number[12], last[20] = "";
     int i, pongs = 0;
 
     (void)state;

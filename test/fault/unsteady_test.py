@@ -30,13 +30,13 @@ def unsteady(directory, *options, percent=25):
     return Server(directory.file("u.db"), *options, env={"LD_PRELOAD": build(directory), "UNSTEADY": str(percent)})
 
 
-def end(server):
+def end(server, again=1):
     with open(server.log_path, encoding="utf-8") as log:
         server.stop()
         said = re.search(r"unsteady: (\d+) short, (\d+) EAGAIN, (\d+) EINTR", log.read())
     check(said, "the library was not there")
     note(f"{said[1]} short, {said[2]} EAGAIN, {said[3]} EINTR")
-    check(all(int(n) > least for n, least in zip(said.groups(), (20, 1, 50))), "too few faults: %s", said[0])
+    check(all(int(n) >= least for n, least in zip(said.groups(), (20, again, 50))), "too few faults: %s", said[0])
 
 
 def write_rows(server):
@@ -140,7 +140,7 @@ def http():
         equal([summary(*r) for r in answer["rows"]], EXPECTED, "a large answer")
         equal(server.get("/rowtap.js").status, 200)
         stream.close()
-        end(server)
+        end(server, 0)  # civetweb's sockets block
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ class Player:
             if self.server:
                 self.end()
                 self.server.stop()
-            self.server = Server(self.directory.file("app.db"), *line.split()[1:])
+            self.server = Server(self.directory.file("app.db"), *(self.file(word) for word in line.split()[1:]))
         elif line.startswith("$ "):
             self.command(line[2:], output)
         elif speaker and speaker[2] == ">":
@@ -173,16 +173,24 @@ class Player:
         else:
             raise AssertionError("not a line of a transcript")
 
+    def file(self, word):
+        """An option's value may be a file that a command of the transcript has made."""
+        path = self.directory.file(word)
+        return path if os.path.exists(path) else word
+
+    def address(self):
+        return f"{self.server.host}:{self.server.port}" if self.server else "nowhere"
+
     def place(self, text):
-        return text.replace("localhost:8080", f"{self.server.host}:{self.server.port}")
+        return text.replace("localhost:8080", self.address())
 
     def environment(self):
-        return environment({"ROWTAP_URL": self.server.url, "PATH": os.path.dirname(BIN) + ":" + os.environ["PATH"]})
+        return environment({"ROWTAP_URL": f"http://{self.address()}", "PATH": os.path.dirname(BIN) + ":" + os.environ["PATH"]})
 
     def command(self, text, output):
         done = subprocess.run(["bash", "-c", self.place(self.names.known(text))], capture_output=True, stdin=subprocess.DEVNULL, env=self.environment(),
                               cwd=self.directory.path, timeout=seconds(60))
-        got = [line.rstrip() for line in (done.stdout + done.stderr).decode().replace(f"{self.server.host}:{self.server.port}", "localhost:8080").splitlines()]
+        got = [line.rstrip() for line in (done.stdout + done.stderr).decode().replace(self.address(), "localhost:8080").splitlines()]
         self.lines([line for line in got if line], output)
 
     def lines(self, got, wanted):
@@ -226,7 +234,7 @@ class Player:
             self.server.signal(getattr(signal, what))
         elif what.startswith("ws://"):
             self.clients[who] = RawSocket(self.server, PATIENCE)
-            self.clients[who].head_of_answer = self.clients[who].upgrade("/" + what.split("/", 3)[3])
+            self.clients[who].head_of_answer = self.clients[who].upgrade("/" + self.names.known(what.split("/", 3)[3]))
         elif what == "refused":
             check(f" {rest} " in self.clients[who].head_of_answer, "%s", self.clients.pop(who).head_of_answer)
         elif what == "bytes":

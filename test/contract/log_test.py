@@ -285,7 +285,7 @@ def unread():
             while b"listening on" not in first or not first.endswith(b"\n"):
                 first += os.read(process.stderr.fileno(), 4096)
             found = re.search(rb"listening on http://([\d.]+):(\d+)", first)
-            server = type("Address", (), {"host": found[1].decode(), "port": int(found[2])})
+            server = type("Address", (), {"host": found[1].decode(), "port": int(found[2]), "tls": None})
             from harness import Http
             http, begun = Http(server), time.monotonic()
             for _ in range(3000):  # half a megabyte of lines, into a pipe of 64 KiB

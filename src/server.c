@@ -40,7 +40,14 @@ static void publish(void *ctx, struct batch *batch)
 {
     struct server *s = ctx;
 
-    hub_publish(s->hub, batch);
+    hub_put(s->hub, batch);
+}
+
+static void published(void *ctx)
+{
+    struct server *s = ctx;
+
+    hub_wake(s->hub);
 }
 
 /* Raises the limit of open files as far as allowed; returns how many clients fit. */
@@ -90,6 +97,7 @@ static int open_database(struct server *s, struct buf *err)
         .journal_changes = c->journal_changes,
         .journal_bytes = c->journal_bytes,
         .publish = publish,
+        .published = published,
         .publish_ctx = s,
     };
 

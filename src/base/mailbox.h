@@ -1,14 +1,15 @@
 #ifndef ROWTAP_BASE_MAILBOX_H
 #define ROWTAP_BASE_MAILBOX_H
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 /*
- * The only queue between threads: many senders, one receiver. A message is embedded at the start of
- * (or inside) what is sent and belongs to the receiver from the post on. The receiver waits on `fd`
- * (an eventfd, readable while messages wait and the receiver asked to be woken) or in mailbox_wait.
+ * The only queue between threads: many senders, one receiver, no lock. A message is embedded at the
+ * start of (or inside) what is sent and belongs to the receiver from the post on. The receiver
+ * blocks in mailbox_wait, or in a wait of its own for `fd` (an eventfd) between mailbox_sleep and
+ * mailbox_awake; while it does not, posting to it is no system call.
  */
 struct message {
     struct message *next;
@@ -17,23 +18,36 @@ struct message {
 };
 
 struct mailbox {
-    pthread_mutex_t lock;
-    struct message *head, **tail;
-    bool signalled;
+    _Atomic(struct message *) latest; /* first, then the earlier ones */
+    atomic_bool asleep;               /* who posts has to wake the receiver */
+    atomic_uint posting;              /* senders that may still use fd */
     int fd;
 };
 
 int mailbox_init(struct mailbox *m);                       /* STATUS_IO */
-void mailbox_fini(struct mailbox *m);                      /* must be empty */
+void mailbox_fini(struct mailbox *m);                      /* must be empty; waits for senders */
 void mailbox_post(struct mailbox *m, struct message *msg); /* any thread; wakes only a sleeper */
-/* Takes all waiting messages, in order, as a chain; NULL when there is none. Receiver only. */
+
+/* mailbox_post in two steps: a sleeper is only sure to find what was put when it has been woken. */
+void mailbox_put(struct mailbox *m, struct message *msg); /* any thread */
+void mailbox_wake(struct mailbox *m);                     /* any thread */
+
+/* The rest is for the receiver only. */
+
+/* Takes all waiting messages, in order, as a chain; NULL when there is none. */
 struct message *mailbox_take(struct mailbox *m);
-/* Blocks until something waits or the timeout (milliseconds, -1 for ever) passes. Receiver only. */
+
+/* Blocks until something waits or the timeout (milliseconds, -1 for ever) passes, seldom less. */
 void mailbox_wait(struct mailbox *m, int timeout_ms);
 /*
  * The same for nanoseconds, and until another descriptor (-1: none) is readable as well, which is
  * the result.
  */
 bool mailbox_wait_or(struct mailbox *m, int fd, int64_t timeout_ns);
+
+/* From here to mailbox_awake posting makes fd readable. False: something waits, so do not wait. */
+bool mailbox_sleep(struct mailbox *m);
+void mailbox_awake(struct mailbox *m);
+void mailbox_clear(struct mailbox *m); /* fd was found readable */
 
 #endif

@@ -43,6 +43,11 @@ struct database_options {
      * down.
      */
     void (*publish)(void *ctx, struct batch *batch);
+    /*
+     * Very soon after publish, for what would keep the first answer waiting: to wake who has to
+     * know. Likewise; NULL: there is nothing to do.
+     */
+    void (*published)(void *ctx);
     void *publish_ctx;
 };
 

@@ -1,6 +1,7 @@
 #include "capture/database_parts.h"
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "capture/settle.h"
@@ -103,6 +104,7 @@ static void rest(struct database *db)
 static void *run_thread(void *arg)
 {
     struct database *db = arg;
+    cores_ask_promptness();
     while (true) {
         take_messages(db);
         if (atomic_load(&db->interrupted))

@@ -86,9 +86,18 @@ static void rerun(struct group *g)
         run_alone(g, &g->jobs[i]);
 }
 
+/* Who writes one row after the other goes on while the subscribers are told of the last. */
+static int commit_quietly(struct writer *w)
+{
+    w->answers_first = true;
+    int rc = writer_commit(w);
+    w->answers_first = false;
+    return rc;
+}
+
 static void commit(struct group *g, struct schema *schema)
 {
-    int rc = writer_commit(g->w);
+    int rc = commit_quietly(g->w);
     if (rc != SQLITE_OK) {
         log_warn("a commit failed (SQLite code %d); its requests are run again one by one", rc);
         abandon(g, schema);
@@ -97,8 +106,13 @@ static void commit(struct group *g, struct schema *schema)
     }
     atomic_fetch_add(&g->w->published->group_commits, 1);
     tally_add(&g->w->published->group_sizes, &tally_counts, g->count);
-    for (int i = 0; i < g->count; i++)
+    for (int i = 0; i < g->count; i++) {
         finish(g, &g->jobs[i], g->w->base + g->jobs[i].end);
+        if (i == 0)
+            writer_published(g->w);
+    }
+    if (g->count == 0)
+        writer_published(g->w);
 }
 
 static int begin(struct group *g)

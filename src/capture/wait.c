@@ -1,37 +1,29 @@
 #include "capture/wait.h"
 
-#include <pthread.h>
+#include <semaphore.h>
 
-/* Somebody who waits for a request on the database thread. */
-struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t wake;
-    bool done;
-};
-
+/*
+ * Somebody waits for a request on the database thread. A semaphore, because its last access by the
+ * one that posts is what lets the other go on: with a lock and a condition the woken thread often
+ * finds the lock still held.
+ */
 static void wake_waiter(struct sql_request *r)
 {
-    struct waiter *w = r->ctx;
-    pthread_mutex_lock(&w->lock);
-    w->done = true;
-    pthread_cond_signal(&w->wake);
-    pthread_mutex_unlock(&w->lock);
+    sem_post(r->ctx);
 }
 
 void wait_post(struct database *db, struct sql_request *r)
 {
-    struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
     void (*done)(struct sql_request *) = r->done;
     void *ctx = r->ctx;
+    sem_t ended;
+    sem_init(&ended, 0, 0);
     r->done = wake_waiter;
-    r->ctx = &w;
+    r->ctx = &ended;
     database_post(db, r);
-    pthread_mutex_lock(&w.lock);
-    while (!w.done)
-        pthread_cond_wait(&w.wake, &w.lock);
-    pthread_mutex_unlock(&w.lock);
-    pthread_cond_destroy(&w.wake);
-    pthread_mutex_destroy(&w.lock);
+    while (sem_wait(&ended) != 0)
+        ;
+    sem_destroy(&ended);
     r->done = done;
     r->ctx = ctx;
 }

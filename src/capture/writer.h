@@ -52,6 +52,7 @@ struct writer {
     struct schema *known; /* after the last commit, decoded or our own; a reference */
     uint64_t tx;
     uint64_t base; /* the seq before our own last batch */
+    bool answers_first; /* who publishes calls writer_published itself, after the first answer */
     /*
      * In a group several requests share one SQLite transaction and one batch, and units are
      * savepoints in it. Alone, each unit is an SQLite transaction with its own batch.
@@ -106,6 +107,7 @@ int writer_new_batch(struct writer *w); /* drops the one there is. SQLITE_OK or 
  */
 int writer_commit(struct writer *w);
 void writer_note_past(struct writer *w); /* tells other threads how far the journal reaches */
+void writer_published(struct writer *w); /* calls options.published */
 void writer_publish(struct writer *w); /* the second half of it, after SQLite committed by itself */
 
 /* Where the journal stands in the log, for journal_write_place; JOURNAL_NO_PLACE: not known. */

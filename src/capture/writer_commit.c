@@ -42,7 +42,15 @@ void writer_publish_batch(struct writer *w, struct batch *b, struct schema *sche
     writer_set_turn(w, false);
     if ((b->transaction_count > 0 || b->gap) && w->options->publish)
         w->options->publish(w->options->publish_ctx, b);
+    if (!w->answers_first)
+        writer_published(w);
     batch_unref(b);
+}
+
+void writer_published(struct writer *w)
+{
+    if (w->options->published)
+        w->options->published(w->options->publish_ctx);
 }
 
 /* What came before our own commit. */

@@ -1,5 +1,6 @@
 #include "http/http.h"
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -43,7 +44,10 @@ static void *thread_started(const struct mg_context *ctx, int type)
 {
     struct http *h = mg_get_user_data(ctx);
 
-    return type == 1 ? workers_give(&h->workers) : NULL;
+    if (type != 1)
+        return NULL;
+    cores_ask_promptness();
+    return workers_give(&h->workers);
 }
 
 /* civetweb tells the addresses only with the first request; until then its own time limit holds. */

@@ -1,6 +1,7 @@
 #include "hub/hub.h"
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "hub/delivery.h"
@@ -33,11 +34,8 @@ static int start_shards(struct hub *h, struct buf *err)
 {
     int count = h->options.loops;
 
-    if (count <= 0) {
-        long cores = sysconf(_SC_NPROCESSORS_ONLN);
-
-        count = cores > 0 ? (int)cores : 1;
-    }
+    if (count <= 0)
+        count = cores_available();
     h->planned = count;
     h->shards = mem_array((size_t)count, sizeof(*h->shards));
     if (!h->shards) {
@@ -191,10 +189,26 @@ static bool has_room(void *ctx)
     return true;
 }
 
+void hub_wake(struct hub *h)
+{
+    pthread_mutex_lock(&h->posting);
+    for (int i = 0; i < h->count && !h->stopped; i++)
+        loop_wake(h->shards[i]->loop);
+    pthread_mutex_unlock(&h->posting);
+}
+
 void hub_publish(struct hub *h, struct batch *b)
+{
+    hub_put(h, b);
+    hub_wake(h);
+}
+
+void hub_put(struct hub *h, struct batch *b)
 {
     if (b->gap)
         atomic_fetch_add_explicit(&h->gaps, 1, memory_order_relaxed);
+    if (!has_room(h))
+        hub_wake(h);
     gate_wait(&h->gate, has_room, h);
     pthread_mutex_lock(&h->posting);
     for (int i = 0; i < h->count && !h->stopped; i++) {

@@ -70,6 +70,10 @@ void hub_free(struct hub *h);
  */
 void hub_publish(struct hub *h, struct batch *b);
 
+/* The same in two steps: a loop that sleeps hears of what was put when it is woken. */
+void hub_put(struct hub *h, struct batch *b);
+void hub_wake(struct hub *h);
+
 /*
  * Another policy holds from now on, where there was one: see permit_follow in hub/permit.h.
  * STATUS_NOMEM: nothing has changed. One thread, before hub_stop.

@@ -79,7 +79,7 @@ void shard_publish(struct shard *s, struct batch *b)
     p->published_ns = clock_mono_ns();
     atomic_fetch_add(&s->backlog, b->bytes);
     atomic_fetch_add(&s->pending, 1);
-    loop_post(s->loop, &p->message);
+    loop_put(s->loop, &p->message);
 }
 
 int shard_reserve_matches(struct shard *s, size_t count)

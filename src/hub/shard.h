@@ -90,7 +90,8 @@ struct shard *shard_new(
 void shard_free(struct shard *s); /* its loop has been stopped */
 
 bool shard_full(const struct shard *s);               /* more than max_backlog waits; any thread */
-void shard_publish(struct shard *s, struct batch *b); /* database thread; there is a free place */
+/* Database thread; there is a free place. The loop is not woken. */
+void shard_publish(struct shard *s, struct batch *b);
 
 void shard_wake(struct shard *s); /* another turn follows this one at once; its thread only */
 

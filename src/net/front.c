@@ -1,3 +1,4 @@
+#include "base/cores.h"
 #include "base/mem.h"
 #include "base/status.h"
 #include "net/front_private.h"
@@ -48,11 +49,11 @@ static void free_front(struct front *f)
 
 static int thread_count(const struct front_options *o)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    int cores = cores_available();
 
     if (o->threads > 0)
         return o->threads;
-    return cores < 1 ? 1 : cores > THREADS_MAX ? THREADS_MAX : (int)cores;
+    return cores > THREADS_MAX ? THREADS_MAX : cores;
 }
 
 static int open_listeners(struct front *f, struct buf *err)

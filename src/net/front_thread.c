@@ -160,8 +160,9 @@ static void turn(struct front_thread *w)
 {
     struct epoll_event events[EVENTS];
     struct relay *r;
-    int n = epoll_wait(w->epoll, events, EVENTS, timeout(w));
+    int n = epoll_wait(w->epoll, events, EVENTS, mailbox_sleep(&w->mailbox) ? timeout(w) : 0);
 
+    mailbox_awake(&w->mailbox);
     w->now = clock_mono_ms();
     run_mailbox(w);
     for (int i = 0; i < n; i++) {
@@ -169,6 +170,8 @@ static void turn(struct front_thread *w)
 
         if (s)
             s->ready(w, s, events[i].events);
+        else
+            mailbox_clear(&w->mailbox);
     }
     run_timers(w);
     while ((r = oldest(&w->dead)))

@@ -33,6 +33,16 @@ void loop_post(struct loop *l, struct message *m)
     mailbox_post(&l->mailbox, m);
 }
 
+void loop_put(struct loop *l, struct message *m)
+{
+    mailbox_put(&l->mailbox, m);
+}
+
+void loop_wake(struct loop *l)
+{
+    mailbox_wake(&l->mailbox);
+}
+
 bool loop_turns(struct loop *l)
 {
     return pulse_ask(&l->pulse, &l->mailbox);
@@ -246,15 +256,28 @@ static void hear(struct loop *l, const struct epoll_event *events, int n, int64_
         const struct epoll_event *e = &events[l->next_event++ % (unsigned)n];
         struct conn *c = e->data.ptr;
 
-        if (c && c->state != CONN_DEAD)
+        if (!c)
+            mailbox_clear(&l->mailbox);
+        else if (c->state != CONN_DEAD)
             conn_io_event(c, e->events);
     }
+}
+
+static int wait(struct loop *l, struct epoll_event *events)
+{
+    int ms = timeout(l), n;
+
+    if (ms && !mailbox_sleep(&l->mailbox))
+        ms = 0;
+    n = epoll_wait(l->epoll, events, EVENTS, ms);
+    mailbox_awake(&l->mailbox);
+    return n;
 }
 
 static void turn(struct loop *l)
 {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(l->epoll, events, EVENTS, timeout(l));
+    int n = wait(l, events);
 
     l->now = clock_mono_ms();
     if (l->wake_by <= l->now)

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/cores.h"
 #include "base/json.h"
 #include "base/mailbox.h"
 #include "base/map.h"
@@ -13,10 +14,14 @@
 #include "base/text.h"
 
 #include <math.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 static void json_of(const char *s, size_t len, const char *expected)
@@ -426,6 +431,91 @@ static void mailbox_keeps_each_senders_order(void **state)
     mailbox_fini(&box);
 }
 
+/* The receiver has to be asleep for a moment: long enough for the sender to be through. */
+static void *put_then_wake(void *arg)
+{
+    struct numbered *n = arg;
+
+    mailbox_put(&box, &n[0].message);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    mailbox_wake(&box);
+    return NULL;
+}
+
+static void what_was_put_is_found_awake_or_when_woken(void **state)
+{
+    struct numbered n[2] = {{.number = 1}, {.number = 2}};
+    struct message *m = NULL;
+    pthread_t sender;
+
+    (void)state;
+    assert_int_equal(mailbox_init(&box), 0);
+    assert_true(mailbox_sleep(&box));
+    mailbox_put(&box, &n[0].message);
+    assert_false(mailbox_wait_or(&box, -1, 0));
+    assert_ptr_equal(mailbox_take(&box), &n[0].message);
+    assert_null(mailbox_take(&box));
+    assert_int_equal(pthread_create(&sender, NULL, put_then_wake, n), 0);
+    for (int i = 0; i < 100 && !m; i++) {
+        mailbox_wait(&box, 10000);
+        m = mailbox_take(&box);
+    }
+    assert_ptr_equal(m, &n[0].message);
+    pthread_join(sender, NULL);
+    mailbox_wake(&box); /* nobody sleeps and nothing waits */
+    assert_false(mailbox_wait_or(&box, -1, 1));
+    mailbox_post(&box, &n[1].message);
+    assert_false(mailbox_sleep(&box));
+    assert_ptr_equal(mailbox_take(&box), &n[1].message);
+    mailbox_fini(&box);
+}
+
+static void *count_on_one(void *arg)
+{
+    cpu_set_t all, one;
+    int cpu = 0;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    while (!CPU_ISSET(cpu, &all))
+        cpu++;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    *(int *)arg = cores_available();
+    return NULL;
+}
+
+static void cores_are_those_that_the_thread_may_run_on(void **state)
+{
+    pthread_t thread;
+    int found = 0;
+
+    (void)state;
+    assert_in_range(cores_available(), 1, 100000);
+    assert_int_equal(pthread_create(&thread, NULL, count_on_one, &found), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(found, 1);
+}
+
+/* A sender that is late with its wake-up ends a later wait early, and no more than that. */
+static void a_stale_signal_is_taken_once(void **state)
+{
+    struct numbered n = {.number = 1};
+    struct pollfd p = {.events = POLLIN};
+
+    (void)state;
+    assert_int_equal(mailbox_init(&box), 0);
+    p.fd = box.fd;
+    assert_true(mailbox_sleep(&box));
+    mailbox_post(&box, &n.message);
+    mailbox_awake(&box);
+    assert_ptr_equal(mailbox_take(&box), &n.message);
+    assert_int_equal(poll(&p, 1, 0), 1);
+    mailbox_wait(&box, 10000);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    mailbox_fini(&box);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,7 +536,10 @@ int main(void)
         cmocka_unit_test(what_is_no_json_stays_none),
         cmocka_unit_test(bad_json_has_a_message),
         cmocka_unit_test(deep_nesting_is_refused),
+        cmocka_unit_test(cores_are_those_that_the_thread_may_run_on),
         cmocka_unit_test(mailbox_keeps_each_senders_order),
+        cmocka_unit_test(what_was_put_is_found_awake_or_when_woken),
+        cmocka_unit_test(a_stale_signal_is_taken_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

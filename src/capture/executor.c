@@ -241,6 +241,7 @@ static enum step run_prepared(struct run *x)
         return executor_sqlite_failed(x, rc);
     atomic_fetch_add_explicit(&x->w->published->statements, 1, memory_order_relaxed);
     x->job->fk_touched |= x->p->report.writer;
+    x->w->fk_deferred |= x->p->report.writer;
     if (is_control(x))
         return executor_control(x);
     return x->w->open ? step_statement(x) : run_single(x);

@@ -52,6 +52,7 @@ struct writer {
     struct schema *known; /* after the last commit, decoded or our own; a reference */
     uint64_t tx;
     uint64_t base; /* the seq before our own last batch */
+    bool fk_deferred;   /* a request may have set defer_foreign_keys */
     bool answers_first; /* who publishes calls writer_published itself, after the first answer */
     /*
      * In a group several requests share one SQLite transaction and one batch, and units are

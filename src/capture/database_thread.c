@@ -94,8 +94,9 @@ static void rest(struct database *db)
         mailbox_wait(&db->mailbox, (int)wait_ms);
         return;
     }
-    if (db->writer.follower.found)
+    if (db->writer.follower.found || db->writer.wrote)
         watch_found(&db->watch);
+    db->writer.wrote = false;
     wait_ms = earlier(wait_ms, follower_soon(&db->writer.follower));
     watch_woke(&db->watch,
         mailbox_wait_or(&db->mailbox, watch_fd(&db->watch), watch_timeout(&db->watch, wait_ms)));

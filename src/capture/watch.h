@@ -22,7 +22,7 @@ struct watch {
 /* Copies the path. STATUS_NOMEM; what else fails leaves fd at -1. */
 int watch_init(struct watch *w, const char *path);
 void watch_fini(struct watch *w);
-/* A look found commits. */
+/* A look found commits, or we made one, which is told to us as well. */
 void watch_found(struct watch *w);
 /* What to wait for: fd, or -1 while commits rush in. */
 int watch_fd(const struct watch *w);

@@ -85,6 +85,7 @@ void writer_publish(struct writer *w)
 {
     struct batch *b = w->batch;
     w->batch = w->recorder.batch = NULL;
+    w->wrote = true;
     follower_committed(&w->follower, w->recorder.schema);
     writer_publish_ready(w);
     w->base = atomic_load(&w->published->seq);

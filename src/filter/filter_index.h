@@ -17,6 +17,7 @@ struct filter_index;
  * One per subscription, embedded in it as its last member, because the filter is in the entry, and
  * as long as it is. The link is the index's own.
  */
+#define FILTER_NOT_FILED 255 /* for link.kind of an entry whose link somebody else uses */
 struct filter_entry {
     struct filter_link link;
     struct filter filter;

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "hub/changeset.h"
+#include "hub/crowd.h"
 #include "hub/delivery.h"
 #include "hub/poll.h"
 #include "hub/session.h"
@@ -79,6 +80,8 @@ static void match_row(struct fanout *f)
     struct topics *t = &f->shard->topics;
     struct binding *b = topics_binding(t, c->table);
 
+    if (b && b->crowds)
+        crowd_match(f, b);
     if (b)
         filter_index_match(b->index, c->row, c->rowid, c->old, c->old_rowid, found, f);
     if (!table_has_events(c->table))
@@ -275,7 +278,7 @@ static bool deliver_frame(struct fanout *f, struct session *s)
     frame = frames_find(frames, sub->match_projection, sub->number, sub->match_transition);
     if (!frame)
         frame = add_frame(f, sub);
-    if (!frame || !conn_send_part(s->conn, frames->body, frame->from, frame->size, frame->payload))
+    if (!frame || !conn_send_part(s->conn, frames->body, frame->from, frame->size, frame->payload, 1))
         return false;
     s->matches = NULL;
     f->deliveries++;
@@ -324,23 +327,26 @@ void fanout_close(struct shard *s)
     s->open_tx = 0;
 }
 
-static void deliver_transaction(
-    struct fanout *f, const struct batch *b, const struct transaction *t)
+static void deliver_transaction(struct fanout *f, const struct transaction *t)
 {
+    const struct batch *b = f->batch;
     struct shard *s = f->shard;
     bool last = t == &b->transactions[b->transaction_count - 1];
 
     if (s->open_tx && s->open_tx != t->tx)
         fanout_close(s);
     f->transaction = t;
-    if (t->schema)
+    if (t->schema) {
+        crowd_tell(s);
         topics_follow(&s->topics, t->schema);
+    }
     for (uint32_t i = t->first; i < t->first + t->count; i++) {
         f->change = &b->changes[i];
         if (f->change->kind <= CHANGE_DELETE) {
             match_timed(f);
             fanout_deliver(f);
         } else {
+            crowd_tell(s);
             tables_deliver(f);
         }
     }
@@ -365,16 +371,17 @@ void fanout_end(struct fanout *f)
         atomic_fetch_add_explicit(&s->deliveries, f->deliveries, memory_order_relaxed);
 }
 
-void fanout_batch(struct shard *s, const struct batch *b)
+void fanout_batch(struct shard *s, struct batch *b)
 {
-    struct fanout f = {.shard = s, .changesets = &s->changesets, .live = true};
+    struct fanout f = {.shard = s, .batch = b, .changesets = &s->changesets, .live = true};
 
     if (b->gap) {
+        crowd_tell(s);
         changeset_drop(&s->changesets);
         fanout_close(s);
     }
     for (uint32_t i = 0; i < b->transaction_count; i++)
-        deliver_transaction(&f, b, &b->transactions[i]);
+        deliver_transaction(&f, &b->transactions[i]);
     fanout_end(&f);
     delivery_end(b);
     if (b->last_seq > s->seq)

@@ -16,6 +16,7 @@ struct view;
 /* The change being delivered. */
 struct fanout {
     struct shard *shard;
+    struct batch *batch; /* that it is of; NULL: it is not live */
     const struct transaction *transaction;
     const struct change *change;
     struct change told;      /* as it is told to some: see enum projection_shape */
@@ -27,8 +28,11 @@ struct fanout {
     size_t bytes; /* of the bodies delivered */
 };
 
-/* Delivers a batch's changes to all who listen, in order. */
-void fanout_batch(struct shard *s, const struct batch *b);
+/*
+ * Delivers a batch's changes to all who listen, in order; what is for crowds may be kept back until
+ * crowd_tell.
+ */
+void fanout_batch(struct shard *s, struct batch *b);
 void fanout_close(struct shard *s); /* the live transaction is through, whatever was to follow */
 
 /* The steps for a row's change: all that match, then the messages. */

@@ -274,9 +274,12 @@ int session_subscribe(
 
     if (reserve_subscription(s) < 0 || shard_reserve_matches(s->shard, s->sub_count + 1) < 0)
         return STATUS_NOMEM;
+    if (s->sub_count == 1 && topics_part(s->subs[0]) < 0)
+        return STATUS_NOMEM;
     sub = subscription_new(s, cmd, &status);
     if (!sub)
         return status;
+    sub->number = s->last_number + 1;
     status = limits_text(s, sub->text_len, err);
     if (status < 0) {
         subscription_free(sub);
@@ -287,7 +290,7 @@ int session_subscribe(
         subscription_free(sub);
         return status;
     }
-    sub->number = ++s->last_number;
+    s->last_number++;
     s->subs[s->sub_count++] = sub;
     s->batch_count += sub->batch;
     s->text_bytes += sub->text_len;

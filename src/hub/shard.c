@@ -38,6 +38,16 @@ static void remember(struct shard *s, struct batch *b)
     atomic_store_explicit(&s->history_after, s->history.after, memory_order_relaxed);
 }
 
+/*
+ * Others follow at once, and until then nobody can come to hear what is kept back, or speak to
+ * somebody who is to hear it.
+ */
+static bool more_at_once(const struct shard *s, const struct message *m)
+{
+    return m->next && m->next->run == m->run && list_empty(&s->replays) && list_empty(&s->ahead) &&
+           list_empty(&s->waiting) && list_empty(&s->parked) && s->snapshot_count == 0;
+}
+
 static void run_publication(struct message *m, void *receiver)
 {
     struct publication *p = list_entry(m, struct publication, message);
@@ -49,6 +59,8 @@ static void run_publication(struct message *m, void *receiver)
     if (!s->busy_ns && work_waits(s))
         s->busy_ns = began;
     fanout_batch(s, b);
+    if (b->gap || !more_at_once(s, m))
+        crowd_tell(s);
     ended = clock_mono_ns();
     tally_add_own(&s->fanout_times, &tally_durations, ended - began);
     tally_add_own(&s->delays, &tally_durations, ended - p->published_ns);

@@ -3,6 +3,7 @@
 
 #include "base/mailbox.h"
 #include "hub/changelog.h"
+#include "hub/crowd.h"
 #include "hub/frames.h"
 #include "hub/gate.h"
 #include "hub/hub.h"
@@ -78,6 +79,7 @@ struct shard {
     int64_t busy_ns;           /* with replays waiting: when this turn's first batch came, or 0 */
     struct buf scratch;        /* the message being written */
     struct frames frames;      /* of the change being delivered, and what waits to be sent */
+    struct crowd_news crowd_news;
     /* Room for the matches of the session with the most subscriptions. */
     struct subscription **matches;
     uint32_t *numbers;

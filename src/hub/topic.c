@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "hub/crowd.h"
 #include "hub/session.h"
 
 #include <assert.h>
@@ -51,7 +52,7 @@ static void binding_free(struct topics *t, struct binding *b)
     if (map_get(&t->by_id, &id, sizeof(id)) == b)
         map_del(&t->by_id, &id, sizeof(id));
     filter_index_free(b->index);
-    assert(b->projections.count == 0);
+    assert(b->projections.count == 0 && !b->crowds);
     map_fini(&b->projections);
     table_unref(b->table);
     mem_free(b);
@@ -83,7 +84,7 @@ static struct bound *bound_new(struct topics *t, struct binding *b, struct subsc
         return NULL;
     bound = bound_with(s, &view, f);
     filter_free(f);
-    if (bound && filter_index_add(b->index, &bound->entry) == 0)
+    if (bound && (crowd_join(b, bound) || filter_index_add(b->index, &bound->entry) == 0))
         return bound;
     *status = STATUS_NOMEM;
     view_fini(&view);
@@ -97,7 +98,10 @@ static void bound_free(struct binding *b, struct bound **slot)
 
     if (!bound)
         return;
-    filter_index_remove(b->index, &bound->entry);
+    if (crowd_has(bound))
+        crowd_leave(b, bound);
+    else
+        filter_index_remove(b->index, &bound->entry);
     view_fini(&bound->view);
     mem_free(bound);
     *slot = NULL;
@@ -231,6 +235,24 @@ void topics_remove(struct topics *t, struct subscription *s)
     bound_free(topic->leaving, &s->leaving);
     s->topic = NULL;
     topic_release(t, topic);
+}
+
+static int part(struct binding *b, struct bound *bound)
+{
+    if (!bound || !crowd_has(bound))
+        return 0;
+    crowd_leave(b, bound);
+    if (filter_index_add(b->index, &bound->entry) == 0)
+        return 0;
+    crowd_join(b, bound); /* in the place that it has just left */
+    return STATUS_NOMEM;
+}
+
+int topics_part(struct subscription *s)
+{
+    int status = s->topic ? part(s->topic->binding, s->bound) : 0;
+
+    return status < 0 || !s->topic ? status : part(s->topic->leaving, s->leaving);
 }
 
 struct topic *topics_find(const struct topics *t, const struct table *table)

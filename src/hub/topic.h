@@ -15,12 +15,14 @@
  * delivered, the topic has two: `leaving` for the last rows of the dropped one, `binding` for its
  * successor, if any.
  */
+struct crowd;
 struct topic;
 
 struct binding {
     struct topic *topic;
     const struct table *table;
     struct filter_index *index;
+    struct crowd *crowds;   /* those of its subscriptions that are not in the index */
     struct map projections; /* those of some of its columns */
 };
 
@@ -55,6 +57,12 @@ int topics_add(
     struct topics *t, struct subscription *s, const struct table *table, struct error_text *err);
 /* The contrary, before subscription_free. Needs no memory. */
 void topics_remove(struct topics *t, struct subscription *s);
+
+/*
+ * Its connection gets a second subscription, so it has to be found by itself from now on.
+ * STATUS_NOMEM: nothing is changed.
+ */
+int topics_part(struct subscription *s);
 
 /* Those that subscribe to a table of this name; NULL: nobody does. */
 struct topic *topics_find(const struct topics *t, const struct table *table);

@@ -418,8 +418,14 @@ int conn_send_text(struct conn *c, const char *data, size_t len)
     return send_text(c, data, len, NULL, false);
 }
 
-bool conn_send_part(
-    struct conn *c, struct body *body, uint32_t from, uint32_t size, uint32_t payload)
+void conn_prefetch(const struct conn *c)
+{
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch((const char *)c + 64, 1);
+}
+
+bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t size,
+    uint32_t payload, uint32_t count)
 {
     struct loop *l = c->loop;
 
@@ -430,7 +436,8 @@ bool conn_send_part(
         return false;
     if (outq_put_part(&c->out, &l->pool, body, from, size) < 0)
         return false;
-    loop_count_sent(l, payload);
+    loop_count(&l->counters.messages_out, count);
+    loop_largest(&l->counters.largest_out, payload);
     c->active_ms = (uint32_t)l->now;
     conn_touch(c);
     return true;

@@ -127,14 +127,20 @@ void feed_commit(struct feed *f, uint64_t origin, struct schema *schema)
     }
 }
 
-void feed_publish(struct feed *f)
+void feed_put(struct feed *f)
 {
     batch_seal(f->batch, &f->seq, &f->tx);
     if (feed_options.db && feed_options.db->journal)
         fake_pager_record(feed_options.db, f->batch);
-    hub_publish(f->hub, f->batch);
+    hub_put(f->hub, f->batch);
     batch_unref(f->batch);
     f->batch = batch_new(0);
+}
+
+void feed_publish(struct feed *f)
+{
+    feed_put(f);
+    hub_wake(f->hub);
 }
 
 /* Takes over the claims. */

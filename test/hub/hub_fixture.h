@@ -50,6 +50,7 @@ void feed_ddl(
 /* Ends a transaction; schema (taken over) may be NULL. */
 void feed_commit(struct feed *f, uint64_t origin, struct schema *schema);
 void feed_publish(struct feed *f);
+void feed_put(struct feed *f); /* the same, with hub_put: hub_wake has to follow */
 
 #define ROW(...) ((struct value[]){__VA_ARGS__})
 

@@ -79,6 +79,7 @@ struct conn *conn_new(struct loop *l, int fd, struct tls *tls, const struct conn
     list_init(&c->notes);
     outq_init(&c->out);
     ws_parser_init(&c->parser, false, l->options.max_message);
+    c->parser.bounded = true;
     if (start(c, hello, hello_len)) {
         mem_free(c);
         return NULL;

@@ -14,6 +14,7 @@
 #define PONGS_ALL 65536 /* of all connections together; past it each has … */
 #define PONGS_FEW 16
 #define DRAINING_MS 1000 /* for the peer to close its side after ours */
+#define IDLE_REST_MS 50  /* in which no more than WS_IDLE_MAX pings and the like are taken */
 
 static void watch(struct conn *c, uint32_t events)
 {
@@ -131,10 +132,16 @@ static void fail(struct conn *c, int code)
     }
 }
 
+static bool too_idle(const struct conn *c)
+{
+    return c->parser.idle >= WS_IDLE_MAX;
+}
+
 /* What was compressed has grown to so much, or the messages took so long, that the rest has to wait
- * for its next turn. */
+ * for its next turn; or there were so many pings that it waits for some time. */
 static void pause_with(struct conn *c, const char *rest, size_t n)
 {
+    struct loop *l = c->loop;
     struct rest *r = mem_alloc(sizeof(*r) + n);
 
     if (!r) {
@@ -143,9 +150,11 @@ static void pause_with(struct conn *c, const char *rest, size_t n)
     }
     r->conn = c;
     r->len = n;
-    memcpy(r->data, rest, n);
+    r->due = l->now + IDLE_REST_MS;
+    if (n)
+        memcpy(r->data, rest, n);
     c->rest = r;
-    list_add_tail(&c->loop->rests, &r->node);
+    list_add_tail(too_idle(c) ? &l->resting : &l->rests, &r->node);
     watch(c, c->events & ~(uint32_t)EPOLLIN);
 }
 
@@ -157,10 +166,14 @@ static void parse(struct conn *c, char *data, size_t n)
         return;
     c->parser.inflated = 0;
     c->parser.pause = false;
+    if ((uint32_t)c->loop->now - c->idle_ms >= IDLE_REST_MS) {
+        c->parser.idle = 0;
+        c->idle_ms = (uint32_t)c->loop->now;
+    }
     rc = ws_feed(&c->parser, &events, c, (uint8_t *)data, n);
     if (rc > 0)
         fail(c, rc);
-    else if (c->parser.left && c->state != CONN_DEAD)
+    else if ((c->parser.left || too_idle(c)) && c->state != CONN_DEAD)
         pause_with(c, data + n - c->parser.left, c->parser.left);
     if (c->state != CONN_DEAD)
         half_note(c);

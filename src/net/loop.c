@@ -138,6 +138,11 @@ static struct conn *first_quiet(const struct loop *l)
     return list_entry(l->quiet.next, struct conn, quiet);
 }
 
+static struct rest *first_resting(const struct loop *l)
+{
+    return list_entry(l->resting.next, struct rest, node);
+}
+
 static int timeout(const struct loop *l)
 {
     const struct list *lists[] = {&l->idle, &l->closing, &l->draining};
@@ -152,6 +157,8 @@ static int timeout(const struct loop *l)
         due = l->hurry_due;
     if (!list_empty(&l->quiet) && heartbeat_quiet_at(first_quiet(l)) < due)
         due = heartbeat_quiet_at(first_quiet(l));
+    if (!list_empty(&l->resting) && first_resting(l)->due < due)
+        due = first_resting(l)->due;
     if (l->wake_by < due)
         due = l->wake_by;
     for (i = 0; i < 3; i++) {
@@ -243,6 +250,12 @@ static void resume_paused(struct loop *l, int64_t until)
 {
     struct list end;
 
+    while (!list_empty(&l->resting) && first_resting(l)->due <= l->now) {
+        struct rest *r = first_resting(l);
+
+        list_del(&r->node);
+        list_add_tail(&l->rests, &r->node);
+    }
     list_add_tail(&l->rests, &end);
     while (l->rests.next != &end && clock_mono_ns() < until)
         conn_io_resume(list_entry(l->rests.next, struct rest, node));
@@ -400,6 +413,7 @@ static void init_lists(struct loop *l)
     list_init(&l->heavy);
     list_init(&l->quiet);
     list_init(&l->rests);
+    list_init(&l->resting);
     list_init(&l->halves);
 }
 

@@ -33,9 +33,10 @@ enum conn_state {
     CONN_DEAD,     /* the socket is closed; freed at the end of the turn that told the owner */
 };
 
-/* What was received and is to be parsed in the next turn. */
+/* What was received and is to be parsed in the next turn, or later. */
 struct rest {
-    struct list node; /* in the loop's list */
+    struct list node; /* in one of the loop's lists */
+    int64_t due;      /* ms; in `resting` */
     struct conn *conn;
     size_t len;
     char data[];
@@ -80,6 +81,7 @@ struct conn {
     uint32_t quiet_due; /* when it is next looked at */
     uint32_t heavy_since;
     uint32_t ping_ms;     /* when the queue last moved with the last ping still in it */
+    uint32_t idle_ms;     /* since when the parser's idle frames are counted */
     int32_t latency_us;   /* of the last pong; -1: there was none */
     struct rest *rest;    /* or NULL */
     struct half *half_in; /* or NULL */
@@ -128,7 +130,8 @@ struct loop {
     struct list dirty;                   /* something to send */
     struct list heavy;                   /* by heavy_since */
     struct list quiet;                   /* by quiet_due; with idle_ms alone */
-    struct list rests;                   /* of connections that pause */
+    struct list rests;                   /* of connections that pause for a turn */
+    struct list resting;                 /* of those that pause for longer, by due */
     struct list halves;                  /* by when the message began */
     size_t half_bytes;                   /* of them */
     uint32_t pongs;                      /* of all connections */

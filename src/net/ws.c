@@ -186,6 +186,7 @@ static int deliver_control(
     struct ws_parser *p, const struct ws_events *events, void *ctx, const uint8_t *data, size_t len)
 {
     p->in_frame = false;
+    p->idle++;
     if (p->opcode == WS_CLOSE)
         return deliver_close(p, events, ctx, data, len);
     if (p->opcode == WS_PING)
@@ -269,6 +270,8 @@ static int take_data(
     bool last = p->fin && p->frame_left == 0;
 
     p->in_frame = p->frame_left > 0;
+    if (n == 0 && !p->in_frame && !last)
+        p->idle++;
     if (p->message_opcode == WS_TEXT && !p->compressed && !utf8_feed(&p->utf8, data, n))
         return WS_CLOSE_BAD_DATA;
     if (last && !p->message)
@@ -302,7 +305,8 @@ int ws_feed(
     size_t pos = 0;
     int rc = 0;
 
-    while (rc == 0 && !p->closed && pos < len && p->inflated <= WS_INFLATED_MAX && !p->pause) {
+    while (rc == 0 && !p->closed && pos < len && p->inflated <= WS_INFLATED_MAX &&
+           !(p->bounded && p->idle >= WS_IDLE_MAX) && !p->pause) {
         if (!p->in_frame)
             rc = take_head(p, data, len, &pos);
         if (rc == 0 && p->in_frame)

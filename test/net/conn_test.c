@@ -263,6 +263,37 @@ static void test_many_pings_at_once(void **state)
     finish(p, WS_CLOSE_ABNORMAL);
 }
 
+/* Who pings without end is heard less, and answered in order all the same; the others wait for
+ * nothing. */
+static void test_pings_without_end(void **state)
+{
+    enum { PINGS = 4 * WS_IDLE_MAX };
+    struct peer *p = start(NULL), *other = peer_new(&server);
+    char frames[PINGS][7];
+    int64_t begun = clock_mono_ms();
+
+    (void)state;
+    for (int i = 0; i < PINGS; i++)
+        memcpy(frames[i], (char[]){(char)0x89, (char)0x81, 0, 0, 0, 0, (char)('a' + i % 26)}, 7);
+    peer_raw(p, frames, sizeof(frames));
+    peer_text(p, "done");
+    for (int i = 0; i < PINGS; i++) {
+        char expected[20];
+
+        if (i % 100 == 0) {
+            peer_text(other, "hello");
+            peer_expect(other, "text hello");
+        }
+        snprintf(expected, sizeof(expected), "pong %c", 'a' + i % 26);
+        peer_expect(p, expected);
+    }
+    peer_expect(p, "text done");
+    assert_true(clock_mono_ms() - begun >= 3 * 40); /* it has rested three times */
+    peer_raw(p, frames, sizeof(frames));            /* and goes while it rests */
+    peer_free(other);
+    finish(p, WS_CLOSE_ABNORMAL);
+}
+
 /* Past 4096 unsent answers only the latest ping has to be answered. */
 static void test_flood_of_pings(void **state)
 {
@@ -474,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_protocol_failures),
         cmocka_unit_test(test_message_too_large),
         cmocka_unit_test(test_many_pings_at_once),
+        cmocka_unit_test(test_pings_without_end),
         cmocka_unit_test(test_flood_of_pings),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_end_of_the_stream_with_a_queue),

@@ -441,6 +441,39 @@ static void test_many_small_fragments(void **state)
     buf_fini(&log);
 }
 
+/* Where it is bounded, so many frames that bring nothing are taken, and the rest when told to. */
+static void test_bounded(void **state)
+{
+    enum { FRAME = 6, FRAMES = 2 * WS_IDLE_MAX + 10 };
+    uint8_t data[FRAMES * FRAME + 7] = {0};
+    struct ws_parser p;
+    struct buf log;
+    size_t left = sizeof(data);
+    int rounds = 0;
+
+    (void)state;
+    buf_init(&log, 0);
+    for (int i = 0; i < FRAMES; i++) { /* a message begins, pings and empty pieces of it */
+        data[i * FRAME] = i == 0 ? 0x01 : i % 2 ? 0x89 : 0x00;
+        data[i * FRAME + 1] = 0x80;
+    }
+    memcpy(data + FRAMES * FRAME, "\x80\x81\0\0\0\0x", 7);
+    ws_parser_init(&p, false, 1000);
+    p.bounded = true;
+    for (; left; rounds++) {
+        p.idle = 0;
+        assert_int_equal(ws_feed(&p, &events, &log, data + sizeof(data) - left, left), 0);
+        assert_true(p.left < left);
+        if (p.left > FRAME * WS_IDLE_MAX)
+            assert_int_equal(left - p.left, FRAME * WS_IDLE_MAX);
+        left = p.left;
+    }
+    assert_int_equal(rounds, 3);
+    assert_false(p.in_message);
+    ws_parser_fini(&p);
+    buf_fini(&log);
+}
+
 static int stop(void *ctx, enum ws_opcode opcode, const char *data, size_t len)
 {
     on_message(ctx, opcode, data, len);
@@ -575,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_max_message),
         cmocka_unit_test(test_no_memory_for_promises),
         cmocka_unit_test(test_many_small_fragments),
+        cmocka_unit_test(test_bounded),
         cmocka_unit_test(test_a_callback_may_stop),
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_cuts_do_not_matter),

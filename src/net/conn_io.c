@@ -13,8 +13,9 @@
 #define PONGS 4096 /* queued before only the latest ping is answered (RFC 6455 section 5.5.3) */
 #define PONGS_ALL 65536 /* of all connections together; past it each has … */
 #define PONGS_FEW 16
-#define DRAINING_MS 1000 /* for the peer to close its side after ours */
-#define IDLE_REST_MS 50  /* in which no more than WS_IDLE_MAX pings and the like are taken */
+#define DRAINING_MS 1000     /* for the peer to close its side after ours, or to send more … */
+#define DRAINING_MAX_MS 4000 /* … for so long */
+#define IDLE_REST_MS 50      /* in which no more than WS_IDLE_MAX pings and the like are taken */
 
 static void watch(struct conn *c, uint32_t events)
 {
@@ -179,8 +180,23 @@ static void parse(struct conn *c, char *data, size_t n)
         half_note(c);
 }
 
+/* What it sends until it hears that we have ended is thrown away, for closing with bytes unread
+ * would take from it the reason, too. */
+static void drain_on(struct conn *c)
+{
+    struct loop *l = c->loop;
+
+    if ((uint32_t)l->now - c->ping_ms >= DRAINING_MAX_MS)
+        return;
+    list_del(&c->timer);
+    c->due = l->now + DRAINING_MS;
+    list_add_tail(&l->draining, &c->timer);
+}
+
 static void take(struct conn *c, size_t n)
 {
+    if (c->state == CONN_DRAINING)
+        drain_on(c);
     if (conn_is_stream(c))
         return;
     heartbeat_arrived(c);
@@ -371,6 +387,7 @@ static void shut(struct conn *c)
     c->state = CONN_DRAINING;
     list_del(&c->timer);
     c->due = c->loop->now + DRAINING_MS;
+    c->ping_ms = (uint32_t)c->loop->now;
     list_add_tail(&c->loop->draining, &c->timer);
 }
 

@@ -80,10 +80,10 @@ struct conn {
     /* Likewise low bits. */
     uint32_t quiet_due; /* when it is next looked at */
     uint32_t heavy_since;
-    uint32_t ping_ms;     /* when the queue last moved with the last ping still in it */
-    uint32_t idle_ms;     /* since when the parser's idle frames are counted */
-    int32_t latency_us;   /* of the last pong; -1: there was none */
-    struct rest *rest;    /* or NULL */
+    uint32_t ping_ms;   /* when the queue last moved with the last ping still in it, or we ended */
+    uint32_t idle_ms;   /* since when the parser's idle frames are counted */
+    int32_t latency_us; /* of the last pong; -1: there was none */
+    struct rest *rest;  /* or NULL */
     struct half *half_in; /* or NULL */
     int64_t due;          /* ms; when the timer list wants it */
     void *owner;

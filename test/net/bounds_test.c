@@ -9,6 +9,7 @@
 #include "net/private.h"
 #include "peer.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,25 +119,37 @@ static void queues_together_are_bounded(void **state)
     server_stop(&server);
 }
 
+enum { PINGS = 4000, PING_SIZE = 6 + 125 };
+static char pings[PINGS][PING_SIZE];
+
+static void *send_pings(void *arg)
+{
+    peer_raw(arg, pings[0], sizeof(pings));
+    peer_text(arg, "done");
+    return NULL;
+}
+
 /* Each of so many that do not read has few pongs waiting, and the last when it reads. */
 static void pongs_together_are_bounded(void **state)
 {
-    enum { PEERS = 32, PINGS = 4000, SIZE = 6 + 125 };
+    enum { PEERS = 32 };
     struct peer *p[PEERS], *good;
+    pthread_t threads[PEERS];
     struct loop_stats stats;
-    char one[SIZE] = "\x89\xfd";
-    char *pings = malloc(PINGS * SIZE);
 
     (void)state;
     for (int i = 0; i < PINGS; i++)
-        memcpy(pings + (size_t)i * SIZE, one, SIZE);
+        memcpy(pings[i], "\x89\xfd", 2);
     server_start(&server, NULL);
     good = peer_new(&server);
     for (int i = 0; i < PEERS; i++) {
         p[i] = peer_new_buffered(&server, 4096);
-        peer_raw(p[i], pings, PINGS * SIZE);
-        settle(good);
+        assert_int_equal(pthread_create(&threads[i], NULL, send_pings, p[i]), 0);
     }
+    for (int i = 0; i < PEERS; i++)
+        pthread_join(threads[i], NULL);
+    server_wait(&server.messages, PEERS);
+    settle(good);
     loop_stats(server.loop, &stats);
     /* Without the bound it would be PEERS * PINGS of them. */
     assert_in_range(stats.queued_bytes, 1 << 20, 127 * (65536 + 100 * PEERS));
@@ -150,7 +163,6 @@ static void pongs_together_are_bounded(void **state)
     peer_free(good);
     server_wait(&server.closed, PEERS + 1);
     server_stop(&server);
-    free(pings);
 }
 
 struct gate {

@@ -38,6 +38,11 @@ uint64_t hash_u64(uint64_t v)
     return mix(mix(v ^ hash_key[0], 0x9e3779b97f4a7c15u) ^ hash_key[1], 0xd6e8feb86659fd93u);
 }
 
+static uint64_t step(uint64_t h, uint64_t word)
+{
+    return mix(h ^ word, 0x9e3779b97f4a7c15u ^ hash_key[1]) + 0xd6e8feb86659fd93u;
+}
+
 /* Folds 8 bytes a step with a 128-bit product; the keys keep collisions from being chosen. */
 static uint64_t fold(const unsigned char *p, size_t len, bool nocase)
 {
@@ -45,6 +50,10 @@ static uint64_t fold(const unsigned char *p, size_t len, bool nocase)
 
     pthread_once(&hash_once, hash_seed);
     h = hash_key[0] ^ len;
+    for (; len >= 8 && !nocase; p += 8, len -= 8) {
+        memcpy(&word, p, 8);
+        h = step(h, word);
+    }
     while (len) {
         size_t n = len < 8 ? len : 8;
         unsigned char bytes[8] = {0};
@@ -54,7 +63,7 @@ static uint64_t fold(const unsigned char *p, size_t len, bool nocase)
             for (size_t i = 0; i < n; i++)
                 bytes[i] = (unsigned char)text_lower((char)bytes[i]);
         memcpy(&word, bytes, 8);
-        h = mix(h ^ word, 0x9e3779b97f4a7c15u ^ hash_key[1]) + 0xd6e8feb86659fd93u;
+        h = step(h, word);
         p += n;
         len -= n;
     }

@@ -95,6 +95,7 @@ struct sql_statement {
     struct sql_param *params;
     int param_count;
     bool named; /* the params came as an object (it may be empty), not as an array */
+    bool lent;  /* sql and the bytes of values are not its own to free */
 };
 
 /* What became of a request. code is one of the contract's error codes. */
@@ -117,6 +118,7 @@ struct sql_request {
     bool transaction;       /* `statements`: all or nothing; otherwise one script */
     struct sql_statement *statements;
     int statement_count;
+    struct buf strings; /* of statements that are lent; not to be moved */
     /* Who asks, if they may not do everything: references. Without a policy it is not asked. */
     struct policy *policy;
     struct identity *who;
@@ -154,6 +156,12 @@ struct sql_request {
  */
 struct sql_statement *sql_request_add(struct sql_request *r, const char *sql, size_t len);
 int sql_statement_bind(struct sql_statement *s, const char *name, const struct value *value);
+/*
+ * The same without copies: the statement's text is put into it by the caller, and the bytes of
+ * values are only pointed to; they stay as long as the request. There are no names.
+ */
+struct sql_statement *sql_request_add_lent(struct sql_request *r);
+int sql_statement_bind_lent(struct sql_statement *s, const struct value *value);
 /* It is run with what `who` may do, and no more. NULL policy: everything. Any thread. */
 void sql_request_restrict(struct sql_request *r, struct policy *policy, struct identity *who);
 void sql_request_fini(struct sql_request *r); /* frees what it holds, not itself */

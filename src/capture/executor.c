@@ -276,7 +276,8 @@ static enum step run_text(struct writer *w, struct job *j, const struct sql_stat
     struct run x = {.w = w, .job = j, .request = j->request, .sql = s->sql, .len = s->len};
     enum step step = STEP_NEXT;
     x.start = j->request->transaction ? j->request->json.len : 0;
-    int status = params_init(&x.params, s, &j->request->error);
+    int known = statement_cache_params(j->sql, s->sql, s->len);
+    int status = params_init(&x.params, s, known, &j->request->error);
     if (status < 0)
         step = status == STATUS_NOMEM ? executor_nomem(&x) : STEP_FAILED;
     while (step == STEP_NEXT && x.pos < x.len) {
@@ -312,7 +313,6 @@ static enum step check_texts(struct run *x)
 {
     struct sql_request *r = x->request;
     struct job *j = x->job;
-    j->several = r->statement_count > 1;
     if (no_statement(r, &j->index))
         return executor_refuse(x, "INVALID_FORMAT", "there is no statement in sql");
     for (int i = 0; i < r->statement_count; i++) {
@@ -322,7 +322,6 @@ static enum step check_texts(struct run *x)
             return executor_refuse(x, "TOO_LARGE", "sql is too long");
         if (memchr(s->sql, 0, s->len))
             return executor_refuse(x, "INVALID_FORMAT", "sql holds a NUL character");
-        j->several |= !r->transaction && !sqltext_single(s->sql, s->len);
     }
     j->index = 0;
     if (atomic_load_explicit(&r->cancel, memory_order_relaxed))
@@ -364,7 +363,7 @@ static enum step run_transaction(struct writer *w, struct job *j)
     }
     if (step == STEP_NEXT) {
         buf_putc(&r->json, ']');
-        j->several = false;
+        j->index = -1;
         step = executor_commit_unit(&x);
     }
     return step;
@@ -379,7 +378,7 @@ void executor_reset(struct job *j)
     r->rows = 0;
     r->began_ns = clock_mono_ns();
     r->run_ns = 0;
-    j->wrote = j->fk_touched = j->several = false;
+    j->wrote = j->fk_touched = false;
     j->index = 0;
     j->begun_ns = r->posted_ns ? r->posted_ns : clock_mono_ns();
 }
@@ -394,6 +393,15 @@ static enum step choose(struct run *x)
         return STEP_NEXT;
     x->job->sql = mirror_enter(&w->conn, w->recorder.schema, x->request, &rc);
     return x->job->sql ? STEP_NEXT : executor_sqlite_failed(x, rc);
+}
+
+/* The error is that of one of several statements. */
+static bool names_statement(const struct job *j)
+{
+    const struct sql_request *r = j->request;
+    if (j->index < 0 || r->statement_count == 0)
+        return false;
+    return r->statement_count > 1 || !sqltext_single(r->statements[0].sql, r->statements[0].len);
 }
 
 static enum step check_answer(struct run *x, enum step step)
@@ -426,7 +434,7 @@ enum outcome executor_write(struct writer *w, struct job *j)
         w->lost = sqlconn_run(&w->conn, OWN_FK_NOW) != SQLITE_OK && !w->alone;
     step = check_answer(&x, step);
     r->run_ns = clock_mono_ns() - r->began_ns;
-    if (step == STEP_FAILED && j->several)
+    if (step == STEP_FAILED && names_statement(j))
         r->error.statement = j->index;
     if (w->lost && !w->alone)
         return OUTCOME_LOST;

@@ -46,10 +46,10 @@ static int count_positions(const char *sql, size_t len, int64_t *total)
     return status;
 }
 
-static int check_positions(const struct sql_statement *s, struct sql_error *error)
+static int check_positions(const struct sql_statement *s, int known, struct sql_error *error)
 {
-    int64_t wanted;
-    int status = count_positions(s->sql, s->len, &wanted);
+    int64_t wanted = known;
+    int status = known < 0 ? count_positions(s->sql, s->len, &wanted) : STATUS_OK;
     if (status < 0 || wanted == s->param_count)
         return status;
     sqlerror_set(error, "INVALID_FORMAT", "the SQL takes %lld parameter%s but %d %s given",
@@ -121,10 +121,11 @@ static int check_names(struct params *p, struct sql_error *error)
     return status;
 }
 
-int params_init(struct params *p, const struct sql_statement *from, struct sql_error *error)
+int params_init(
+    struct params *p, const struct sql_statement *from, int known, struct sql_error *error)
 {
     *p = (struct params){.from = from};
-    return from->named ? check_names(p, error) : check_positions(from, error);
+    return from->named ? check_names(p, error) : check_positions(from, known, error);
 }
 
 void params_fini(struct params *p)
@@ -138,10 +139,10 @@ int params_bind(struct params *p, struct prepared *statement)
     int count = sqlite3_bind_parameter_count(s);
     for (int i = 1; i <= count; i++) {
         const struct sql_param *param = NULL;
-        const char *name = sqlite3_bind_parameter_name(s, i);
+        const char *name = p->from->named ? sqlite3_bind_parameter_name(s, i) : NULL;
         if (!p->from->named && p->next < p->from->param_count)
             param = &p->from->params[p->next++];
-        else if (p->from->named && name)
+        else if (name)
             param = map_get(&p->names, name + 1, strlen(name + 1));
         if (!param)
             return SQLITE_RANGE;

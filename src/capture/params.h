@@ -15,10 +15,12 @@ struct params {
 };
 
 /*
- * Compares what was given with what the text asks for, before anything runs. STATUS_INVALID with a
- * sentence in `error`, or STATUS_NOMEM. params_fini in any case.
+ * Compares what was given with what the text asks for, before anything runs. `known`: how many by
+ * position it takes, if that is known (statement_cache_params), otherwise negative. STATUS_INVALID
+ * with a sentence in `error`, or STATUS_NOMEM. params_fini in any case.
  */
-int params_init(struct params *p, const struct sql_statement *from, struct sql_error *error);
+int params_init(
+    struct params *p, const struct sql_statement *from, int known, struct sql_error *error);
 void params_fini(struct params *p);
 /* Binds what this statement wants; the values stay the request's. A result code of SQLite. */
 int params_bind(struct params *p, struct prepared *statement);

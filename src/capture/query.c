@@ -123,7 +123,9 @@ static void run_text(struct query *q, int text, int *next)
     struct sql_request *r = q->request;
     struct params params;
     size_t start = r->transaction ? r->json.len : 0;
-    if (params_init(&params, &r->statements[text], &r->error) == STATUS_NOMEM)
+    const struct prepared *p = q->statements[*next].p;
+    int known = p->text ? p->params : -1;
+    if (params_init(&params, &r->statements[text], known, &r->error) == STATUS_NOMEM)
         sqlerror_set(&r->error, "SQL_ERROR", "out of memory");
     while (!r->error.code[0] && *next < q->count && q->statements[*next].text == text) {
         q->job->index = r->transaction ? text : *next;

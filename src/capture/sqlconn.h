@@ -51,6 +51,7 @@ struct sqlconn {
     struct list recent; /* cached statements, the one used last first */
     struct map cached;  /* text -> struct prepared */
     int cached_count;
+    size_t cached_long; /* bytes held by those with long texts */
 
     bool log_is_open; /* it has read something, in WAL mode; see wal_files.h */
 

@@ -5,7 +5,10 @@
 #include <string.h>
 
 #define CACHE_SIZE 64
-#define CACHE_TEXT 4096 /* longer texts are not kept */
+#define CACHE_TEXT 4096
+/* Longer texts are kept if they take parameters, while they and their programs are not too large. */
+#define LONG_TEXT (1024 * 1024)
+#define LONG_BYTES (4 * 1024 * 1024)
 
 static void prepared_free(struct prepared *p)
 {
@@ -19,6 +22,7 @@ static void forget(struct sqlconn *c, struct prepared *p)
 {
     map_del(&c->cached, p->text, p->len);
     c->cached_count--;
+    c->cached_long -= p->weight;
     list_del(&p->node);
     prepared_free(p);
 }
@@ -28,6 +32,12 @@ void statement_cache_clear(struct sqlconn *c)
     while (!list_empty(&c->recent))
         forget(c, list_entry(c->recent.next, struct prepared, node));
     map_fini(&c->cached);
+}
+
+/* Its text is there twice, as its key and with SQLite. */
+static size_t weigh(const struct prepared *p)
+{
+    return 2 * p->len + (size_t)sqlite3_stmt_status(p->stmt, SQLITE_STMTSTATUS_MEMUSED, 0);
 }
 
 static void describe(struct prepared *p, const char *sql, size_t len, const char *tail)
@@ -41,16 +51,32 @@ static void describe(struct prepared *p, const char *sql, size_t len, const char
         p->report.ddl = p->report.dml = p->report.vacuum = p->report.alone = false;
     }
     /* A text with more behind the statement is a script, and seldom seen twice. */
-    bool keep = p->used <= CACHE_TEXT && sqltext_blank(tail, len - p->used) && !explain &&
+    bool keep = len <= LONG_TEXT && sqltext_blank(tail, len - p->used) && !explain &&
                 !p->report.ddl && !p->report.vacuum && p->report.control == CONTROL_NONE;
-    if (keep && len <= CACHE_TEXT)
-        p->text = mem_strndup(sql, len);
     p->len = len;
+    p->params = sqlite3_bind_parameter_count(p->stmt);
+    if (keep && len > CACHE_TEXT)
+        keep = p->params > 0 && (p->weight = weigh(p)) <= LONG_BYTES / 2;
+    if (keep)
+        p->text = mem_strndup(sql, len);
+}
+
+/* A long text is only looked for where there are some. */
+static struct prepared *find(const struct sqlconn *c, const char *sql, size_t len)
+{
+    bool possible = len <= CACHE_TEXT || (len <= LONG_TEXT && c->cached_long > 0);
+    return possible ? map_get(&c->cached, sql, len) : NULL;
+}
+
+int statement_cache_params(const struct sqlconn *c, const char *sql, size_t len)
+{
+    const struct prepared *p = find(c, sql, len);
+    return p ? p->params : -1;
 }
 
 int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct prepared **out)
 {
-    struct prepared *p = len <= CACHE_TEXT ? map_get(&c->cached, sql, len) : NULL;
+    struct prepared *p = find(c, sql, len);
     c->auth.denied[0] = c->auth.missing[0] = 0;
     *out = p;
     if (p && !p->in_use) {
@@ -80,6 +106,18 @@ int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct p
     return SQLITE_OK;
 }
 
+/* The last one used stays: by itself it is not too large. */
+static void forget_long(struct sqlconn *c)
+{
+    struct list *at = c->recent.prev;
+    while (c->cached_long > LONG_BYTES && at != c->recent.next) {
+        struct prepared *p = list_entry(at, struct prepared, node);
+        at = at->prev;
+        if (p->weight > 0 && !p->in_use)
+            forget(c, p);
+    }
+}
+
 void statement_cache_put(struct sqlconn *c, struct prepared *p)
 {
     sqlite3_reset(p->stmt);
@@ -93,6 +131,7 @@ void statement_cache_put(struct sqlconn *c, struct prepared *p)
         }
         p->cached = true;
         c->cached_count++;
+        c->cached_long += p->weight;
     }
     p->in_use = false;
     list_del(&p->node);
@@ -103,4 +142,6 @@ void statement_cache_put(struct sqlconn *c, struct prepared *p)
     struct prepared *oldest = list_entry(c->recent.prev, struct prepared, node);
     if (c->cached_count > CACHE_SIZE && !oldest->in_use)
         forget(c, oldest);
+    if (p->weight > 0)
+        forget_long(c);
 }

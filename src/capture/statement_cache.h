@@ -13,6 +13,8 @@ struct prepared {
     uint64_t rows; /* that it gave when it ran last */
     char *text;    /* the cache's key; NULL: not kept */
     size_t len;
+    size_t weight; /* bytes that it holds, where the text is long */
+    int params;
     bool cached, in_use;
     struct list node;
 };
@@ -24,6 +26,8 @@ struct prepared {
  * (statement_cache_get leaves it so). A result code of SQLite.
  */
 int statement_cache_get(struct sqlconn *c, const char *sql, size_t len, struct prepared **out);
+/* How many parameters a text takes that is in the cache, otherwise -1. */
+int statement_cache_params(const struct sqlconn *c, const char *sql, size_t len);
 void statement_cache_put(struct sqlconn *c, struct prepared *p);
 void statement_cache_clear(struct sqlconn *c); /* none may be in use */
 

@@ -3,6 +3,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "capture/database.h"
+#include "dialect/sql_scan.h"
 
 #include <string.h>
 
@@ -269,9 +270,12 @@ json_t *sql_json_body(const char *text, size_t len, const char *example, struct 
 int sql_json_read(
     struct sql_request *r, const char *text, size_t len, int64_t *wait_ms, struct buf *err)
 {
-    json_t *root = sql_json_body(text, len, "{\"sql\":\"SELECT 1\"}", err);
-    int rc;
+    int rc = sql_scan(r, text, len, wait_ms);
+    json_t *root;
 
+    if (rc != STATUS_INVALID)
+        return rc;
+    root = sql_json_body(text, len, "{\"sql\":\"SELECT 1\"}", err);
     if (!root)
         return STATUS_INVALID;
     rc = take_wait(root, wait_ms, err);

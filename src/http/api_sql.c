@@ -106,7 +106,6 @@ void api_sql(struct request *r, const char *rest)
         return;
     if (request_body(r, &body)) {
         rc = sql_json_read(&sql, body.data ? body.data : "", body.len, &wait_ms, &err);
-        buf_fini(&body);
         if (rc == STATUS_NOMEM || buf_error(&err))
             answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");
         else if (rc < 0)

@@ -1,6 +1,7 @@
 #include "service.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "capture/database.h"
 #include "config.h"
 #include "net/notify.h"
 #include "server.h"
@@ -244,6 +245,7 @@ int service_run(const struct config *config)
         notify_fini(&s.notify);
         return 1;
     }
+    database_own_process();
     s.server = server_start(config, &err);
     if (s.server) {
         serve(&s);

@@ -52,6 +52,11 @@ struct database_options {
 };
 
 /*
+ * The process is this server's alone: SQLite need not count the memory of all connections together,
+ * which takes a lock with every allocation. Once, before any other call.
+ */
+void database_own_process(void);
+/*
  * Opens or creates the file, switches it to WAL, reads the schema, starts the thread. On failure
  * NULL and a sentence for the user in err: what, where, what to do.
  */

@@ -144,6 +144,11 @@ static int start(struct database *db, const char *path, struct buf *err)
     return status == STATUS_OK ? start_runner(db, err) : status;
 }
 
+void database_own_process(void)
+{
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 struct database *database_open(const struct database_options *options, struct buf *err)
 {
     struct database *db = mem_zalloc(sizeof(*db));

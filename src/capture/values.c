@@ -2,6 +2,28 @@
 
 #include "base/status.h"
 
+static bool is_utf8(sqlite3_value *v)
+{
+#if SQLITE_VERSION_NUMBER >= 3040000
+    return sqlite3_value_encoding(v) == SQLITE_UTF8;
+#else
+    (void)v;
+    return false;
+#endif
+}
+
+/* sqlite3_value_text would copy it all to put a NUL behind it. */
+static int text_from(struct value *v, sqlite3_value *from)
+{
+    bool as_it_is = is_utf8(from);
+    v->type = VALUE_TEXT;
+    v->p = as_it_is ? sqlite3_value_blob(from) : (const char *)sqlite3_value_text(from);
+    v->len = (uint32_t)sqlite3_value_bytes(from);
+    if (as_it_is && v->len == 0)
+        v->p = "";
+    return v->p ? STATUS_OK : STATUS_NOMEM;
+}
+
 int values_from(struct value *v, sqlite3_value *from, enum affinity affinity)
 {
     *v = (struct value){.type = VALUE_NULL};
@@ -18,10 +40,7 @@ int values_from(struct value *v, sqlite3_value *from, enum affinity affinity)
         v->r = sqlite3_value_double(from);
         break;
     case SQLITE_TEXT:
-        v->type = VALUE_TEXT;
-        v->p = (const char *)sqlite3_value_text(from);
-        v->len = (uint32_t)sqlite3_value_bytes(from);
-        return v->p ? STATUS_OK : STATUS_NOMEM;
+        return text_from(v, from);
     case SQLITE_BLOB:
         v->type = VALUE_BLOB;
         v->p = sqlite3_value_blob(from);

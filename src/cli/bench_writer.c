@@ -34,10 +34,21 @@ static int put_sql(struct bench_writer *w)
     return buf_error(&w->sql);
 }
 
+/* What is the same in all rows of a request. */
+static void put_common(struct bench_writer *w, int64_t from)
+{
+    buf_reset(&w->common);
+    buf_puts(&w->common, ",\"");
+    bench_put_payload(&w->common, w->payload);
+    buf_puts(&w->common, "\",");
+    buf_put_i64(&w->common, from);
+}
+
 static void put_insert(void *ctx, int number, int64_t from, struct buf *body)
 {
     struct bench_writer *w = ctx;
 
+    put_common(w, from);
     buf_put(body, w->sql.data, w->sql.len);
     for (int i = 0; i < w->rows; i++) {
         uint64_t row = ++w->sent[number];
@@ -45,16 +56,15 @@ static void put_insert(void *ctx, int number, int64_t from, struct buf *body)
         if (i)
             buf_putc(body, ',');
         buf_put_i64(body, (int64_t)number << BENCH_KEY_SHIFT | (int64_t)row);
-        buf_puts(body, ",\"");
-        bench_put_payload(body, w->payload);
-        buf_puts(body, "\",");
-        buf_put_i64(body, from);
+        buf_put(body, w->common.data, w->common.len);
         if (w->spread.filter != BENCH_ALL) {
             buf_putc(body, ',');
             buf_put_i64(body, bench_spread_value(&w->spread, row));
         }
     }
     buf_puts(body, "]}");
+    if (buf_error(&w->common))
+        body->err = w->common.err;
 }
 
 static bool inserted(void *ctx, int number, const char *body, size_t len, const char **why)
@@ -94,6 +104,7 @@ void bench_writer_fini(struct bench_writer *w)
     mem_free(w->sent);
     mem_free(w->acknowledged);
     buf_fini(&w->sql);
+    buf_fini(&w->common);
 }
 
 uint64_t bench_writer_rows(const struct bench_writer *w)

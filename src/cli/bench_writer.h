@@ -23,6 +23,7 @@ struct bench_writer {
     struct bench_http *http;
     uint64_t *sent, *acknowledged; /* rows by writer, since the beginning */
     struct buf sql;                /* the beginning of a request's body */
+    struct buf common;             /* what its rows have in common */
 };
 
 #define BENCH_KEY_SHIFT 40 /* k = number << 40 | count, count from 1 */

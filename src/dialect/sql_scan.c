@@ -166,12 +166,22 @@ static int read_string(struct scan *s, const char **text, size_t *len)
     return ascii || utf8_valid(start, *len) ? STATUS_OK : STATUS_INVALID;
 }
 
+/* Their value is right while there are at most 18. */
+static bool read_digits(struct scan *s, uint64_t *value)
+{
+    const char *p = s->p, *start = p;
+    uint64_t n = 0;
+    for (; p < s->end && is_digit(*p); p++)
+        n = n * 10 + (uint64_t)(*p - '0');
+    s->p = p;
+    *value = n;
+    return p > start;
+}
+
 static bool skip_digits(struct scan *s)
 {
-    const char *start = s->p;
-    while (s->p < s->end && is_digit(*s->p))
-        s->p++;
-    return s->p > start;
+    uint64_t value;
+    return read_digits(s, &value);
 }
 
 /* From its first character. strtod is sure to stop, since something else must follow. */
@@ -179,10 +189,15 @@ static int read_number(struct scan *s, struct value *v)
 {
     const char *start = s->p;
     bool whole = true;
-    s->p += *s->p == '-';
+    uint64_t n;
+    s->p += *start == '-';
     const char *first = s->p;
-    if (!skip_digits(s) || (*first == '0' && s->p - first > 1))
+    if (!read_digits(s, &n) || (*first == '0' && s->p - first > 1) || s->p == s->end)
         return STATUS_INVALID;
+    v->type = VALUE_INTEGER;
+    v->i = *start == '-' ? -(int64_t)n : (int64_t)n;
+    if (s->p - first <= 18 && *s->p != '.' && *s->p != 'e' && *s->p != 'E')
+        return STATUS_OK;
     if (s->p < s->end && *s->p == '.') {
         whole = false;
         s->p++;
@@ -198,7 +213,6 @@ static int read_number(struct scan *s, struct value *v)
     }
     if (s->p == s->end)
         return STATUS_INVALID;
-    v->type = VALUE_INTEGER;
     if (whole && text_parse_i64(start, (size_t)(s->p - start), &v->i) == STATUS_OK)
         return STATUS_OK;
     v->type = VALUE_REAL;

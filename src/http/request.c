@@ -14,7 +14,8 @@
 #define BODY_BYTES_PER_S 65536 /* … and this rate on top */
 #define LINGER_MS 1000
 #define LINGER_BYTES (64 << 20)
-#define READ_SIZE 16384
+#define READ_SIZE 65536
+#define SCRAP_SIZE 16384
 
 const char *request_header(const struct request *r, const char *name)
 {
@@ -402,7 +403,7 @@ bool request_write(struct request *r, const void *data, size_t len)
  */
 void request_linger(const struct peer *peer)
 {
-    char scrap[READ_SIZE];
+    char scrap[SCRAP_SIZE];
     int64_t end = clock_mono_ms() + LINGER_MS, left = LINGER_BYTES;
     struct pollfd p = {.events = POLLIN};
 

@@ -78,12 +78,11 @@ static void match_row(struct fanout *f)
 {
     const struct change *c = f->change;
     struct topics *t = &f->shard->topics;
-    struct binding *b = topics_binding(t, c->table);
 
-    if (b && b->crowds)
-        crowd_match(f, b);
-    if (b)
-        filter_index_match(b->index, c->row, c->rowid, c->old, c->old_rowid, found, f);
+    if (f->binding && f->binding->crowds)
+        crowd_match(f, f->binding);
+    if (f->binding)
+        filter_index_match(f->binding->index, c->row, c->rowid, c->old, c->old_rowid, found, f);
     if (!table_has_events(c->table))
         return;
     for (struct list *n = t->every.next; n != &t->every; n = n->next) {
@@ -96,6 +95,20 @@ static void match_row(struct fanout *f)
 
 /* Reading the clock takes about as long as the search for a row that nobody wants. */
 #define MATCH_SAMPLE 16
+
+/* Somebody subscribes to the table. If nobody does, that stays so until other changes than rows. */
+static bool is_wanted(struct fanout *f)
+{
+    struct topics *t = &f->shard->topics;
+
+    if (f->change->table == f->unwanted)
+        return false;
+    f->binding = topics_binding(t, f->change->table);
+    if (f->binding || !list_empty(&t->every))
+        return true;
+    f->unwanted = f->change->table;
+    return false;
+}
 
 static void match_timed(struct fanout *f)
 {
@@ -336,6 +349,7 @@ static void deliver_transaction(struct fanout *f, const struct transaction *t)
     if (s->open_tx && s->open_tx != t->tx)
         fanout_close(s);
     f->transaction = t;
+    f->unwanted = NULL;
     if (t->schema) {
         crowd_tell(s);
         topics_follow(&s->topics, t->schema);
@@ -343,9 +357,12 @@ static void deliver_transaction(struct fanout *f, const struct transaction *t)
     for (uint32_t i = t->first; i < t->first + t->count; i++) {
         f->change = &b->changes[i];
         if (f->change->kind <= CHANGE_DELETE) {
+            if (!is_wanted(f))
+                continue;
             match_timed(f);
             fanout_deliver(f);
         } else {
+            f->unwanted = NULL;
             crowd_tell(s);
             tables_deliver(f);
         }

@@ -10,6 +10,7 @@ struct shard;
 struct session;
 struct subscription;
 struct membership;
+struct binding;
 struct projection;
 struct view;
 
@@ -19,11 +20,13 @@ struct fanout {
     struct batch *batch; /* that it is of; NULL: it is not live */
     const struct transaction *transaction;
     const struct change *change;
-    struct change told;      /* as it is told to some: see enum projection_shape */
-    struct session *matched; /* chain of sessions that have matches */
-    struct projection *used; /* chain of projections that have a body */
-    struct list *changesets; /* those begun */
-    bool live;               /* not from the history */
+    struct binding *binding;      /* of its table, for a row; NULL: nobody subscribes to that */
+    const struct table *unwanted; /* nor to every table: nothing to look for */
+    struct change told;           /* as it is told to some: see enum projection_shape */
+    struct session *matched;      /* chain of sessions that have matches */
+    struct projection *used;      /* chain of projections that have a body */
+    struct list *changesets;      /* those begun */
+    bool live;                    /* not from the history */
     uint64_t deliveries;
     size_t bytes; /* of the bodies delivered */
 };

@@ -47,18 +47,19 @@ static int copy_row(struct recorder *r, const struct table *t, int64_t rowid, bo
     hook_reader *read, struct value *row)
 {
     for (int i = 0; i < t->column_count; i++) {
-        struct value v = {.type = VALUE_INTEGER, .i = rowid};
         sqlite3_value *from;
         if (t->columns[i].stored < 0)
             continue;
-        if (i != t->rowid_alias) {
-            r->sqlite_code = read(r->conn->db, hook_index(t, i, new_of_update), &from);
-            if (r->sqlite_code != SQLITE_OK)
-                return STATUS_IO;
-            if (values_from(&v, from, t->columns[i].affinity) < 0)
-                return STATUS_NOMEM;
+        if (i == t->rowid_alias) {
+            row[i] = (struct value){.type = VALUE_INTEGER, .i = rowid};
+            continue;
         }
-        int status = batch_set_value(r->batch, &row[i], &v);
+        r->sqlite_code = read(r->conn->db, hook_index(t, i, new_of_update), &from);
+        if (r->sqlite_code != SQLITE_OK)
+            return STATUS_IO;
+        int status = values_from(&row[i], from, t->columns[i].affinity);
+        if (status == STATUS_OK && (row[i].type == VALUE_TEXT || row[i].type == VALUE_BLOB))
+            status = batch_set_value(r->batch, &row[i], &row[i]);
         if (status < 0)
             return status;
     }

@@ -93,7 +93,7 @@ void batch_rewind(struct batch *b, const struct batch_mark *mark);
  */
 /* Room for `count` values, all ABSENT. */
 struct value *batch_row(struct batch *b, int count);
-/* *v = a copy of src whose text or blob lives in the batch. */
+/* *v = a copy of src (which may be v) whose text or blob lives in the batch. */
 int batch_set_value(struct batch *b, struct value *v, const struct value *src);
 bool batch_full(const struct batch *b); /* the last failure was max_bytes, not memory */
 

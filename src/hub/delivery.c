@@ -17,6 +17,14 @@ void delivery_begin(const struct batch *b)
             receipt_begin(b->transactions[i].receipt);
 }
 
+bool delivery_wanted(const struct batch *b)
+{
+    for (uint32_t i = 0; i < b->transaction_count; i++)
+        if (b->transactions[i].receipt)
+            return true;
+    return false;
+}
+
 void delivery_end(const struct batch *b)
 {
     for (uint32_t i = 0; i < b->transaction_count; i++)

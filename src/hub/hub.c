@@ -193,7 +193,7 @@ void hub_wake(struct hub *h)
 {
     pthread_mutex_lock(&h->posting);
     for (int i = 0; i < h->count && !h->stopped; i++)
-        loop_wake(h->shards[i]->loop);
+        shard_wake_loop(h->shards[i]);
     pthread_mutex_unlock(&h->posting);
 }
 

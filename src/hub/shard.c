@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "hub/delivery.h"
 #include "hub/fanout.h"
 #include "hub/gap.h"
 #include "hub/moves.h"
@@ -63,7 +64,8 @@ static void run_publication(struct message *m, void *receiver)
         crowd_tell(s);
     ended = clock_mono_ns();
     tally_add_own(&s->fanout_times, &tally_durations, ended - began);
-    tally_add_own(&s->delays, &tally_durations, ended - p->published_ns);
+    if (p->published_ns)
+        tally_add_own(&s->delays, &tally_durations, ended - p->published_ns);
     remember(s, b);
     replay_follow(s);
     p->batch = NULL;
@@ -81,6 +83,21 @@ bool shard_full(const struct shard *s)
            (max && atomic_load(&s->backlog) > max);
 }
 
+/* What is not waited for may lie for a second, until the loop's next tick, but not pile up. */
+#define LEFT_BYTES (1u << 20)
+
+/*
+ * A loop without connections keeps batches for later only. Whoever comes is posted to the loop
+ * after them, and not while they are put or the loops woken (hub_adopt).
+ */
+static bool must_wake(const struct shard *s)
+{
+    size_t max = s->options->max_backlog, left = atomic_load(&s->backlog);
+
+    return s->urgent || atomic_load(&s->connections) > 0 || left > LEFT_BYTES ||
+           (max && left > max / 2) || atomic_load(&s->pending) >= SHARD_PUBLICATIONS / 2;
+}
+
 void shard_publish(struct shard *s, struct batch *b)
 {
     struct publication *p = &s->ring[s->next++ % SHARD_PUBLICATIONS];
@@ -88,10 +105,19 @@ void shard_publish(struct shard *s, struct batch *b)
     assert(atomic_load(&s->pending) < SHARD_PUBLICATIONS);
     p->message.run = run_publication;
     p->batch = batch_ref(b);
-    p->published_ns = clock_mono_ns();
     atomic_fetch_add(&s->backlog, b->bytes);
     atomic_fetch_add(&s->pending, 1);
+    s->urgent |= b->gap || delivery_wanted(b);
+    p->published_ns = must_wake(s) ? clock_mono_ns() : 0;
     loop_put(s->loop, &p->message);
+}
+
+void shard_wake_loop(struct shard *s)
+{
+    if (!must_wake(s))
+        return;
+    s->urgent = false;
+    loop_wake(s->loop);
 }
 
 int shard_reserve_matches(struct shard *s, size_t count)

@@ -25,7 +25,7 @@
 struct publication {
     struct message message;
     struct batch *batch;
-    int64_t published_ns; /* by the steady clock */
+    int64_t published_ns; /* by the steady clock; 0: nobody waits for it */
 };
 
 struct shard {
@@ -35,6 +35,7 @@ struct shard {
     struct loop *loop;
     struct publication *ring;
     uint32_t next; /* to fill; the publisher's */
+    bool urgent;   /* somebody waits for a batch that was put, connected or not; the publisher's */
     atomic_uint pending;
     atomic_size_t backlog;   /* bytes of the batches pending */
     atomic_uint connections; /* given to this loop and not ended */
@@ -94,6 +95,8 @@ void shard_free(struct shard *s); /* its loop has been stopped */
 bool shard_full(const struct shard *s);               /* more than max_backlog waits; any thread */
 /* Database thread; there is a free place. The loop is not woken. */
 void shard_publish(struct shard *s, struct batch *b);
+/* Wakes it, unless it has no connections and may take what was published when it is next awake. */
+void shard_wake_loop(struct shard *s);
 
 void shard_wake(struct shard *s); /* another turn follows this one at once; its thread only */
 

@@ -94,8 +94,10 @@ static void rest(struct database *db)
         mailbox_wait(&db->mailbox, (int)wait_ms);
         return;
     }
-    if (db->writer.follower.found || db->writer.wrote)
+    if (db->writer.follower.found)
         watch_found(&db->watch);
+    if (db->writer.wrote)
+        watch_wrote(&db->watch);
     db->writer.wrote = false;
     wait_ms = earlier(wait_ms, follower_soon(&db->writer.follower));
     watch_woke(&db->watch,

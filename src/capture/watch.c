@@ -17,6 +17,7 @@
  * while and finds several, until none is found for some time.
  */
 #define RUSH_NS 400000
+#define OWN_RUSH_NS 2000000 /* our own: before each of them the index is looked at as well */
 #define RUSH_WAIT_NS 250000
 #define RUSH_END_NS 3000000
 
@@ -67,15 +68,27 @@ static void drain(struct watch *w)
         add(w);
 }
 
+static void begin_rush(struct watch *w)
+{
+    w->rush = true;
+    inotify_rm_watch(w->fd, w->descriptor);
+    w->descriptor = -1;
+}
+
 void watch_found(struct watch *w)
 {
     int64_t now = clock_mono_ns();
-    if (!w->rush && w->fd >= 0 && now - w->found_ns < RUSH_NS) {
-        w->rush = true;
-        inotify_rm_watch(w->fd, w->descriptor);
-        w->descriptor = -1;
-    }
+    if (!w->rush && w->fd >= 0 && now - w->found_ns < RUSH_NS)
+        begin_rush(w);
     w->found_ns = now;
+}
+
+void watch_wrote(struct watch *w)
+{
+    int64_t now = clock_mono_ns();
+    if (!w->rush && w->fd >= 0 && now - w->wrote_ns < OWN_RUSH_NS)
+        begin_rush(w);
+    w->wrote_ns = now;
 }
 
 static void end_rush(struct watch *w)
@@ -102,7 +115,8 @@ int64_t watch_timeout(const struct watch *w, int64_t wait_ms)
 void watch_woke(struct watch *w, bool readable)
 {
     if (w->rush) {
-        if (clock_mono_ns() - w->found_ns > RUSH_END_NS)
+        int64_t last_ns = w->found_ns > w->wrote_ns ? w->found_ns : w->wrote_ns;
+        if (clock_mono_ns() - last_ns > RUSH_END_NS)
             end_rush(w);
     } else if (readable) {
         drain(w);

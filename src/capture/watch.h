@@ -16,14 +16,17 @@ struct watch {
     char *path;
     int64_t again_ns; /* until the next look; 0: all is quiet */
     int64_t found_ns; /* when the last commit was found, by the steady clock */
+    int64_t wrote_ns; /* when we committed ourselves */
     bool rush;        /* they come one after the other: nothing is told */
 };
 
 /* Copies the path. STATUS_NOMEM; what else fails leaves fd at -1. */
 int watch_init(struct watch *w, const char *path);
 void watch_fini(struct watch *w);
-/* A look found commits, or we made one, which is told to us as well. */
+/* A look found commits. */
 void watch_found(struct watch *w);
+/* We made one, which is told to us as well. */
+void watch_wrote(struct watch *w);
 /* What to wait for: fd, or -1 while commits rush in. */
 int watch_fd(const struct watch *w);
 /* How long to wait, in nanoseconds, where there is other cause to look after wait_ms (-1: none). */

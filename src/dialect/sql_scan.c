@@ -131,13 +131,16 @@ static int copy_string(struct scan *s, const char *start, char **text, size_t *l
     struct buf *out = &s->r->strings;
     bool ascii = true, all_ascii = true;
     size_t at = out->len;
-    s->p = start;
-    do {
-        const char *plain = s->p;
-        s->p = skip_plain(plain, s->end, &ascii);
+    while (true) {
+        s->p = skip_plain(start, s->end, &ascii);
         all_ascii &= ascii;
-        buf_put(out, plain, (size_t)(s->p - plain));
-    } while (s->p < s->end && *s->p == '\\' && unescape(s, out));
+        buf_put(out, start, (size_t)(s->p - start));
+        if (s->p == s->end || *s->p != '\\')
+            break;
+        if (!unescape(s, out))
+            return STATUS_INVALID;
+        start = s->p;
+    }
     if (s->p == s->end || *s->p != '"')
         return STATUS_INVALID;
     s->p++;
@@ -195,9 +198,10 @@ static int read_number(struct scan *s, struct value *v)
     if (!read_digits(s, &n) || (*first == '0' && s->p - first > 1) || s->p == s->end)
         return STATUS_INVALID;
     v->type = VALUE_INTEGER;
-    v->i = *start == '-' ? -(int64_t)n : (int64_t)n;
-    if (s->p - first <= 18 && *s->p != '.' && *s->p != 'e' && *s->p != 'E')
+    if (s->p - first <= 18 && *s->p != '.' && *s->p != 'e' && *s->p != 'E') {
+        v->i = *start == '-' ? -(int64_t)n : (int64_t)n;
         return STATUS_OK;
+    }
     if (s->p < s->end && *s->p == '.') {
         whole = false;
         s->p++;

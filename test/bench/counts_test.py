@@ -66,11 +66,17 @@ def commit():
     return (many - few) / 100
 
 
+def batch():
+    few, many = (collected(None, "counts_commit", 4, rows) for rows in (100, 1100))
+    return (many - few) / 4000
+
+
 COUNTS = {
     "a delivery: match and queue": delivery,
     "a change for one subscriber: match, encode and queue": change,
     "a change for one of 1000 subscriptions by =": matching,
     "a commit of one row, from the request to the answer": commit,
+    "a row of a batch, from the JSON to the answer": batch,
 }
 
 

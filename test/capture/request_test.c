@@ -161,6 +161,75 @@ static void parameters(void **state)
                      "INSERT t {\"rowid\":2} {\"a\":{\"$base64\":\"\"}}\ncommit\n");
 }
 
+#define BATCH 3000
+
+/* INSERT INTO t(v) VALUES(?),(?),… with a comment, and its values: their number is in each. */
+static const char *insert_batch(struct fixture *f, int rows, int given, int number)
+{
+    static struct value values[BATCH + 1];
+    struct buf sql = {0};
+    buf_printf(&sql, "INSERT INTO t(v) /* %d */ VALUES", number % 100);
+    for (int i = 0; i < rows; i++)
+        buf_puts(&sql, i ? ",(?)" : "(?)");
+    for (int i = 0; i < given; i++)
+        values[i] = (struct value){.type = VALUE_INTEGER, .i = (int64_t)number * BATCH + i};
+    const char *answer = bound(f, buf_text(&sql), NULL, values, given);
+    buf_fini(&sql);
+    return answer;
+}
+
+static void batch_is_there(struct fixture *f, int number)
+{
+    char sql[160];
+    snprintf(sql, sizeof(sql),
+        "SELECT count(*),min(v),max(v) FROM (SELECT v FROM t ORDER BY id DESC LIMIT %d)", BATCH);
+    char rows[80];
+    snprintf(rows, sizeof(rows), "[[%d,%d,%d]]", BATCH, number * BATCH, number * BATCH + BATCH - 1);
+    expect_rows(f, sql, rows);
+}
+
+/* The statement of a batch stays prepared, which nobody may notice. */
+static void batches(void **state)
+{
+    struct fixture *f = *state;
+    sql_ok(f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    f->quiet = true;
+    for (int i = 0; i < 3; i++) {
+        expect_starts(insert_batch(f, BATCH, BATCH, 100 * i), "{\"columns\":[],\"rows\":[],");
+        batch_is_there(f, 100 * i);
+        assert_int_equal(fixture_seq(f), (uint64_t)BATCH * (i + 1) + 1);
+        assert_string_equal(insert_batch(f, BATCH, BATCH - 1, 100 * i),
+            "INVALID_FORMAT: the SQL takes 3000 parameters but 2999 were given");
+        assert_string_equal(insert_batch(f, BATCH, BATCH + 1, 100 * i),
+            "INVALID_FORMAT: the SQL takes 3000 parameters but 3001 were given");
+    }
+    sql_ok(f, "ALTER TABLE t ADD COLUMN w DEFAULT 5");
+    insert_batch(f, BATCH, BATCH, 300);
+    batch_is_there(f, 300);
+    sql_ok(f, "CREATE UNIQUE INDEX once ON t(v)");
+    expect_starts(insert_batch(f, BATCH, BATCH, 300), "SQL_ERROR: UNIQUE constraint failed: t.v");
+    sql_ok(f, "ALTER TABLE t RENAME TO u");
+    expect_starts(insert_batch(f, BATCH, BATCH, 400), "SQL_ERROR: no such table: t");
+    sql_ok(f, "ALTER TABLE u RENAME TO t");
+    insert_batch(f, BATCH, BATCH, 400);
+    batch_is_there(f, 400);
+    expect_rows(f, "SELECT count(*),count(DISTINCT v) FROM t WHERE w=5", "[[15000,15000]]");
+}
+
+/* More of them than are kept. */
+static void many_batches(void **state)
+{
+    struct fixture *f = *state;
+    sql_ok(f, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
+    f->quiet = true;
+    for (int round = 0; round < 2; round++)
+        for (int i = 0; i < 20; i++) {
+            expect_starts(insert_batch(f, BATCH, BATCH, 100 * round + i), "{");
+            batch_is_there(f, 100 * round + i);
+        }
+    assert_int_equal(fixture_seq(f), (uint64_t)BATCH * 40 + 1);
+}
+
 static void refusals(void **state)
 {
     struct fixture *f = *state;
@@ -267,6 +336,8 @@ int main(void)
         TEST(deferred_keys),
         TEST(or_rollback),
         TEST(parameters),
+        TEST(batches),
+        TEST(many_batches),
         TEST(refusals),
         TEST(limits),
         TEST(cancelled),

@@ -145,6 +145,36 @@ static void a_rush(void **state)
     watch_fini(&w);
 }
 
+/* Our own commits are a rush, too, when they follow one another; the last one tells when it ends. */
+static void a_rush_of_our_own(void **state)
+{
+    const int64_t long_ns = 1000 * (int64_t)MS;
+    struct watch w;
+    (void)state;
+    assert_int_equal(watch_init(&w, path), STATUS_OK);
+    watch_wrote(&w);
+    assert_true(watch_fd(&w) >= 0);
+    w.wrote_ns = clock_mono_ns() - 3 * MS;
+    watch_wrote(&w);
+    assert_true(watch_fd(&w) >= 0);
+    w.wrote_ns = clock_mono_ns() + long_ns;
+    watch_wrote(&w);
+    assert_int_equal(watch_fd(&w), -1);
+    assert_true(watch_timeout(&w, -1) < MS);
+    w.wrote_ns = clock_mono_ns() + long_ns;
+    watch_woke(&w, false);
+    assert_int_equal(watch_fd(&w), -1);
+    w.wrote_ns = clock_mono_ns() - long_ns;
+    w.found_ns = clock_mono_ns() + long_ns;
+    watch_woke(&w, false);
+    assert_int_equal(watch_fd(&w), -1);
+    w.found_ns = clock_mono_ns() - long_ns;
+    watch_woke(&w, false);
+    assert_true(watch_fd(&w) >= 0);
+    assert_true(watch_timeout(&w, -1) < MS);
+    watch_fini(&w);
+}
+
 /* The last connection removes the log, and the next one makes another. */
 static void a_file_that_is_replaced(void **state)
 {
@@ -216,6 +246,7 @@ int main(void)
         TEST(others_have_their_causes),
         TEST(many_writes),
         TEST(a_rush),
+        TEST(a_rush_of_our_own),
         TEST(a_file_that_is_replaced),
         TEST(a_file_that_cannot_be_watched),
         TEST(no_more_descriptors),

@@ -119,6 +119,19 @@ static void read_again(const json_t *root, const struct sql_request *r, int64_t 
     buf_fini(&err);
 }
 
+/* What is read without a tree is what the tree gives. */
+static void read_tree(json_t *root, const struct sql_request *r)
+{
+    struct sql_request tree = {0};
+    struct buf err = {0};
+    json_object_del(root, "wait");
+    json_object_del(root, "waitMs");
+    int rc = sql_json_request(&tree, root, &err);
+    REQUIRE(mem_fail_hit() || (rc == STATUS_OK && fuzz_same_sql(r, &tree)));
+    sql_request_fini(&tree);
+    buf_fini(&err);
+}
+
 void fuzz_body(const uint8_t *data, size_t size)
 {
     struct sql_request r = {0};
@@ -132,8 +145,11 @@ void fuzz_body(const uint8_t *data, size_t size)
     if (rc == STATUS_OK) {
         fuzz_accepted++;
         check_sql(&r, wait_ms);
-        if (root)
+        REQUIRE(root || mem_fail_hit());
+        if (root) {
             read_again(root, &r, wait_ms);
+            read_tree(root, &r);
+        }
     }
     if (json_object_get(root, "operations"))
         build(json_object_get(root, "operations"));

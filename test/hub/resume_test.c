@@ -1,5 +1,6 @@
 #include "hub_fixture.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "net/ws.h"
 
@@ -42,6 +43,12 @@ static int teardown(void **state)
     feed_options.max_backlog = 1 << 26;
     feed_options.seq = 0;
     return 0;
+}
+
+static int setup_small_backlog(void **state)
+{
+    feed_options.max_backlog = 8192;
+    return setup(state);
 }
 
 static void insert_age(int64_t id, int64_t age)
@@ -125,6 +132,28 @@ static void test_forms_of_since(void **state)
         client_quiet(c);
         client_free(c);
     }
+}
+
+/*
+ * A loop without connections is not woken for each batch; but what it is left with is bounded, and
+ * whoever comes finds all of it.
+ */
+static void test_without_connections(void **state)
+{
+    int64_t began = clock_mono_ms();
+    struct client *c;
+
+    (void)state;
+    insert(1, 3000);
+    c = client_new(&f);
+    client_subscribe(c, USERS ",\"since\":2990}");
+    expect_changes(c, 2991, 3000);
+    insert(3001, 3002);
+    expect_changes(c, 3001, 3002);
+    client_quiet(c);
+    client_free(c);
+    /* A loop that has to be woken and is not looks after a second. */
+    assert_true(clock_mono_ms() - began < 2000);
 }
 
 static void test_live_follows_the_past(void **state)
@@ -703,6 +732,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(test_forms_of_since),
+        CASE(test_without_connections),
+        cmocka_unit_test_setup_teardown(test_without_connections, setup_small_backlog, teardown),
         CASE(test_live_follows_the_past),
         CASE(test_filters_events_columns_transitions),
         CASE(test_self),

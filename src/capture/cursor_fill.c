@@ -55,7 +55,8 @@ static bool prepare(struct cursor *c)
 static int bind(struct cursor *c)
 {
     struct params params;
-    int status = params_init(&params, c->request.statements, c->statement->params, &c->request.error);
+    int status =
+        params_init(&params, c->request.statements, c->statement->params, &c->request.error);
     int rc = SQLITE_OK;
     if (status == STATUS_NOMEM)
         rc = SQLITE_NOMEM;

@@ -6,7 +6,8 @@
 
 #define CACHE_SIZE 64
 #define CACHE_TEXT 4096
-/* Longer texts are kept if they take parameters, while they and their programs are not too large. */
+/* Longer texts are kept if they take parameters, while they and their programs are not too large.
+ */
 #define LONG_TEXT (1024 * 1024)
 #define LONG_BYTES (4 * 1024 * 1024)
 

@@ -28,8 +28,8 @@ struct sql_json_place {
 /*
  * Fills *r (zeroed) from the text, and *wait_ms: -1, or with "wait":"delivered" how long to wait
  * until all subscribers have been handed the changes. The request points into the text, which must
- * stay. STATUS_INVALID with a sentence for the user in err; STATUS_NOMEM. sql_request_fini is due in
- * every case.
+ * stay. STATUS_INVALID with a sentence for the user in err; STATUS_NOMEM. sql_request_fini is due
+ * in every case.
  */
 int sql_json_read(
     struct sql_request *r, const char *text, size_t len, int64_t *wait_ms, struct buf *err);

@@ -11,9 +11,9 @@ struct batch;
 struct conn;
 struct receipt;
 
-void delivery_begin(const struct batch *b); /* before it is posted to a loop; database thread */
+void delivery_begin(const struct batch *b);  /* before it is posted to a loop; database thread */
 bool delivery_wanted(const struct batch *b); /* it has one; any thread */
-void delivery_end(const struct batch *b);   /* the loop has queued all of it */
+void delivery_end(const struct batch *b);    /* the loop has queued all of it */
 /* What was just queued on the connection belongs to the receipt. Loop thread. */
 void delivery_note(struct receipt *r, struct conn *c);
 

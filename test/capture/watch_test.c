@@ -145,7 +145,8 @@ static void a_rush(void **state)
     watch_fini(&w);
 }
 
-/* Our own commits are a rush, too, when they follow one another; the last one tells when it ends. */
+/* Our own commits are a rush, too, when they follow one another; the last one tells when it ends.
+ */
 static void a_rush_of_our_own(void **state)
 {
     const int64_t long_ns = 1000 * (int64_t)MS;

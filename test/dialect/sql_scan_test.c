@@ -164,7 +164,8 @@ static void takes_what_is_ordinary(void **state)
         if (!taken(ordinary[i], strlen(ordinary[i]), &wait_ms))
             fail_msg("not taken: %s", ordinary[i]);
     assert_int_equal(wait_ms, 60000);
-    assert_true(taken(ordinary[COUNT(ordinary) - 2], strlen(ordinary[COUNT(ordinary) - 2]), &wait_ms));
+    assert_true(
+        taken(ordinary[COUNT(ordinary) - 2], strlen(ordinary[COUNT(ordinary) - 2]), &wait_ms));
     assert_int_equal(wait_ms, SQL_JSON_WAIT_MS);
     assert_true(taken(ordinary[0], strlen(ordinary[0]), &wait_ms));
     assert_int_equal(wait_ms, -1);

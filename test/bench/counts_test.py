@@ -67,8 +67,8 @@ def commit():
 
 
 def batch():
-    few, many = (collected(None, "counts_commit", 4, rows) for rows in (100, 1100))
-    return (many - few) / 4000
+    few, many = (collected(None, "counts_commit", 20, rows) for rows in (100, 1100))
+    return (many - few) / 20000
 
 
 COUNTS = {

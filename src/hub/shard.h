@@ -92,7 +92,7 @@ struct shard *shard_new(
     struct hub *hub, int id, const struct hub_options *options, struct gate *gate);
 void shard_free(struct shard *s); /* its loop has been stopped */
 
-bool shard_full(const struct shard *s);               /* more than max_backlog waits; any thread */
+bool shard_full(const struct shard *s); /* more than max_backlog waits; any thread */
 /* Database thread; there is a free place. The loop is not woken. */
 void shard_publish(struct shard *s, struct batch *b);
 /* Wakes it, unless it has no connections and may take what was published when it is next awake. */

@@ -2,7 +2,8 @@
  * A fixed amount of fan-out, for counts_test.py to count its instructions: changes of a table, all
  * of them to each of some subscribers, or each to one of many subscriptions.
  *
- *   counts_hub CHANGES SUBSCRIBERS     each gets all
+ *   counts_hub CHANGES SUBSCRIBERS     each gets all, and nothing else: they are a crowd
+ *   counts_hub CHANGES SUBSCRIBERS 0   each gets all, and would get something else as well
  *   counts_hub CHANGES SUBSCRIBERS N   N subscriptions by =, one for each change in turn
  */
 #include "../hub/hub_fixture.h"
@@ -60,6 +61,7 @@ int main(int argc, char **argv)
 {
     int changes = argc > 1 ? atoi(argv[1]) : 0, count = argc > 2 ? atoi(argv[2]) : 0;
     int subscriptions = argc > 3 ? atoi(argv[3]) : 0;
+    bool apart = argc > 3 && subscriptions == 0;
     struct client **clients;
     struct feed f;
     char text[128];
@@ -84,6 +86,9 @@ int main(int argc, char **argv)
             snprintf(text, sizeof(text), "{\"type\":\"subscribe\",\"table\":\"bench\"}");
         client_subscribe(clients[i % count], text);
     }
+    for (int i = 0; apart && i < count; i++)
+        client_subscribe(clients[i],
+            "{\"type\":\"subscribe\",\"table\":\"bench\",\"filter\":\"k=-1\"}");
     for (int first = 0; first < changes; first += BATCH) {
         publish(&f, first, subscriptions);
         for (int i = 0; i < count; i++)

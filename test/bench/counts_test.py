@@ -45,10 +45,15 @@ def collected(function, program, *arguments):
 
 def fanout(subscribers, *subscriptions):
     """Instructions of matching, encoding and queueing one change."""
-    return collected("fanout_batch", "counts_hub", 1000, subscribers, *subscriptions) / 1000
+    return collected("run_publication", "counts_hub", 1000, subscribers, *subscriptions) / 1000
 
 
 def delivery():
+    few, many = fanout(1, 0), fanout(21, 0)
+    return (many - few) / 20
+
+
+def crowd():
     few, many = fanout(1), fanout(21)
     return (many - few) / 20
 
@@ -73,6 +78,7 @@ def batch():
 
 COUNTS = {
     "a delivery: match and queue": delivery,
+    "a delivery to one of many who get the same, of 100 changes at once": crowd,
     "a change for one subscriber: match, encode and queue": change,
     "a change for one of 1000 subscriptions by =": matching,
     "a commit of one row, from the request to the answer": commit,

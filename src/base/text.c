@@ -7,15 +7,20 @@
 #include <string.h>
 #include <sys/random.h>
 
-char text_lower(char c)
+static inline char lower(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+char text_lower(char c)
+{
+    return lower(c);
 }
 
 int text_ncasecmp(const char *a, const char *b, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        unsigned char x = (unsigned char)text_lower(a[i]), y = (unsigned char)text_lower(b[i]);
+        unsigned char x = (unsigned char)lower(a[i]), y = (unsigned char)lower(b[i]);
 
         if (x != y)
             return x < y ? -1 : 1;
@@ -35,7 +40,7 @@ bool text_same_nocase(const char *a, size_t alen, const char *b, size_t blen)
     if (alen != blen)
         return false;
     for (size_t i = 0; i < alen; i++)
-        if (text_lower(a[i]) != text_lower(b[i]))
+        if (a[i] != b[i] && lower(a[i]) != lower(b[i]))
             return false;
     return true;
 }

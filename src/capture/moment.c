@@ -12,7 +12,7 @@ static struct schema *published_schema(struct published *p)
     return s;
 }
 
-static int begin(struct sqlconn *c)
+static int begin_transaction(struct sqlconn *c)
 {
     int rc = sqlconn_run(c, OWN_BEGIN_READ);
     if (rc == SQLITE_OK && (rc = sqlconn_run(c, OWN_TOUCH)) != SQLITE_OK)
@@ -28,7 +28,8 @@ static int find_files(struct sqlconn *c, struct wal_files *files)
 }
 
 /* Where others commit as well, the place in the log tells what the transaction sees. */
-static int begin_at_place(struct sqlconn *c, struct published *p, uint64_t *seq, bool *exact)
+static int begin_at_place(struct sqlconn *c, struct published *p, int (*begin)(struct sqlconn *),
+    uint64_t *seq, bool *exact)
 {
     struct wal_files files;
     struct wal_shm before, after;
@@ -42,26 +43,37 @@ static int begin_at_place(struct sqlconn *c, struct published *p, uint64_t *seq,
     return rc;
 }
 
-static int begin_between_commits(struct sqlconn *c, struct published *p, unsigned turn, bool *exact)
+static int begin_between_commits(struct sqlconn *c, struct published *p,
+    int (*begin)(struct sqlconn *), unsigned turn, bool *exact)
 {
     int rc = begin(c);
     *exact = rc == SQLITE_OK && turn % 2 == 0 && turn == atomic_load(&p->turn);
     return rc;
 }
 
+static int begin_by(struct sqlconn *c, struct published *p, int (*begin)(struct sqlconn *),
+    uint64_t *seq, struct schema **schema, bool *exact)
+{
+    unsigned turn = atomic_load(&p->turn);
+    if (schema)
+        *schema = published_schema(p);
+    *seq = atomic_load(&p->seq);
+    return atomic_load(&p->following) ? begin_at_place(c, p, begin, seq, exact)
+                                      : begin_between_commits(c, p, begin, turn, exact);
+}
+
+int moment_hold(struct sqlconn *c, struct published *p, uint64_t *seq, bool *exact)
+{
+    return begin_by(c, p, sqlconn_hold, seq, NULL, exact);
+}
+
 int moment_begin(
     struct sqlconn *c, struct published *p, uint64_t *seq, struct schema **schema, bool *exact)
 {
-    unsigned turn = atomic_load(&p->turn);
-    struct schema *now = schema ? published_schema(p) : NULL;
-    *seq = atomic_load(&p->seq);
-    int rc = atomic_load(&p->following) ? begin_at_place(c, p, seq, exact)
-                                        : begin_between_commits(c, p, turn, exact);
-    if (!*exact) {
-        schema_unref(now);
-        now = NULL;
+    int rc = begin_by(c, p, begin_transaction, seq, schema, exact);
+    if (schema && !*exact) {
+        schema_unref(*schema);
+        *schema = NULL;
     }
-    if (schema)
-        *schema = now;
     return rc;
 }

@@ -12,5 +12,7 @@
  */
 int moment_begin(
     struct sqlconn *c, struct published *p, uint64_t *seq, struct schema **schema, bool *exact);
+/* The same by sqlconn_hold: sqlconn_release ends it. */
+int moment_hold(struct sqlconn *c, struct published *p, uint64_t *seq, bool *exact);
 
 #endif

@@ -13,6 +13,7 @@
 /* Requests with more statements than this go to the writer. */
 #define MAX_STATEMENTS 32
 #define SNAPSHOT_TRIES 3
+#define USUAL_ANSWER 500 /* bytes, of a row or two */
 
 /* A request whose statements are all prepared, on a read connection. */
 struct query {
@@ -81,6 +82,19 @@ int query_begin(struct sqlconn *c, struct published *p, uint64_t *seq)
         if (i > 0)
             sqlconn_run(c, OWN_ROLLBACK);
         rc = moment_begin(c, p, seq, NULL, &exact);
+    }
+    return rc;
+}
+
+/* For what is over with this request. */
+static int hold(struct sqlconn *c, struct published *p, uint64_t *seq)
+{
+    bool exact = false;
+    int rc = SQLITE_OK;
+    for (int i = 0; i < SNAPSHOT_TRIES && rc == SQLITE_OK && !exact; i++) {
+        if (i > 0)
+            sqlconn_release(c);
+        rc = moment_hold(c, p, seq, &exact);
     }
     return rc;
 }
@@ -186,17 +200,20 @@ bool query_run(struct sqlconn *c, struct published *published,
     uint64_t seq = 0;
     executor_reset(j);
     j->request->json.max = options->max_result;
+    if (options->max_result > USUAL_ANSWER)
+        buf_reserve(&j->request->json, USUAL_ANSWER);
     int rc = j->request->policy ? begin_mirror(&q, published, &seq) : SQLITE_OK;
     bool readable = rc != SQLITE_OK || prepare_all(&q);
     q.sql->auth.report = NULL;
     if (readable && q.sql == c && rc == SQLITE_OK)
-        rc = query_begin(c, published, &seq);
+        rc = hold(c, published, &seq);
     if (readable && !failed(&q, rc, 0))
         run_all(&q);
     release_all(&q);
     if (q.sql != c)
         mirror_leave(q.sql);
     c->auth.denied[0] = c->auth.missing[0] = 0;
+    sqlconn_release(c);
     if (!sqlite3_get_autocommit(c->db))
         sqlconn_run(c, OWN_ROLLBACK);
     j->request->run_ns = clock_mono_ns() - j->request->began_ns;

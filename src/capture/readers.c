@@ -2,6 +2,17 @@
 
 #include "base/mem.h"
 
+#define CACHE_KIB "16384" /* of each connection, at most */
+
+/* SQLite's own bound, 2 MB, has a table of some size read from the system again and again. */
+static int open_reader(
+    struct sqlconn *c, const char *path, int64_t busy_timeout_ms, const atomic_bool *closing)
+{
+    int rc = sqlconn_open(c, path, true, busy_timeout_ms, closing);
+    return rc == SQLITE_OK ? sqlite3_exec(c->db, "PRAGMA cache_size=-" CACHE_KIB, NULL, NULL, NULL)
+                           : rc;
+}
+
 int readers_open(struct readers *r, int count, const char *path, int64_t busy_timeout_ms,
     const atomic_bool *closing)
 {
@@ -14,7 +25,7 @@ int readers_open(struct readers *r, int count, const char *path, int64_t busy_ti
         return SQLITE_NOMEM;
     int rc = SQLITE_OK;
     while (r->count < count && rc == SQLITE_OK)
-        rc = sqlconn_open(&r->conns[r->count++], path, true, busy_timeout_ms, closing);
+        rc = open_reader(&r->conns[r->count++], path, busy_timeout_ms, closing);
     return rc;
 }
 

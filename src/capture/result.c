@@ -3,6 +3,8 @@
 #include "capture/values.h"
 #include <string.h>
 
+#define KEPT_COLUMNS 4096 /* bytes of names; more are written anew each time */
+
 void result_columns(struct buf *out, sqlite3_stmt *s)
 {
     buf_putc(out, '[');
@@ -13,6 +15,25 @@ void result_columns(struct buf *out, sqlite3_stmt *s)
         buf_put_json_text(out, name ? name : "");
     }
     buf_putc(out, ']');
+}
+
+/*
+ * The same from what was kept of the last time. Only compiling again, after a change of the schema,
+ * can change them.
+ */
+static void put_columns(struct buf *out, struct prepared *p)
+{
+    int compiled = sqlite3_stmt_status(p->stmt, SQLITE_STMTSTATUS_REPREPARE, 0);
+    if (p->columns.len == 0 || p->compiled != compiled) {
+        buf_reset(&p->columns);
+        p->columns.max = KEPT_COLUMNS;
+        p->compiled = compiled;
+        result_columns(&p->columns, p->stmt);
+    }
+    if (buf_error(&p->columns))
+        result_columns(out, p->stmt);
+    else
+        buf_put(out, p->columns.data, p->columns.len);
 }
 
 int result_row(struct buf *out, sqlite3_stmt *s)
@@ -36,7 +57,7 @@ int result_run(struct buf *out, struct prepared *p)
     /* The first step may prepare again after a schema change and so change the columns. */
     rc = sqlite3_step(p->stmt);
     buf_puts(out, "{\"columns\":");
-    result_columns(out, p->stmt);
+    put_columns(out, p);
     buf_puts(out, ",\"rows\":[");
     for (; rc == SQLITE_ROW && !buf_error(out); rc = sqlite3_step(p->stmt)) {
         if (!first)
@@ -65,9 +86,20 @@ void result_counts(struct buf *out, int64_t changes, int64_t last_rowid)
     buf_put_i64(out, last_rowid);
 }
 
+/* ",\"durationMs\":0.012}": whole microseconds, rounded. */
+static void put_milliseconds(struct buf *out, int64_t ns)
+{
+    uint64_t us = ns > 0 ? ((uint64_t)ns + 500) / 1000 : 0;
+    char decimals[] = {
+        '.', (char)('0' + us / 100 % 10), (char)('0' + us / 10 % 10), (char)('0' + us % 10), '}'};
+    buf_puts(out, ",\"durationMs\":");
+    buf_put_u64(out, us / 1000);
+    buf_put(out, decimals, sizeof(decimals));
+}
+
 void result_end(struct buf *out, uint64_t seq, int64_t duration_ns)
 {
     buf_puts(out, ",\"seq\":");
     buf_put_u64(out, seq);
-    buf_printf(out, ",\"durationMs\":%.3f}", (double)duration_ns / 1e6);
+    put_milliseconds(out, duration_ns);
 }

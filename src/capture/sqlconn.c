@@ -25,6 +25,7 @@ static const char *const own_sql[OWN_COUNT] = {
     [OWN_SCHEMA_VERSION] = "PRAGMA main.schema_version",
     [OWN_DATA_VERSION] = "PRAGMA main.data_version",
     [OWN_TOUCH] = "SELECT 1 FROM main.sqlite_master LIMIT 1",
+    [OWN_HOLD] = "PRAGMA main.schema_version",
     [OWN_FK_NOW] = "PRAGMA defer_foreign_keys=OFF",
 };
 
@@ -191,6 +192,25 @@ int sqlconn_integer(struct sqlconn *c, enum sqlconn_own which, int64_t *value)
 int sqlconn_run(struct sqlconn *c, enum sqlconn_own which)
 {
     return sqlconn_integer(c, which, NULL);
+}
+
+int sqlconn_hold(struct sqlconn *c)
+{
+    int rc = own(c, OWN_HOLD);
+    if (rc != SQLITE_OK)
+        return rc;
+    struct statement_report *report = c->auth.report;
+    c->auth.report = NULL;
+    rc = sqlite3_step(c->own[OWN_HOLD]);
+    if (rc != SQLITE_ROW)
+        rc = sqlite3_reset(c->own[OWN_HOLD]);
+    c->auth.report = report;
+    return rc == SQLITE_ROW ? SQLITE_OK : rc != SQLITE_OK ? rc : SQLITE_ERROR;
+}
+
+void sqlconn_release(struct sqlconn *c)
+{
+    sqlite3_reset(c->own[OWN_HOLD]);
 }
 
 int sqlconn_prepare(struct sqlconn *c, sqlite3_stmt **stmt, const char *fmt, ...)

@@ -35,6 +35,7 @@ enum sqlconn_own {
     OWN_SCHEMA_VERSION,
     OWN_DATA_VERSION,
     OWN_TOUCH,
+    OWN_HOLD,
     OWN_FK_NOW,
     OWN_COUNT,
 };
@@ -83,6 +84,13 @@ void sqlconn_close(struct sqlconn *c);
 int sqlconn_run(struct sqlconn *c, enum sqlconn_own which);
 /* The same for one that gives an integer. */
 int sqlconn_integer(struct sqlconn *c, enum sqlconn_own which, int64_t *value);
+/*
+ * Keeps what is read the same between the two, by a statement that stands on its row meanwhile: at
+ * a third of what BEGIN, a first look and ROLLBACK cost. SQLITE_OK or an error, after which nothing
+ * is held.
+ */
+int sqlconn_hold(struct sqlconn *c);
+void sqlconn_release(struct sqlconn *c); /* also when nothing is held */
 /* Prepares a statement of the server's own, past the authorizer's rules. */
 int sqlconn_prepare(struct sqlconn *c, sqlite3_stmt **stmt, const char *fmt, ...);
 

@@ -15,6 +15,7 @@ static void prepared_free(struct prepared *p)
 {
     sqlite3_finalize(p->stmt);
     statement_report_fini(&p->report);
+    buf_fini(&p->columns);
     mem_free(p->text);
     mem_free(p);
 }

@@ -10,8 +10,10 @@ struct prepared {
     size_t used;    /* bytes of the text it took */
     bool read_only; /* changes nothing; EXPLAIN of anything is that, too */
     bool returns_rows;
-    uint64_t rows; /* that it gave when it ran last */
-    char *text;    /* the cache's key; NULL: not kept */
+    uint64_t rows;      /* that it gave when it ran last */
+    struct buf columns; /* their names as JSON, once asked for; see result.c … */
+    int compiled;       /* … and how often it had been compiled again by then */
+    char *text;         /* the cache's key; NULL: not kept */
     size_t len;
     size_t weight; /* bytes that it holds, where the text is long */
     int params;

@@ -8,18 +8,28 @@
 #include <time.h>
 
 #define COPY_MAX 65536 /* up to here head and body leave in one write */
+#define HEAD_USUAL 400 /* bytes that most heads do not pass */
 
 static const char out_of_memory[] =
     "{\"error\":{\"code\":\"LIMIT_EXCEEDED\",\"message\":\"the server is out of memory\"}}";
 
+/* It is the same for a second. */
 void answer_put_date(struct buf *out)
 {
-    char date[40];
+    static _Thread_local struct {
+        time_t at;
+        size_t len;
+        char line[48];
+    } last;
     time_t now = time(NULL);
     struct tm tm;
 
-    strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &tm));
-    buf_printf(out, "Date: %s\r\n", date);
+    if (now != last.at || last.len == 0) {
+        last.at = now;
+        last.len = strftime(last.line, sizeof(last.line), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n",
+            gmtime_r(&now, &tm));
+    }
+    buf_put(out, last.line, last.len);
 }
 
 void answer_put_readers(struct buf *out, const struct request *r)
@@ -33,11 +43,16 @@ void answer_put_readers(struct buf *out, const struct request *r)
 static void put_start(
     struct buf *out, struct mg_connection *conn, int status, const char *type, size_t len)
 {
-    buf_printf(out, "HTTP/1.1 %d %s\r\n", status, mg_get_response_code_text(conn, status));
+    if (status == 200)
+        buf_puts(out, "HTTP/1.1 200 OK\r\n");
+    else
+        buf_printf(out, "HTTP/1.1 %d %s\r\n", status, mg_get_response_code_text(conn, status));
     answer_put_date(out);
-    buf_printf(out,
-        "Content-Type: %s\r\nContent-Length: %zu\r\nX-Content-Type-Options: nosniff\r\n", type,
-        len);
+    buf_puts(out, "Content-Type: ");
+    buf_puts(out, type);
+    buf_puts(out, "\r\nContent-Length: ");
+    buf_put_u64(out, len);
+    buf_puts(out, "\r\nX-Content-Type-Options: nosniff\r\n");
 }
 
 static void put_head(struct buf *out, struct request *r, int status, const char *type,
@@ -66,6 +81,7 @@ void answer(struct request *r, int status, const char *type, const char *headers
     r->status = status;
     if (!r->body_read || !r->keep)
         request_close_after(r);
+    buf_reserve(&out, HEAD_USUAL + (together ? len : 0));
     put_head(&out, r, status, type, headers, len);
     if (together)
         buf_put(&out, data, len);

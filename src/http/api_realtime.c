@@ -8,6 +8,7 @@
 #include "dialect/sync_json.h"
 #include "http/answer.h"
 #include "http/auth.h"
+#include "http/execute.h"
 #include "http/limits.h"
 #include "http/route.h"
 #include "hub/report.h"
@@ -209,8 +210,8 @@ static void run_sync(struct request *r, json_t *root)
     if (rc == 0)
         rc = build(r, &s);
     sql_request_restrict(&s.sql, r->policy, r->who);
-    if (rc == 0 && s.count)
-        database_execute(r->http->db, &s.sql);
+    if (rc == 0 && s.count && !execute_run(r, &s.sql))
+        rc = STATUS_NOMEM;
     if (rc == STATUS_NOMEM || buf_error(&err))
         answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");
     else if (rc == STATUS_INVALID)

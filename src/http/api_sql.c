@@ -5,6 +5,7 @@
 #include "dialect/sql_json.h"
 #include "http/answer.h"
 #include "http/auth.h"
+#include "http/execute.h"
 #include "http/limits.h"
 #include "http/route.h"
 
@@ -81,7 +82,11 @@ static void execute(struct request *r, struct sql_request *sql, int64_t wait_ms)
         }
     }
     sql_request_restrict(sql, r->policy, r->who);
-    database_execute(r->http->db, sql);
+    if (!execute_run(r, sql)) {
+        receipt_close(sql->receipt);
+        answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");
+        return;
+    }
     if (sql->receipt && !sql->error.code[0])
         await_delivery(r, sql, wait_ms);
     receipt_close(sql->receipt);
@@ -104,6 +109,7 @@ void api_sql(struct request *r, const char *rest)
     (void)rest;
     if (!auth_sql(r) || !api_sql_is_json(r) || !limits_take(r, RATE_QUERIES))
         return;
+    r->repeatable = !r->chunked && !request_header(r, "Expect");
     if (request_body(r, &body)) {
         rc = sql_json_read(&sql, body.data ? body.data : "", body.len, &wait_ms, &err);
         if (rc == STATUS_NOMEM || buf_error(&err))

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "http/again.h"
 #include "http/answer.h"
 #include "http/auth.h"
 #include "http/limits.h"
@@ -20,7 +21,7 @@
 #define DEFAULT_THREADS 64
 #define TEXT(x) #x
 #define TEXT_OF(x) TEXT(x)
-#define WORKER_STACK (1 << 20) /* SELECTs run on it too */
+#define WORKER_STACK (1 << 20) /* where civetweb leaves that to the system: see http/stack.h */
 #define HEAD_BYTES 16384
 #define ANSWERS_MS 400 /* for what has been answered to go out through TLS, at the end */
 
@@ -62,6 +63,8 @@ static int connected(const struct mg_connection *conn, void **data)
     w->bytes_before = 0;
     w->client.id = 0;
     w->answered = false;
+    w->address_text[0] = '\0';
+    w->requests = w->misses = 0;
     workers_set(&h->workers, w, WORKER_WAITING, &unknown);
     return 0;
 }
@@ -93,27 +96,55 @@ static void disconnecting(const struct mg_connection *conn)
     workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_FREE, NULL);
 }
 
+static void serve(struct request *r)
+{
+    limits_begin(r);
+    route_run(r);
+}
+
+static void conclude(struct request *r)
+{
+    request_finish(r);
+    request_log(r);
+    auth_fini(r);
+    limits_end(r);
+    workers_set(&r->http->workers, r->worker, WORKER_WAITING, NULL);
+}
+
+/* All of them on the stack that their SQL wants. */
+static void serve_again(void *arg)
+{
+    struct request *r = arg;
+    struct again a;
+
+    if (!again_begin(&a, r))
+        return;
+    while (again_next(&a)) {
+        serve(r);
+        conclude(r);
+    }
+    again_end(&a);
+}
+
 static int begin_request(struct mg_connection *conn)
 {
     struct http *h = http_of(conn);
+    struct worker *w = mg_get_thread_pointer(conn);
     struct request r;
     struct peer p;
 
-    if (!secure_identify(h, mg_get_thread_pointer(conn), conn)) {
+    if (!secure_identify(h, w, conn)) {
         answer_unparsed(conn, 421, "this port is the server's own");
         return 421;
     }
-    peer_of(conn, &p);
-    workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_BUSY, &p);
-    if (request_init(&r, h, conn)) {
-        limits_begin(&r);
-        route_run(&r);
-    }
-    request_finish(&r);
-    request_log(&r);
-    auth_fini(&r);
-    limits_end(&r);
-    workers_set(&h->workers, r.worker, WORKER_WAITING, NULL);
+    if (!w->peer.port) /* the connection's first */
+        peer_of(conn, &p);
+    workers_set(&h->workers, w, WORKER_BUSY, w->peer.port ? NULL : &p);
+    if (request_init(&r, h, conn))
+        serve(&r);
+    conclude(&r);
+    if (again_possible(&r))
+        stack_run(w->stack, serve_again, &r);
     return r.status ? r.status : 500;
 }
 

@@ -38,15 +38,32 @@ static bool find_client(const struct request *r, struct address *a)
     return forwarded;
 }
 
-void limits_begin(struct request *r)
+/* The peer is the same for all requests of a connection: it is read once. */
+static bool peer_address(struct request *r, struct address *a)
 {
     const char *peer = r->info->remote_addr;
+    struct worker *w = r->worker;
+
+    _Static_assert(sizeof(r->client) >= sizeof(w->address_text), "an address fits");
+    if (!w->address_text[0] && address_parse(&w->address, peer, strlen(peer)) == 0)
+        address_format(w->address_text, &w->address);
+    if (!w->address_text[0]) {
+        snprintf(r->client, sizeof(r->client), "%s", peer);
+        return false;
+    }
+    memcpy(r->client, w->address_text, sizeof(w->address_text));
+    *a = w->address;
+    return true;
+}
+
+void limits_begin(struct request *r)
+{
     struct address a = {{0}};
 
-    snprintf(r->client, sizeof(r->client), "%s", peer);
-    if (address_parse(&a, peer, strlen(peer)) == 0) {
-        r->forwarded = find_client(r, &a);
-        address_format(r->client, &a);
+    if (peer_address(r, &a)) {
+        r->forwarded = r->http->proxy_count && find_client(r, &a);
+        if (r->forwarded)
+            address_format(r->client, &a);
     }
     limiter_begin(&r->limits, r->http->limiter, &a, r->forwarded);
 }

@@ -5,10 +5,12 @@
 
 #include <civetweb.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #define BODY_MS 10000          /* for any body … */
 #define BODY_BYTES_PER_S 65536 /* … and this rate on top */
@@ -17,10 +19,16 @@
 #define READ_SIZE 65536
 #define SCRAP_SIZE 16384
 
+/* Most names differ in their first letter. */
+static bool same_name(const char *a, const char *b)
+{
+    return ((*a ^ *b) & ~('a' ^ 'A')) == 0 && text_casecmp(a, b) == 0;
+}
+
 const char *request_header(const struct request *r, const char *name)
 {
     for (int i = 0; i < r->info->num_headers; i++)
-        if (text_casecmp(r->info->http_headers[i].name, name) == 0)
+        if (same_name(r->info->http_headers[i].name, name))
             return r->info->http_headers[i].value;
     return NULL;
 }
@@ -30,7 +38,7 @@ int request_header_count(const struct request *r, const char *name)
     int n = 0;
 
     for (int i = 0; i < r->info->num_headers; i++)
-        n += text_casecmp(r->info->http_headers[i].name, name) == 0;
+        n += same_name(r->info->http_headers[i].name, name);
     return n;
 }
 
@@ -53,7 +61,7 @@ static bool list_has(const char *list, const char *token)
 bool request_header_has(const struct request *r, const char *name, const char *token)
 {
     for (int i = 0; i < r->info->num_headers; i++)
-        if (text_casecmp(r->info->http_headers[i].name, name) == 0 &&
+        if (same_name(r->info->http_headers[i].name, name) &&
             list_has(r->info->http_headers[i].value, token))
             return true;
     return false;
@@ -259,6 +267,47 @@ bool request_init(struct request *r, struct http *h, struct mg_connection *conn)
     return true;
 }
 
+void request_repeat(struct request *r, size_t head_len, const char *body, size_t len)
+{
+    struct http *h = r->http;
+
+    *r = (struct request){.http = h,
+        .conn = r->conn,
+        .info = r->info,
+        .worker = r->worker,
+        .method = r->method,
+        .path = r->path,
+        .head_len = head_len,
+        .content_length = (int64_t)len,
+        .given = body,
+        .keep = !atomic_load(&h->stopping) && !workers_scarce(&h->workers),
+        .fd = r->fd,
+        .waits = r->waits,
+        .began_ns = clock_mono_ns()};
+}
+
+static bool set_waiting(int fd, bool on)
+{
+    struct timeval limit = {.tv_sec = on ? KEEP_ALIVE_MS / 1000 : 0};
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) == 0 &&
+           fcntl(fd, F_SETFL, on ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) == 0;
+}
+
+bool request_wait(struct request *r)
+{
+    r->waits = set_waiting(r->fd, true);
+    return r->waits;
+}
+
+void request_unwait(struct request *r)
+{
+    if (r->waits && !set_waiting(r->fd, false))
+        request_close_after(r);
+    r->waits = false;
+}
+
 int request_socket(struct request *r)
 {
     if (r->fd < 0)
@@ -354,7 +403,10 @@ bool request_body(struct request *r, struct buf *body)
         too_large(r);
         return false;
     }
-    if (!r->body_read) {
+    if (r->given) {
+        buf_put(body, r->given, (size_t)r->content_length);
+        r->body_read = true;
+    } else if (!r->body_read) {
         if (!expectation(r))
             return false;
         workers_deadline(r->worker, BODY_MS + r->content_length * 1000 / BODY_BYTES_PER_S, SHUT_RD);
@@ -377,10 +429,31 @@ bool request_body(struct request *r, struct buf *body)
     return true;
 }
 
+/* What the socket takes at once, as it takes nearly all answers. False: it takes none any more. */
+static bool send_now(struct request *r, const char **p, size_t *len)
+{
+    ssize_t n = send(r->fd, *p, *len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+        request_close_after(r);
+        return false;
+    }
+    *p += n > 0 ? n : 0;
+    *len -= n > 0 ? (size_t)n : 0;
+    return true;
+}
+
 bool request_write(struct request *r, const void *data, size_t len)
 {
     const char *p = data;
 
+    if (r->waits) {
+        if (!send_now(r, &p, &len))
+            return false;
+        if (len == 0)
+            return true;
+        request_unwait(r);
+    }
     workers_deadline(r->worker, BODY_MS + (int64_t)len * 1000 / BODY_BYTES_PER_S, SHUT_RDWR);
     while (len) {
         size_t piece = len < 1 << 20 ? len : 1 << 20;

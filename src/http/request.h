@@ -81,11 +81,14 @@ struct request {
     size_t head_len; /* bytes, with the empty line */
     int64_t content_length; /* 0 without a body */
     bool chunked;
-    bool head;      /* HEAD: the answer's body is left out */
-    bool keep;      /* the connection may serve another request */
-    bool body_read; /* up to its end */
-    int fd;         /* see request_socket; -1: not asked for yet */
-    int status;     /* of the answer */
+    bool head;         /* HEAD: the answer's body is left out */
+    bool keep;         /* the connection may serve another request */
+    bool body_read;    /* up to its end */
+    int fd;            /* see request_socket; -1: not asked for yet */
+    bool repeatable;   /* the same head may come again: see http/again.h … */
+    bool waits;        /* … whose wait the socket is set up for, until request_unwait */
+    const char *given; /* the body, where it has been read along; or NULL */
+    int status;        /* of the answer */
     int64_t began_ns;
     struct limiter_client limits; /* how much it may do; ended by limits_end */
     char client[64];              /* the address that it comes from … */
@@ -97,6 +100,18 @@ struct request {
 
 /* Reads the head; false: it was malformed and has been answered. */
 bool request_init(struct request *r, struct http *h, struct mg_connection *conn);
+/*
+ * The next request of the connection, which has the same head: of head_len bytes with another
+ * length, and this body, which stays the caller's.
+ */
+void request_repeat(struct request *r, size_t head_len, const char *body, size_t len);
+/*
+ * civetweb reads without waiting in the kernel. Between these two a recv does wait, up to
+ * KEEP_ALIVE_MS, and nothing of civetweb's may be called but by request_write. False: the kernel
+ * refuses.
+ */
+bool request_wait(struct request *r);
+void request_unwait(struct request *r);
 /* The first header of that name, or NULL. */
 const char *request_header(const struct request *r, const char *name);
 int request_header_count(const struct request *r, const char *name);

@@ -127,8 +127,10 @@ void workers_fini(struct workers *w)
     pthread_cond_destroy(&w->wake);
     pthread_cond_destroy(&w->idle);
     pthread_mutex_destroy(&w->lock);
-    for (int i = 0; i < w->count; i++)
+    for (int i = 0; i < w->count; i++) {
         pthread_mutex_destroy(&w->all[i].lock);
+        stack_free(w->all[i].stack);
+    }
     mem_free(w->all);
     mem_free(w->silence);
     w->all = NULL;

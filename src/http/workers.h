@@ -1,7 +1,9 @@
 #ifndef ROWTAP_HTTP_WORKERS_H
 #define ROWTAP_HTTP_WORKERS_H
 
+#include "access/address.h"
 #include "http/peer.h"
+#include "http/stack.h"
 #include "net/front.h"
 #include <pthread.h>
 #include <stdbool.h>
@@ -27,10 +29,14 @@ struct worker {
     int how;             /* SHUT_RD: an answer can still be sent; or SHUT_RDWR */
     struct peer peer;
     /* The rest is its own thread's. */
-    int64_t bytes_before;     /* that the connection's earlier requests had */
-    bool answered;            /* what civetweb could not parse */
-    int port;                 /* with TLS: that civetweb sees, the front's … */
-    struct front_peer client; /* … and who is behind it; id 0: not known */
+    int64_t bytes_before;                /* that the connection's earlier requests had */
+    bool answered;                       /* what civetweb could not parse */
+    struct address address;              /* the peer's, once there was a request … */
+    char address_text[ADDRESS_TEXT_MAX]; /* … and as it is written; "": not yet */
+    int requests, misses;                /* see http/again.c */
+    struct stack *stack;                 /* for SQL, once there was any */
+    int port;                            /* with TLS: that civetweb sees, the front's … */
+    struct front_peer client;            /* … and who is behind it; id 0: not known */
 };
 
 struct workers {

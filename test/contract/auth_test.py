@@ -358,6 +358,36 @@ async def expiry():
         check(renewed.closed is None, "the renewed one was closed: %s", renewed.closed)
 
 
+def same_again(raw, headers):
+    """The status of a query with always the same head."""
+    raw.send(f"POST /api/sql HTTP/1.1\r\nHost: {raw.host}\r\nContent-Type: application/json\r\n{headers}"
+             "Content-Length: 18\r\n\r\n{\"sql\":\"SELECT 1\"}".encode())
+    head = raw.head()
+    while not raw.buffer.endswith(b"}"):
+        check(raw.fill(), "the connection ended: %s", head)
+    raw.buffer = b""
+    return status(head)
+
+
+@case("requests that follow on one connection with the same head: token and rate are looked at each time")
+def kept():
+    with Guarded("--jwt-leeway", 0) as server:
+        ttl = seconds(2)
+        raw, began, headers = RawSocket(server), time.time(), f"Authorization: Bearer {token('ann', ttl=ttl)}\r\n"
+        statuses = []
+        while 401 not in statuses and time.time() - began < ttl + seconds(3):
+            statuses.append(same_again(raw, headers))
+            time.sleep(0.02)
+        equal((set(statuses[:-1]), statuses[-1]), ({200}, 401), "before its end and after")
+        check(len(statuses) > 10 and time.time() - began > ttl - 1.5, "%d in %.1f s", len(statuses), time.time() - began)
+        raw.socket.close()
+    with Guarded("--limit-loopback", "--rate", "queries@address=0.1/12") as server:
+        raw, headers = RawSocket(server), f"Authorization: Bearer {token()}\r\n"
+        statuses = [same_again(raw, headers) for _ in range(12)]
+        equal(statuses, [200] * 11 + [429], "statuses")  # CREATE TABLE was the first
+        raw.socket.close()
+
+
 @case("streams and long polls end with their token, whatever a client does not read")
 async def streams():
     with Guarded() as server:

@@ -488,6 +488,30 @@ async def flood(args):
         await good.close()
 
 
+@case("requests with the same head follow each other on one connection, which then becomes a WebSocket's")
+def kept():
+    with Secure() as s:
+        with connect(s) as sock:
+            got = b""
+            for i in range(1, 41):
+                body = json.dumps({"sql": "SELECT ?", "params": [i * 7919 ** (i % 3)]})
+                head = f"POST /api/sql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+                sock.sendall((head + body).encode())
+                got = b""
+                while not got.endswith(b"}"):
+                    more = sock.recv(65536)
+                    check(more, "the connection ended at request %d", i)
+                    got += more
+                check(f"[[{i * 7919 ** (i % 3)}]]".encode() in got, "request %d: %r", i, got)
+            sock.sendall(HELLO.encode())
+            got = b""
+            while b"connection:ack" not in got:
+                more = sock.recv(65536)
+                check(more, "the connection ended after the handshake: %r", got)
+                got += more
+            check(got.startswith(b"HTTP/1.1 101 "), "%r", got)
+
+
 @case("a hello in single bytes, and a request in single bytes, are understood")
 def drip():
     with Secure() as s:

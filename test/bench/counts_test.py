@@ -76,6 +76,11 @@ def batch():
     return (many - few) / 20000
 
 
+def read():
+    few, many = (collected(None, "counts_read", requests) for requests in (100, 600))
+    return (many - few) / 500
+
+
 COUNTS = {
     "a delivery: match and queue": delivery,
     "a delivery to one of many who get the same, of 100 changes at once": crowd,
@@ -83,6 +88,7 @@ COUNTS = {
     "a change for one of 1000 subscriptions by =": matching,
     "a commit of one row, from the request to the answer": commit,
     "a row of a batch, from the JSON to the answer": batch,
+    "a row read by its key, from the request's JSON to the answer's": read,
 }
 
 

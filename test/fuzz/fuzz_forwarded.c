@@ -12,6 +12,7 @@
  */
 static struct network proxies[3];
 static struct http http;
+static struct worker worker; /* of another connection each time */
 
 static void start(void)
 {
@@ -53,7 +54,8 @@ static void find(struct request *r, struct mg_connection *c, char *peer, char *c
         c->info.http_headers[i].value = lists[i];
     }
     c->info.num_headers = n;
-    *r = (struct request){.http = &http, .info = &c->info};
+    worker = (struct worker){0};
+    *r = (struct request){.http = &http, .info = &c->info, .worker = &worker};
     limits_begin(r);
     limits_end(r);
 }

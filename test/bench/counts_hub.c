@@ -87,8 +87,8 @@ int main(int argc, char **argv)
         client_subscribe(clients[i % count], text);
     }
     for (int i = 0; apart && i < count; i++)
-        client_subscribe(clients[i],
-            "{\"type\":\"subscribe\",\"table\":\"bench\",\"filter\":\"k=-1\"}");
+        client_subscribe(
+            clients[i], "{\"type\":\"subscribe\",\"table\":\"bench\",\"filter\":\"k=-1\"}");
     for (int first = 0; first < changes; first += BATCH) {
         publish(&f, first, subscriptions);
         for (int i = 0; i < count; i++)

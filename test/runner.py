@@ -96,6 +96,7 @@ BLACK_BOX = [
     ("console", "gcc", ["test/web/console_test.mjs"], 180, False),
     ("eventsource", "gcc", ["test/web/eventsource_test.mjs"], 120, False),
     ("import", "gcc", ["test/e2e/import_test.py"], 240, False),
+    ("proxy", "gcc", ["test/e2e/proxy_test.py"], 120, False),
     ("torture", "gcc", ["test/fault/torture_test.py"], 400, True),
     ("torture", "asan", ["test/fault/torture_test.py", "--rounds", "4"], 400, False),
     ("torture", "tsan", ["test/fault/torture_test.py", "--rounds", "2", "--only", "torture,"], 400, False),

@@ -34,6 +34,7 @@ static void tell(struct session *s, const struct command *cmd, enum rate_kind ki
     snprintf(e.message, sizeof(e.message), "too many %s: go on in %lld ms", rate_kind_name(kind),
         (long long)wait_ms);
     session_error(s, cmd ? cmd : &none, &e);
+    conn_wasted(s->conn);
 }
 
 static void end(struct session *s, enum rate_kind kind)

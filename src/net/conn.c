@@ -444,6 +444,13 @@ bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t s
     return true;
 }
 
+#define WASTED 5 /* times what a ping costs */
+
+void conn_wasted(struct conn *c)
+{
+    c->parser.idle += WASTED;
+}
+
 uint64_t conn_id(const struct conn *c)
 {
     return c->id;

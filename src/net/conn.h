@@ -132,6 +132,8 @@ void conn_move_note(struct conn *c, struct conn_note *n); /* to all that is queu
  */
 void conn_compress(struct conn *c, int window_bits);
 
+/* The message that is being handled was of no use: more like it are heard later, as pings are. */
+void conn_wasted(struct conn *c);
 uint64_t conn_id(const struct conn *c);     /* unique in the process, never 0 */
 const char *conn_tls(const struct conn *c); /* "TLSv1.3", or NULL without TLS */
 size_t conn_queued(const struct conn *c);   /* bytes waiting to be sent */

@@ -294,6 +294,27 @@ static void test_pings_without_end(void **state)
     finish(p, WS_CLOSE_ABNORMAL);
 }
 
+/* So it is with messages of no use. */
+static void test_messages_of_no_use(void **state)
+{
+    enum { MESSAGES = 200 };
+    struct peer *p = start(NULL);
+    int64_t begun = clock_mono_ms();
+    char text[30];
+
+    (void)state;
+    for (int i = 0; i < MESSAGES; i++) {
+        snprintf(text, sizeof(text), "wasted %d", i);
+        peer_text(p, text);
+    }
+    for (int i = 0; i < MESSAGES; i++) {
+        snprintf(text, sizeof(text), "text wasted %d", i);
+        peer_expect(p, text);
+    }
+    assert_true(clock_mono_ms() - begun >= 3 * 40);
+    finish(p, WS_CLOSE_ABNORMAL);
+}
+
 /* Past 4096 unsent answers only the latest ping has to be answered. */
 static void test_flood_of_pings(void **state)
 {
@@ -506,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_message_too_large),
         cmocka_unit_test(test_many_pings_at_once),
         cmocka_unit_test(test_pings_without_end),
+        cmocka_unit_test(test_messages_of_no_use),
         cmocka_unit_test(test_flood_of_pings),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_end_of_the_stream_with_a_queue),

@@ -123,6 +123,8 @@ static int server_message(void *owner, enum ws_opcode opcode, const char *data, 
     } else if (strcmp(text, "stop") == 0) {
         return -1;
     } else {
+        if (strncmp(text, "wasted", 6) == 0)
+            conn_wasted(c);
         conn_send_text(c, data, len);
     }
     atomic_fetch_add(&session->server->messages, 1);

@@ -64,7 +64,7 @@ static int connected(const struct mg_connection *conn, void **data)
     w->client.id = 0;
     w->answered = false;
     w->address_text[0] = '\0';
-    w->requests = w->misses = 0;
+    w->requests = w->misses = w->refusals = 0;
     workers_set(&h->workers, w, WORKER_WAITING, &unknown);
     return 0;
 }
@@ -102,6 +102,19 @@ static void serve(struct request *r)
     route_run(r);
 }
 
+#define REFUSALS 3         /* of a connection, for a bad token or too many requests, without … */
+#define REFUSAL_WAIT_MS 20 /* … this, before its next request is read */
+
+/* It keeps a worker from others anyhow, but need not keep it busy. */
+static void have_it_wait(struct request *r)
+{
+    const struct timespec pause = {.tv_nsec = REFUSAL_WAIT_MS * 1000000};
+
+    if ((r->status == 401 || r->status == 429) && r->keep && ++r->worker->refusals > REFUSALS &&
+        !atomic_load(&r->http->stopping))
+        nanosleep(&pause, NULL);
+}
+
 static void conclude(struct request *r)
 {
     request_finish(r);
@@ -109,6 +122,7 @@ static void conclude(struct request *r)
     auth_fini(r);
     limits_end(r);
     workers_set(&r->http->workers, r->worker, WORKER_WAITING, NULL);
+    have_it_wait(r);
 }
 
 /* All of them on the stack that their SQL wants. */

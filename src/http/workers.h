@@ -34,6 +34,7 @@ struct worker {
     struct address address;              /* the peer's, once there was a request … */
     char address_text[ADDRESS_TEXT_MAX]; /* … and as it is written; "": not yet */
     int requests, misses;                /* see http/again.c */
+    int refusals;                        /* that the connection has had */
     struct stack *stack;                 /* for SQL, once there was any */
     int port;                            /* with TLS: that civetweb sees, the front's … */
     struct front_peer client;            /* … and who is behind it; id 0: not known */

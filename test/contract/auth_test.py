@@ -15,7 +15,7 @@ import time
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
-from harness import Client, Directory, RawSocket, Server, case, check, equal, error_code, in_thread, main, run, seconds  # noqa: E402
+from harness import Client, Directory, Http, RawSocket, Server, case, check, equal, error_code, in_thread, main, run, seconds  # noqa: E402
 
 SECRET = b"correct horse battery staple, and more"
 TABLE = "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, n INT)"
@@ -532,6 +532,19 @@ async def without_keys():
         equal((reply["type"], reply["data"]["success"], reply["data"]["userId"]), ("auth_response", False, None), "auth")
         await client.close()
         server.stop()
+
+
+@case("who goes on with a bad token over a kept connection is heard less often, the others are not")
+def refused_again():
+    with Guarded() as server:
+        bad = Http(server)
+        begun = time.monotonic()
+        for _ in range(23):
+            equal(bad.request("GET", "/api/tables", headers=bearer("x")).status, 401)
+        taken = time.monotonic() - begun
+        check(taken > 19 * 0.02 * 0.9, "23 bad tokens were refused in %.3f s", taken)
+        equal(bad.request("GET", "/api/tables", headers=bearer(token())).status, 200, "the right one on the same connection")
+        bad.close()
 
 
 if __name__ == "__main__":

@@ -444,7 +444,7 @@ bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t s
     return true;
 }
 
-#define WASTED 5 /* times what a ping costs */
+#define WASTED (10 * WS_IDLE_CONTROL)
 
 void conn_wasted(struct conn *c)
 {

@@ -15,7 +15,7 @@
 #define PONGS_FEW 16
 #define DRAINING_MS 1000     /* for the peer to close its side after ours, or to send more … */
 #define DRAINING_MAX_MS 4000 /* … for so long */
-#define IDLE_REST_MS 50      /* in which no more than WS_IDLE_MAX pings and the like are taken */
+#define IDLE_REST_MS 50      /* in which no more than WS_IDLE_MAX of pings and the like is taken */
 
 static void watch(struct conn *c, uint32_t events)
 {

@@ -186,7 +186,7 @@ static int deliver_control(
     struct ws_parser *p, const struct ws_events *events, void *ctx, const uint8_t *data, size_t len)
 {
     p->in_frame = false;
-    p->idle++;
+    p->idle += WS_IDLE_CONTROL;
     if (p->opcode == WS_CLOSE)
         return deliver_close(p, events, ctx, data, len);
     if (p->opcode == WS_PING)

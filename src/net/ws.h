@@ -60,8 +60,8 @@ struct ws_parser {
     struct inflater *inflater;
     uint32_t inflated; /* bytes that came out since the caller set this to 0: see ws_feed */
     uint32_t left;     /* bytes of the last ws_feed that it has not taken */
-    uint16_t idle;     /* frames that brought nothing, since the caller set this to 0 */
-    bool bounded;      /* may be set after the initialisation: there may be WS_IDLE_MAX of those */
+    uint16_t idle;     /* what frames cost that brought nothing, since the caller set this to 0 */
+    bool bounded;      /* may be set after the initialisation: that may be up to WS_IDLE_MAX */
     /* The rest is private; some 90 bytes, and no memory outside while nothing is half received. */
     uint64_t frame_left; /* payload bytes still to come */
     struct buf *message; /* what has arrived of a message that did not come whole in one piece */
@@ -86,14 +86,15 @@ size_t ws_held(const struct ws_parser *p); /* bytes of memory for a message half
 /*
  * Takes len bytes (unmasked in place). 0: all taken, or all but `left`: after a compressed message
  * with which `inflated` passes WS_INFLATED_MAX the parser pauses, so that few bytes cannot make
- * work without end, where it is `bounded` at the WS_IDLE_MAX-th `idle` frame (a control frame, or
- * an empty piece of a message), and when a callback set `pause`; the caller sets it to 0 and feeds
+ * work without end, where it is `bounded` when `idle` has come to WS_IDLE_MAX (an empty piece of a
+ * message is 1, a control frame WS_IDLE_CONTROL), and when a callback set `pause`; the caller sets it to 0 and feeds
  * the rest another time. A positive number: the close code to fail the connection with (1002, 1007,
  * 1009, 1011 when memory ran out). -1: a callback stopped it. After anything but 0, and after a
  * Close frame, the parser ignores all further bytes.
  */
 #define WS_INFLATED_MAX (256 * 1024)
-#define WS_IDLE_MAX 250
+#define WS_IDLE_MAX 5000
+#define WS_IDLE_CONTROL 10
 int ws_feed(
     struct ws_parser *p, const struct ws_events *events, void *ctx, uint8_t *data, size_t len);
 

@@ -267,7 +267,7 @@ static void test_many_pings_at_once(void **state)
  * nothing. */
 static void test_pings_without_end(void **state)
 {
-    enum { PINGS = 4 * WS_IDLE_MAX };
+    enum { PINGS = 4 * WS_IDLE_MAX / WS_IDLE_CONTROL };
     struct peer *p = start(NULL), *other = peer_new(&server);
     char frames[PINGS][7];
     int64_t begun = clock_mono_ms();

@@ -87,10 +87,10 @@ size_t ws_held(const struct ws_parser *p); /* bytes of memory for a message half
  * Takes len bytes (unmasked in place). 0: all taken, or all but `left`: after a compressed message
  * with which `inflated` passes WS_INFLATED_MAX the parser pauses, so that few bytes cannot make
  * work without end, where it is `bounded` when `idle` has come to WS_IDLE_MAX (an empty piece of a
- * message is 1, a control frame WS_IDLE_CONTROL), and when a callback set `pause`; the caller sets it to 0 and feeds
- * the rest another time. A positive number: the close code to fail the connection with (1002, 1007,
- * 1009, 1011 when memory ran out). -1: a callback stopped it. After anything but 0, and after a
- * Close frame, the parser ignores all further bytes.
+ * message is 1, a control frame WS_IDLE_CONTROL), and when a callback set `pause`; the caller sets
+ * it to 0 and feeds the rest another time. A positive number: the close code to fail the connection
+ * with (1002, 1007, 1009, 1011 when memory ran out). -1: a callback stopped it. After anything but
+ * 0, and after a Close frame, the parser ignores all further bytes.
  */
 #define WS_INFLATED_MAX (256 * 1024)
 #define WS_IDLE_MAX 5000

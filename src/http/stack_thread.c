@@ -6,7 +6,10 @@
 #include <semaphore.h>
 #include <signal.h>
 
-/* For C libraries without makecontext, musl for one: the stack is that of another thread. */
+/*
+ * For C libraries without makecontext, musl for one, and for sanitizers: the stack is that of
+ * another thread.
+ */
 #define BYTES ((size_t)8 << 20)
 
 struct stack {

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct hub {
@@ -436,11 +437,48 @@ static void add_shard(struct hub_stats *out, const struct shard *s, const struct
     out->queues.sum += l->queues.sum;
 }
 
+#define SETTLE_TRIES 20 /* a millisecond each */
+
+/* Loops without connections are behind (see shard.h): what they have is counted as well. */
+static bool settled(struct hub *h)
+{
+    bool all = true;
+
+    pthread_mutex_lock(&h->posting);
+    for (int i = 0; i < h->count && !h->stopped; i++) {
+        struct shard *s = h->shards[i];
+
+        if (atomic_load(&s->connections) > 0 || atomic_load(&s->pending) == 0)
+            continue;
+        loop_wake(s->loop);
+        all = all && loop_is_current(s->loop);
+    }
+    pthread_mutex_unlock(&h->posting);
+    return all;
+}
+
+static bool on_a_loop(const struct hub *h)
+{
+    for (int i = 0; i < h->count; i++)
+        if (loop_is_current(h->shards[i]->loop))
+            return true;
+    return false;
+}
+
+static void settle(struct hub *h)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int i = 0; !settled(h) && !on_a_loop(h) && i < SETTLE_TRIES; i++)
+        nanosleep(&pause, NULL);
+}
+
 void hub_stats(struct hub *h, struct hub_stats *out)
 {
     int64_t latency_us = 0;
     uint64_t measured = 0;
 
+    settle(h);
     *out = (struct hub_stats){0};
     for (int i = 0; i < h->count; i++) {
         struct shard *s = h->shards[i];

@@ -149,7 +149,8 @@ struct hub_stats {
     struct tally_copy queues; /* bytes that waited for a connection when it was its turn to send */
     double latency_ms;        /* mean of the connections' last pings, 0 when there is none */
 };
-void hub_stats(struct hub *h, struct hub_stats *out);        /* any thread */
+/* Any thread; but on a loop what the others are behind with is not waited for. */
+void hub_stats(struct hub *h, struct hub_stats *out);
 const struct hub_options *hub_settings(const struct hub *h); /* as given; any thread */
 int64_t hub_uptime(const struct hub *h);                     /* seconds; any thread */
 

@@ -240,7 +240,6 @@ static enum step run_prepared(struct run *x)
     if (rc != SQLITE_OK)
         return executor_sqlite_failed(x, rc);
     atomic_fetch_add_explicit(&x->w->published->statements, 1, memory_order_relaxed);
-    x->job->fk_touched |= x->p->report.writer;
     x->w->fk_deferred |= x->p->report.writer;
     if (is_control(x))
         return executor_control(x);
@@ -378,7 +377,7 @@ void executor_reset(struct job *j)
     r->rows = 0;
     r->began_ns = clock_mono_ns();
     r->run_ns = 0;
-    j->wrote = j->fk_touched = false;
+    j->wrote = false;
     j->index = 0;
     j->begun_ns = r->posted_ns ? r->posted_ns : clock_mono_ns();
 }
@@ -430,8 +429,8 @@ enum outcome executor_write(struct writer *w, struct job *j)
     j->sql = NULL;
     if (w->open)
         unit_rollback(w);
-    if (j->fk_touched && !w->lost)
-        w->lost = sqlconn_run(&w->conn, OWN_FK_NOW) != SQLITE_OK && !w->alone;
+    if (!w->lost)
+        w->lost = unit_check_keys_at_once(w) != SQLITE_OK && !w->alone;
     step = check_answer(&x, step);
     r->run_ns = clock_mono_ns() - r->began_ns;
     if (step == STEP_FAILED && names_statement(j))

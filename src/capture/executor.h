@@ -14,9 +14,8 @@ struct job {
         *sql;     /* what its SQL is prepared and run on: the writer's, or a mirror over it */
     uint64_t end; /* group: changes in the batch when it was through */
     int64_t begun_ns;
-    bool wrote;      /* something of it is kept, should the group commit */
-    int index;       /* of the statement that runs; -1: what fails now is not one's fault */
-    bool fk_touched; /* it set defer_foreign_keys */
+    bool wrote; /* something of it is kept, should the group commit */
+    int index;  /* of the statement that runs; -1: what fails now is not one's fault */
 };
 
 enum outcome {

@@ -125,7 +125,7 @@ static bool deferred_keys_violated(struct writer *w)
 }
 
 /* Not without need: the PRAGMA makes SQLite prepare every statement of the connection again. */
-static int check_keys_at_once(struct writer *w)
+int unit_check_keys_at_once(struct writer *w)
 {
     int rc = w->fk_deferred ? sqlconn_run(&w->conn, OWN_FK_NOW) : SQLITE_OK;
     if (rc == SQLITE_OK)
@@ -145,7 +145,7 @@ int unit_commit(struct writer *w)
     else if (!w->first_unit)
         rc = sqlconn_run(&w->conn, OWN_UNIT_RELEASE);
     if (rc == SQLITE_OK)
-        rc = w->alone ? SQLITE_OK : check_keys_at_once(w);
+        rc = w->alone ? SQLITE_OK : unit_check_keys_at_once(w);
     if (rc == SQLITE_OK)
         leave(w);
     return rc;
@@ -161,7 +161,7 @@ static void rollback_in_group(struct writer *w)
     if (rc == SQLITE_OK && !w->first_unit)
         rc = sqlconn_run(&w->conn, OWN_UNIT_RELEASE);
     if (rc == SQLITE_OK)
-        rc = check_keys_at_once(w);
+        rc = unit_check_keys_at_once(w);
     if (rc != SQLITE_OK)
         w->lost = true;
 }

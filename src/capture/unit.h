@@ -15,6 +15,8 @@ int unit_begin_autocommit(struct writer *w, bool vacuum);
  */
 int unit_commit(struct writer *w);
 void unit_rollback(struct writer *w); /* sets w->lost where the group cannot go on */
+/* Foreign keys are deferred no more, where a request has asked for that. */
+int unit_check_keys_at_once(struct writer *w);
 /* The part of unit_commit that fills the batch. */
 int unit_close(struct writer *w);
 /* After an autocommit statement ended: publishes or forgets. Whether it was committed. */

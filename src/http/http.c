@@ -4,13 +4,9 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "http/again.h"
 #include "http/answer.h"
-#include "http/auth.h"
-#include "http/limits.h"
-#include "http/request_log.h"
-#include "http/route.h"
 #include "http/secure.h"
+#include "http/serve.h"
 
 #include <civetweb.h>
 #include <pthread.h>
@@ -96,50 +92,6 @@ static void disconnecting(const struct mg_connection *conn)
     workers_set(&h->workers, mg_get_thread_pointer(conn), WORKER_FREE, NULL);
 }
 
-static void serve(struct request *r)
-{
-    limits_begin(r);
-    route_run(r);
-}
-
-#define REFUSALS 3         /* of a connection, for a bad token or too many requests, without … */
-#define REFUSAL_WAIT_MS 20 /* … this, before its next request is read */
-
-/* It keeps a worker from others anyhow, but need not keep it busy. */
-static void have_it_wait(struct request *r)
-{
-    const struct timespec pause = {.tv_nsec = REFUSAL_WAIT_MS * 1000000};
-
-    if ((r->status == 401 || r->status == 429) && r->keep && ++r->worker->refusals > REFUSALS &&
-        !atomic_load(&r->http->stopping))
-        nanosleep(&pause, NULL);
-}
-
-static void conclude(struct request *r)
-{
-    request_finish(r);
-    request_log(r);
-    auth_fini(r);
-    limits_end(r);
-    workers_set(&r->http->workers, r->worker, WORKER_WAITING, NULL);
-    have_it_wait(r);
-}
-
-/* All of them on the stack that their SQL wants. */
-static void serve_again(void *arg)
-{
-    struct request *r = arg;
-    struct again a;
-
-    if (!again_begin(&a, r))
-        return;
-    while (again_next(&a)) {
-        serve(r);
-        conclude(r);
-    }
-    again_end(&a);
-}
-
 static int begin_request(struct mg_connection *conn)
 {
     struct http *h = http_of(conn);
@@ -154,11 +106,7 @@ static int begin_request(struct mg_connection *conn)
     if (!w->peer.port) /* the connection's first */
         peer_of(conn, &p);
     workers_set(&h->workers, w, WORKER_BUSY, w->peer.port ? NULL : &p);
-    if (request_init(&r, h, conn))
-        serve(&r);
-    conclude(&r);
-    if (again_possible(&r))
-        stack_run(w->stack, serve_again, &r);
+    serve_request(&r, request_init(&r, h, conn));
     return r.status ? r.status : 500;
 }
 

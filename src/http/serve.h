@@ -1,0 +1,13 @@
+#ifndef ROWTAP_HTTP_SERVE_H
+#define ROWTAP_HTTP_SERVE_H
+
+#include "http/request.h"
+
+/*
+ * Serves a request, or ends one that could not be read and has been answered, and then those that
+ * follow over the same connection and need not go through civetweb (http/again.h). The worker's
+ * thread.
+ */
+void serve_request(struct request *r, bool readable);
+
+#endif

@@ -36,7 +36,7 @@ struct config {
     uint64_t query_threads, query_queue, open_queries, max_queries;
     uint64_t max_per_address, max_all_subscriptions, max_queues, max_receiving;
     bool limit_loopback;
-    bool journal, keep_journal_mode, no_external, insecure, demo, no_compression;
+    bool journal, keep_journal_mode, no_external, insecure, demo, no_compression, no_sandbox;
     uint64_t compress_min;
     enum log_level log_level;
     bool log_json, resync_slow;

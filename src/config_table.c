@@ -110,6 +110,8 @@ const struct config_row config_table[] = {
         KIND_FLAG, AT(keep_journal_mode), NULL, 0, 0},
     {"no-external", NULL, "do not look for changes made by other processes",
         KIND_FLAG, AT(no_external), NULL, 0, 0},
+    {"no-sandbox", NULL, "do not have the kernel keep this process to the directories it needs",
+        KIND_FLAG, AT(no_sandbox), NULL, 0, 0},
     {"no-compression", NULL, "do not offer WebSocket clients compression (permessage-deflate)",
         KIND_FLAG, AT(no_compression), NULL, 0, 0},
     {"compress-min-size", "BYTES", "send smaller messages uncompressed",

@@ -4,6 +4,7 @@
 #include "capture/database.h"
 #include "config.h"
 #include "net/notify.h"
+#include "sandbox.h"
 #include "server.h"
 #include "version.h"
 
@@ -233,6 +234,19 @@ static void serve(struct service *s)
     log_event(LOG_INFO, "stopped", log_seconds("duration", clock_mono_ns() - began));
 }
 
+/* Not having it is no reason not to serve. */
+static void enter_sandbox(const struct config *config)
+{
+    const char *why;
+
+    if (config->no_sandbox)
+        return;
+    if (sandbox_enter(config, &why))
+        log_event(LOG_DEBUG, "sandbox", log_text("kind", "landlock"));
+    else
+        log_event(LOG_INFO, "no sandbox", log_text("reason", why));
+}
+
 int service_run(const struct config *config)
 {
     struct service s = {.config = config};
@@ -240,6 +254,7 @@ int service_run(const struct config *config)
     int status = 1;
 
     notify_init(&s.notify, getenv("NOTIFY_SOCKET"));
+    enter_sandbox(config);
     if (log_start() < 0) {
         fputs("rowtap: cannot start the thread that writes the log: too many threads?\n", stderr);
         notify_fini(&s.notify);

@@ -261,6 +261,7 @@ static int start_http(struct server *s, struct buf *err)
         .origins = (const char *const *)c->origins.items,
         .origin_count = c->origins.count,
         .threads = (int)c->http_threads,
+        .swift = (int)c->readers,
         .max_body = c->max_body,
         .silence_ms = c->handshake_timeout_ms,
         .compress = !c->no_compression,

@@ -143,6 +143,7 @@ struct sql_request {
     uint64_t number;          /* names it in the log */
     int64_t began_ns, run_ns; /* when it ran last, and for how long, without waiting */
     int64_t last_rowid;       /* of the last statement, as its lastInsertRowid */
+    bool only_read;           /* it ran on a read connection */
     atomic_bool cancel;       /* set from any thread: stops it with QUERY_CANCELLED */
     /*
      * Called once when finished; may free the request. On the database thread after database_post,
@@ -177,6 +178,14 @@ void sql_request_fini(struct sql_request *r); /* frees what it holds, not itself
  * Any thread that may block (never a loop).
  */
 void database_execute(struct database *db, struct sql_request *r);
+/*
+ * Likewise, when that takes no more than about DATABASE_SWIFT_MS and yields no more than
+ * DATABASE_SWIFT_BYTES. False: it writes, takes longer, fails, has a policy or finds no connection
+ * free; nothing has become of it, and database_execute may have it. r->done is not called.
+ */
+#define DATABASE_SWIFT_MS 1
+#define DATABASE_SWIFT_BYTES 65536
+bool database_execute_swiftly(struct database *db, struct sql_request *r);
 /* Posts to the database thread, whatever it is. r->done tells. Any thread. */
 void database_post(struct database *db, struct sql_request *r);
 /*

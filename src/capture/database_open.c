@@ -156,7 +156,10 @@ struct database *database_open(const struct database_options *options, struct bu
         buf_puts(err, "out of memory");
         return NULL;
     }
-    db->options = *options;
+    db->options = db->swift = *options;
+    db->swift.query_timeout_ms = DATABASE_SWIFT_MS;
+    if (!db->swift.max_result || db->swift.max_result > DATABASE_SWIFT_BYTES)
+        db->swift.max_result = DATABASE_SWIFT_BYTES;
     int status = start(db, options->path, err);
     if (status == STATUS_OK)
         return db;

@@ -13,10 +13,10 @@
 
 /* What database.c, database_open.c and database_thread.c share; for nobody else. */
 struct database {
-    struct database_options options;
-    char *path;           /* as given */
-    char *open_path;      /* as SQLite must hear it */
-    const char *wal_path; /* SQLite's, as long as the writer is open */
+    struct database_options options, swift; /* the same with the bounds of what is swift */
+    char *path;                             /* as given */
+    char *open_path;                        /* as SQLite must hear it */
+    const char *wal_path;                   /* SQLite's, as long as the writer is open */
     char epoch[JOURNAL_EPOCH_MAX + 1];
     char journal_mode[16];
     struct published published;

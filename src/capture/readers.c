@@ -60,6 +60,15 @@ struct sqlconn *readers_take(struct readers *r)
     return c;
 }
 
+struct sqlconn *readers_try(struct readers *r)
+{
+    struct sqlconn *c;
+    pthread_mutex_lock(&r->lock);
+    c = find_free(r);
+    pthread_mutex_unlock(&r->lock);
+    return c;
+}
+
 void readers_give(struct readers *r, struct sqlconn *c)
 {
     pthread_mutex_lock(&r->lock);

@@ -19,6 +19,7 @@ int readers_open(struct readers *r, int count, const char *path, int64_t busy_ti
 void readers_close(struct readers *r);
 
 struct sqlconn *readers_take(struct readers *r); /* waits until one is free */
+struct sqlconn *readers_try(struct readers *r);  /* NULL: none is */
 void readers_give(struct readers *r, struct sqlconn *c);
 
 #endif

@@ -56,6 +56,7 @@ bool again_begin(struct again *a, struct request *r)
 {
     a->r = r;
     a->split = 0;
+    a->swift = 0;
     buf_init(&a->head, sizeof(a->text));
     if (request_socket(r) >= 0 && nothing_taken(r) && put_head(a) && request_wait(r))
         return true;
@@ -95,39 +96,47 @@ static size_t match(const struct again *a, size_t len, size_t *body)
  * The state is set before `stopping` is looked at, and the end of the server looks at the states
  * after it has set that: either it shuts this connection down, or it is seen here.
  */
-static ssize_t look(struct again *a)
+static ssize_t look(struct again *a, int flags)
 {
-    ssize_t n;
-
     if (atomic_load(&a->r->http->stopping))
-        return -1;
-    n = recv(a->r->fd, a->text, sizeof(a->text), MSG_PEEK);
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        request_close_after(a->r);
-    return n;
+        return 0;
+    return recv(a->r->fd, a->text, sizeof(a->text), MSG_PEEK | flags);
 }
 
-bool again_next(struct again *a)
+static enum again_found nothing(struct again *a, int flags)
+{
+    if (errno != EAGAIN && errno != EWOULDBLOCK)
+        return AGAIN_OTHER;
+    if (flags & MSG_DONTWAIT)
+        return AGAIN_NONE;
+    request_close_after(a->r);
+    return AGAIN_OTHER;
+}
+
+enum again_found again_look(struct again *a, int flags)
 {
     struct request *r = a->r;
     size_t size, body;
     ssize_t n;
 
     /* An answer that had to wait, for one, has given the socket back. */
-    if (!r->waits || !r->repeatable || !r->keep || (n = look(a)) <= 0)
-        return false;
+    if (!r->waits || !r->repeatable || !r->keep)
+        return AGAIN_OTHER;
+    n = look(a, flags);
+    if (n <= 0)
+        return n < 0 ? nothing(a, flags) : AGAIN_OTHER;
     size = match(a, (size_t)n, &body);
     if (!size) {
-        r->worker->misses++;
-        return false;
+        r->worker->misses += !(flags & MSG_DONTWAIT); /* or it is looked at once more */
+        return AGAIN_OTHER;
     }
     if (recv(r->fd, NULL, size, MSG_TRUNC | MSG_DONTWAIT) != (ssize_t)size) {
         request_close_after(r);
-        return false;
+        return AGAIN_OTHER;
     }
     workers_set(&r->http->workers, r->worker, WORKER_BUSY, NULL);
     request_repeat(r, size - body, a->text + size - body, body);
-    return true;
+    return AGAIN_NEXT;
 }
 
 void again_end(struct again *a)

@@ -16,7 +16,14 @@ struct again {
     struct request *r;
     struct buf head; /* that the next one has to have … */
     size_t split;    /* … with its Content-Length's value behind so many bytes */
+    int swift;       /* requests in a row that were: see http/swift.h */
     char text[8192]; /* the next request */
+};
+
+enum again_found {
+    AGAIN_NONE, /* nothing has come yet */
+    AGAIN_NEXT, /* *r is the next request, with its body, to be served */
+    AGAIN_OTHER /* what civetweb has to see, or the end */
 };
 
 /* After *r was answered: whether it is worth a try. */
@@ -26,11 +33,8 @@ bool again_possible(struct request *r);
  * request's thread.
  */
 bool again_begin(struct again *a, struct request *r);
-/*
- * Waits. True: *r is the next request, with its body, to be served. False: civetweb goes on, and
- * finds whatever has come, the end too.
- */
-bool again_next(struct again *a);
+/* Looks for the next one; waits for it without MSG_DONTWAIT in flags. */
+enum again_found again_look(struct again *a, int flags);
 void again_end(struct again *a);
 
 #endif

@@ -7,6 +7,7 @@
 #include "http/answer.h"
 #include "http/secure.h"
 #include "http/serve.h"
+#include "http/swift.h"
 
 #include <civetweb.h>
 #include <pthread.h>
@@ -222,6 +223,7 @@ static void free_strings(char **s, int count)
 static void http_free(struct http *h)
 {
     front_stop(h->front, ANSWERS_MS);
+    swift_stop(h->swift);
     workers_fini(&h->workers);
     free_strings(h->urls, h->address_count);
     free_strings(h->origins, h->origin_count);
@@ -254,6 +256,7 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->silence_ms = o->silence_ms > 0 ? o->silence_ms : SILENCE_MS;
     h->compress = o->compress;
     h->limiter = o->limiter;
+    h->swift = swift_start(o->swift);
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->ports = mem_array((size_t)o->listen_count + 1, sizeof(*h->ports));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));

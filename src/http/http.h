@@ -24,6 +24,7 @@ struct http_options {
     const char *const *origins; /* allowed besides the same origin */
     int origin_count;
     int threads;     /* workers; 0 for the default */
+    int swift;       /* threads for what is read swiftly (http/swift.h); 0: none */
     size_t max_body; /* bytes of a request body */
     int64_t
         silence_ms; /* a client's time for a request's head, and for a pause in its body; 0: 5 s */

@@ -96,7 +96,7 @@ static bool judge(struct request *r, struct verdict v, enum rate_kind kind)
 
 bool limits_take(struct request *r, enum rate_kind kind)
 {
-    return judge(r, limiter_take(&r->limits, kind), kind);
+    return r->weighed || judge(r, limiter_take(&r->limits, kind), kind);
 }
 
 bool limits_admit(struct request *r)
@@ -107,7 +107,7 @@ bool limits_admit(struct request *r)
 bool limits_identify(struct request *r, const char *user, const char *role)
 {
     limiter_identify(&r->limits, user, role);
-    return judge(r, limiter_take_of(&r->limits, RATE_HTTP, RATE_USER), RATE_HTTP);
+    return r->weighed || judge(r, limiter_take_of(&r->limits, RATE_HTTP, RATE_USER), RATE_HTTP);
 }
 
 bool limits_connect(struct request *r)

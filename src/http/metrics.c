@@ -20,7 +20,7 @@ struct figures {
     struct front_stats front; /* zeros without TLS */
     struct database_stats database;
     struct process process;
-    uint64_t seq, uptime;
+    uint64_t seq, uptime, swift;
 };
 
 /* The metrics that are one number. */
@@ -50,6 +50,9 @@ static const struct metric {
         FRONT(late)},
     {"rowtap_tls_dropped_total", "counter",
         "Connections given up there because there were too many.", FRONT(dropped)},
+    {"rowtap_http_swift_total", "counter",
+        "Of the HTTP requests, those that a thread for many connections has answered.", INTEGER,
+        offsetof(struct figures, swift)},
     {"rowtap_subscriptions", "gauge", "Subscriptions to tables now.", HUB(subscriptions)},
     {"rowtap_queries_running", "gauge", "Queries of WebSocket clients under way now.",
         HUB(running_queries)},
@@ -245,6 +248,7 @@ static void read_figures(struct figures *f, const struct http *h)
     f->front = (struct front_stats){0};
     if (h->front)
         front_stats(h->front, &f->front);
+    f->swift = atomic_load_explicit(&h->stats.swift, memory_order_relaxed);
     f->seq = database_seq(h->db);
     f->uptime = (double)hub_uptime(h->hub);
 }

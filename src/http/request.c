@@ -400,15 +400,25 @@ static bool send_now(struct request *r, const char **p, size_t *len)
     return true;
 }
 
+static bool leave(struct request *r, const char *p, size_t len)
+{
+    buf_put(&r->unsent, p, len);
+    if (buf_error(&r->unsent))
+        request_close_after(r);
+    return !buf_error(&r->unsent);
+}
+
 bool request_write(struct request *r, const void *data, size_t len)
 {
     const char *p = data;
 
     if (r->waits) {
-        if (!send_now(r, &p, &len))
+        if (!r->unsent.len && !send_now(r, &p, &len))
             return false;
         if (len == 0)
             return true;
+        if (r->swift)
+            return leave(r, p, len);
         request_unwait(r);
     }
     workers_deadline(r->worker, BODY_MS + (int64_t)len * 1000 / BODY_BYTES_PER_S, SHUT_RDWR);

@@ -20,6 +20,7 @@ struct hub;
 struct identity;
 struct policies;
 struct policy;
+struct swift;
 struct tokens;
 struct mg_connection;
 struct mg_context;
@@ -28,6 +29,7 @@ struct mg_request_info;
 /* What was answered, by any thread: for GET /metrics. */
 #define REQUEST_STATUSES 500
 struct request_stats {
+    _Atomic uint64_t swift; /* of all, those that a thread for many connections has answered */
     _Atomic uint64_t by_status[REQUEST_STATUSES]; /* from 100 on */
     struct tally times;                           /* ns, from the head to the end of the answer */
 };
@@ -55,6 +57,7 @@ struct http {
     int64_t silence_ms; /* for the first request's head, and for a pause in a body */
     bool compress;      /* WebSocket clients may have permessage-deflate */
     atomic_bool stopping;
+    struct swift *swift;        /* or NULL */
     struct request_stats stats; /* changes */
     struct buf *start_error;    /* while civetweb starts: what it says goes here */
 };
@@ -88,6 +91,11 @@ struct request {
     bool repeatable;   /* the same head may come again: see http/again.h … */
     bool waits;        /* … whose wait the socket is set up for, until request_unwait */
     const char *given; /* the body, where it has been read along; or NULL */
+    bool swift;        /* on a thread that must not wait: see http/swift.h … */
+    bool put_off;      /* … where nothing has been done, so its worker is to serve it */
+    bool weighed;      /* put off: the limits know it already */
+    bool was_swift;    /* it could have been served there */
+    struct buf unsent; /* of the answer, which the worker is to send */
     int status;        /* of the answer */
     int64_t began_ns;
     struct limiter_client limits; /* how much it may do; ended by limits_end */

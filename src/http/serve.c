@@ -5,13 +5,17 @@
 #include "http/limits.h"
 #include "http/request_log.h"
 #include "http/route.h"
+#include "http/swift.h"
 
+#include <sys/socket.h>
 #include <time.h>
 
 static void serve(struct request *r)
 {
-    limits_begin(r);
+    if (!r->weighed)
+        limits_begin(r);
     route_run(r);
+    r->weighed = false;
 }
 
 #define REFUSALS 3         /* of a connection, for a bad token or too many requests, without … */
@@ -27,14 +31,62 @@ static void have_it_wait(struct request *r)
         nanosleep(&pause, NULL);
 }
 
-static void conclude(struct request *r)
+static void end(struct request *r)
 {
     request_finish(r);
     request_log(r);
     auth_fini(r);
     limits_end(r);
     workers_set(&r->http->workers, r->worker, WORKER_WAITING, NULL);
+}
+
+static void conclude(struct request *r)
+{
+    end(r);
     have_it_wait(r);
+}
+
+bool serve_swiftly(struct again *a)
+{
+    struct request *r = a->r;
+    enum again_found found = again_look(a, MSG_DONTWAIT);
+
+    if (found != AGAIN_NEXT)
+        return found == AGAIN_NONE;
+    r->swift = true;
+    serve(r);
+    r->swift = false;
+    if (r->put_off) {
+        auth_fini(r);
+        r->put_off = false;
+        r->weighed = true;
+        return false;
+    }
+    end(r);
+    atomic_fetch_add_explicit(&r->http->stats.swift, 1, memory_order_relaxed);
+    return r->status == 200 && r->keep && !r->unsent.len;
+}
+
+/* Whatever came of it while it was lent. */
+static void take_back(struct request *r)
+{
+    if (r->unsent.len)
+        request_write(r, r->unsent.data, r->unsent.len);
+    buf_fini(&r->unsent);
+    have_it_wait(r);
+}
+
+static bool next(struct again *a)
+{
+    struct request *r = a->r;
+
+    if (swift_wanted(a)) {
+        swift_lend(a);
+        if (r->weighed)
+            return true;
+        take_back(r);
+    }
+    return again_look(a, 0) == AGAIN_NEXT;
 }
 
 /* All of them on the stack that their SQL wants. */
@@ -45,7 +97,7 @@ static void serve_again(void *arg)
 
     if (!again_begin(&a, r))
         return;
-    while (again_next(&a)) {
+    while (next(&a)) {
         serve(r);
         conclude(r);
     }

@@ -10,4 +10,11 @@
  */
 void serve_request(struct request *r, bool readable);
 
+/*
+ * For http/swift.c: serves the next request of a connection that was lent, if there is one. False:
+ * the connection goes back. With the loan's lock.
+ */
+struct again;
+bool serve_swiftly(struct again *a);
+
 #endif

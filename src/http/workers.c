@@ -101,8 +101,10 @@ int workers_init(struct workers *w, int count)
         w->all = NULL;
         return STATUS_NOMEM;
     }
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
         pthread_mutex_init(&w->all[i].lock, NULL);
+        loan_init(&w->all[i].loan);
+    }
     pthread_mutex_init(&w->lock, NULL);
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -129,6 +131,7 @@ void workers_fini(struct workers *w)
     pthread_mutex_destroy(&w->lock);
     for (int i = 0; i < w->count; i++) {
         pthread_mutex_destroy(&w->all[i].lock);
+        loan_fini(&w->all[i].loan);
         stack_free(w->all[i].stack);
     }
     mem_free(w->all);

@@ -2,6 +2,7 @@
 #define ROWTAP_HTTP_WORKERS_H
 
 #include "access/address.h"
+#include "http/loan.h"
 #include "http/peer.h"
 #include "http/stack.h"
 #include "net/front.h"
@@ -36,6 +37,7 @@ struct worker {
     int requests, misses;                /* see http/again.c */
     int refusals;                        /* that the connection has had */
     struct stack *stack;                 /* for SQL, once there was any */
+    struct loan loan;                    /* of its connection */
     int port;                            /* with TLS: that civetweb sees, the front's … */
     struct front_peer client;            /* … and who is behind it; id 0: not known */
 };

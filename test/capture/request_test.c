@@ -325,6 +325,53 @@ static void schema_moves_under_cache(void **state)
         sql_ok(f, "SELECT * FROM t LIMIT 1"), "{\"columns\":[\"a\",\"b\"],\"rows\":[[1,2]]");
 }
 
+static bool swiftly(struct fixture *f, const char *sql, struct sql_request *r)
+{
+    assert_non_null(sql_request_add(r, sql, strlen(sql)));
+    return database_execute_swiftly(f->db, r);
+}
+
+static void not_swiftly(struct fixture *f, const char *sql)
+{
+    struct sql_request r = {0};
+    if (swiftly(f, sql, &r))
+        fail_msg("%s", sql);
+    assert_false(r.only_read);
+    sql_request_fini(&r);
+}
+
+/* What is not read in a moment has to be asked for otherwise, and nothing has become of it. */
+static void swift(void **state)
+{
+    struct fixture *f = *state;
+    sql_ok(f, "CREATE TABLE t(a INTEGER PRIMARY KEY); INSERT INTO t VALUES(1),(2)");
+    forget_events(f);
+    struct sql_request r = {0};
+    assert_true(swiftly(f, "SELECT a FROM t", &r));
+    assert_true(r.only_read);
+    expect_starts(buf_text(&r.json), "{\"columns\":[\"a\"],\"rows\":[[1],[2]],");
+    sql_request_fini(&r);
+    not_swiftly(f, "INSERT INTO t VALUES(3)");
+    not_swiftly(f, "SELECT 1; DELETE FROM t");
+    not_swiftly(f, "WITH x(b) AS (SELECT 5) INSERT INTO t SELECT b FROM x");
+    not_swiftly(f, "SELECT nope");
+    not_swiftly(f, "SELECT abs(-9223372036854775807-1)");
+    not_swiftly(f, "SELECT zeroblob(60000)");
+    not_swiftly(f, "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<2000000) "
+                   "SELECT count(*) FROM c");
+    expect_events(f, "");
+    expect_rows(f, "SELECT a FROM t", "[[1],[2]]");
+    r = (struct sql_request){0};
+    assert_false(swiftly(f,
+        "SELECT a FROM t WHERE a<(WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL "
+        "SELECT i+1 FROM c WHERE i<2000000) SELECT count(*) FROM c)",
+        &r));
+    database_execute(f->db, &r);
+    assert_string_equal(r.error.code, "");
+    expect_starts(buf_text(&r.json), "{\"columns\":[\"a\"],\"rows\":[[1],[2]],");
+    sql_request_fini(&r);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
@@ -342,6 +389,7 @@ int main(void)
         TEST(limits),
         TEST(cancelled),
         TEST(schema_moves_under_cache),
+        TEST(swift),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

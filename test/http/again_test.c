@@ -60,11 +60,15 @@ static bool waits_outside_civetweb(int fd)
     return false;
 }
 
+#define KEPT 6  /* requests after which a connection's thread waits outside civetweb */
+#define LENT 24 /* after which it has lent it: http/swift.h */
+static int requests = KEPT;
+
 static int warm(void)
 {
     int fd = client_connect();
 
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < requests; i++) {
         ask(fd, "SELECT 1");
         answered(fd, "HTTP/1.1 200 *[[1]]*");
     }
@@ -285,6 +289,12 @@ static void ends_silent_connections(void **state)
     close(fd);
 }
 
+static int lend(void **state)
+{
+    requests = LENT;
+    return harness_start(state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +308,7 @@ int main(void)
         cmocka_unit_test(ends_with_the_server),
         cmocka_unit_test(ends_silent_connections),
     };
+    int failed = cmocka_run_group_tests_name("kept", tests, harness_start, harness_stop);
 
-    return cmocka_run_group_tests(tests, harness_start, harness_stop);
+    return failed + cmocka_run_group_tests_name("lent", tests, lend, harness_stop);
 }

@@ -1,0 +1,195 @@
+#include "http/swift.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "http/loan.h"
+#include "http/serve.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SWIFT_AFTER 8 /* requests in a row that were */
+#define EVENTS_MAX 64
+
+struct swift_thread {
+    pthread_t thread;
+    int epoll, stop; /* -1: not opened */
+    bool running;
+    atomic_int lent; /* connections */
+};
+
+struct swift {
+    int count;
+    struct swift_thread threads[];
+};
+
+void loan_init(struct loan *l)
+{
+    pthread_condattr_t attr;
+
+    *l = (struct loan){0};
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&l->over, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+void loan_fini(struct loan *l)
+{
+    pthread_cond_destroy(&l->over);
+    pthread_mutex_destroy(&l->lock);
+}
+
+/* With the lock. */
+static void give_back(struct loan *l)
+{
+    epoll_ctl(l->to->epoll, EPOLL_CTL_DEL, l->again->r->fd, NULL);
+    atomic_fetch_sub(&l->to->lent, 1);
+    l->again = NULL;
+    pthread_cond_signal(&l->over);
+}
+
+/* The event may be of an earlier loan: what it told of is not there then. */
+static void tend(struct loan *l)
+{
+    pthread_mutex_lock(&l->lock);
+    if (l->again && !serve_swiftly(l->again))
+        give_back(l);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void *run(void *arg)
+{
+    struct swift_thread *t = arg;
+    struct epoll_event events[EVENTS_MAX];
+
+    for (;;) {
+        int n = epoll_wait(t->epoll, events, EVENTS_MAX, -1);
+
+        for (int i = 0; i < n; i++) {
+            if (!events[i].data.ptr)
+                return NULL;
+            tend(events[i].data.ptr);
+        }
+    }
+}
+
+/* Signals are for the main thread. */
+static bool start_thread(struct swift_thread *t, int number)
+{
+    struct epoll_event stop = {.events = EPOLLIN};
+    sigset_t all, old;
+    char name[16];
+
+    t->epoll = epoll_create1(EPOLL_CLOEXEC);
+    t->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (t->epoll < 0 || t->stop < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->stop, &stop) < 0)
+        return false;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    t->running = pthread_create(&t->thread, NULL, run, t) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!t->running)
+        return false;
+    snprintf(name, sizeof(name), "swift-%d", number);
+    pthread_setname_np(t->thread, name);
+    return true;
+}
+
+struct swift *swift_start(int threads)
+{
+    struct swift *s =
+        threads > 0 ? mem_zalloc(sizeof(*s) + (size_t)threads * sizeof(s->threads[0])) : NULL;
+    bool good = s;
+
+    if (!s)
+        return NULL;
+    while (good && s->count < threads) {
+        good = start_thread(&s->threads[s->count], s->count);
+        s->count++;
+    }
+    if (good)
+        return s;
+    swift_stop(s);
+    return NULL;
+}
+
+static void stop_thread(struct swift_thread *t)
+{
+    if (t->running) {
+        eventfd_write(t->stop, 1);
+        pthread_join(t->thread, NULL);
+    }
+    if (t->epoll >= 0)
+        close(t->epoll);
+    if (t->stop >= 0)
+        close(t->stop);
+}
+
+void swift_stop(struct swift *s)
+{
+    if (!s)
+        return;
+    for (int i = 0; i < s->count; i++)
+        stop_thread(&s->threads[i]);
+    mem_free(s);
+}
+
+bool swift_wanted(struct again *a)
+{
+    a->swift = a->r->was_swift ? a->swift + 1 : 0;
+    return a->swift >= SWIFT_AFTER && a->r->http->swift && a->r->waits && a->r->keep;
+}
+
+static struct swift_thread *least_burdened(struct swift *s)
+{
+    struct swift_thread *least = s->threads;
+
+    for (int i = 1; i < s->count; i++)
+        if (atomic_load(&s->threads[i].lent) < atomic_load(&least->lent))
+            least = &s->threads[i];
+    return least;
+}
+
+static bool idle(const struct request *r)
+{
+    return clock_mono_ns() - r->began_ns >= (int64_t)KEEP_ALIVE_MS * 1000000;
+}
+
+/* It may have been used in between, so this may be too early. */
+static void wait_for_end(struct loan *l)
+{
+    int64_t until = l->again->r->began_ns + (int64_t)KEEP_ALIVE_MS * 1000000;
+    struct timespec t = {.tv_sec = until / 1000000000, .tv_nsec = until % 1000000000};
+
+    pthread_cond_timedwait(&l->over, &l->lock, &t);
+}
+
+/* `stopping` is looked at after the worker's state was set: see http/again.c. */
+void swift_lend(struct again *a)
+{
+    struct request *r = a->r;
+    struct loan *l = &r->worker->loan;
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = l};
+
+    a->swift = 0;
+    pthread_mutex_lock(&l->lock);
+    l->to = least_burdened(r->http->swift);
+    if (!atomic_load(&r->http->stopping) &&
+        epoll_ctl(l->to->epoll, EPOLL_CTL_ADD, r->fd, &e) == 0) {
+        atomic_fetch_add(&l->to->lent, 1);
+        l->again = a;
+    }
+    while (l->again && !idle(r))
+        wait_for_end(l);
+    if (l->again) {
+        give_back(l);
+        request_close_after(r);
+    }
+    pthread_mutex_unlock(&l->lock);
+}

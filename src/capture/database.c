@@ -109,13 +109,6 @@ bool database_drain(struct database *db, int64_t ms)
     return runner_drain(&db->runner, ms);
 }
 
-static void count_read(struct database *db, struct sql_request *r)
-{
-    statement_log_end(r, &db->published, &db->options, false);
-    atomic_fetch_add(&db->published.statements, 1);
-    atomic_fetch_add(&db->published.errors, r->error.code[0] != 0);
-}
-
 static bool read_only(struct database *db, struct sql_request *r)
 {
     struct job j = {.request = r};
@@ -123,7 +116,7 @@ static bool read_only(struct database *db, struct sql_request *r)
     bool was = query_run(c, &db->published, &db->options, &j);
     readers_give(&db->readers, c);
     if (was)
-        count_read(db, r);
+        statement_log_read(r, &db->published, &db->options);
     return was;
 }
 
@@ -136,21 +129,6 @@ void database_execute(struct database *db, struct sql_request *r)
         wait_post(db, r);
     if (r->done)
         r->done(r);
-}
-
-bool database_execute_swiftly(struct database *db, struct sql_request *r)
-{
-    struct job j = {.request = r};
-    struct sqlconn *c = r->policy || !query_possible(r) ? NULL : readers_try(&db->readers);
-    if (!c)
-        return false;
-    r->posted_ns = clock_mono_ns();
-    statement_log_begin(r);
-    r->only_read = query_run(c, &db->published, &db->swift, &j) && !r->error.code[0];
-    readers_give(&db->readers, c);
-    if (r->only_read)
-        count_read(db, r);
-    return r->only_read;
 }
 
 static uint64_t wal_bytes(const struct database *db)

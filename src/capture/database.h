@@ -53,7 +53,8 @@ struct database_options {
 
 /*
  * The process is this server's alone: SQLite need not count the memory of all connections together,
- * which takes a lock with every allocation. Once, before any other call.
+ * which takes a lock with every allocation, and the allocator may keep some of what is freed. Once,
+ * before any other call.
  */
 void database_own_process(void);
 /*
@@ -185,7 +186,17 @@ void database_execute(struct database *db, struct sql_request *r);
  */
 #define DATABASE_SWIFT_MS 1
 #define DATABASE_SWIFT_BYTES 65536
-bool database_execute_swiftly(struct database *db, struct sql_request *r);
+struct database_turn;
+bool database_execute_swiftly(
+    struct database *db, struct database_turn *turn, struct sql_request *r);
+/*
+ * Several of them, one after the other on one thread, take a read connection and read on in one
+ * transaction as long as nobody commits. Both are given back at the end of a turn, after which the
+ * next may begin.
+ */
+struct database_turn *database_turn_new(void); /* NULL: no memory */
+void database_turn_end(struct database *db, struct database_turn *turn);
+void database_turn_free(struct database_turn *turn); /* ended */
 /* Posts to the database thread, whatever it is. r->done tells. Any thread. */
 void database_post(struct database *db, struct sql_request *r);
 /*

@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "capture/opening.h"
+#include <malloc.h>
 #include <string.h>
 
 #define EPOCH_LENGTH 12
@@ -144,9 +145,15 @@ static int start(struct database *db, const char *path, struct buf *err)
     return status == STATUS_OK ? start_runner(db, err) : status;
 }
 
+#define KEPT_BYTES (8 << 20) /* that the allocator may keep for each of its arenas */
+
 void database_own_process(void)
 {
     sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+    /* A commit empties the page caches of the read connections, which are full again soon. */
+#ifdef M_TRIM_THRESHOLD
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
+#endif
 }
 
 struct database *database_open(const struct database_options *options, struct buf *err)

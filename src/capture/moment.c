@@ -28,8 +28,8 @@ static int find_files(struct sqlconn *c, struct wal_files *files)
 }
 
 /* Where others commit as well, the place in the log tells what the transaction sees. */
-static int begin_at_place(struct sqlconn *c, struct published *p, int (*begin)(struct sqlconn *),
-    uint64_t *seq, bool *exact)
+static int begin_at_place(
+    struct sqlconn *c, struct published *p, int (*begin)(struct sqlconn *), struct moment *m)
 {
     struct wal_files files;
     struct wal_shm before, after;
@@ -37,40 +37,57 @@ static int begin_at_place(struct sqlconn *c, struct published *p, int (*begin)(s
     bool looked = rc == SQLITE_OK && wal_shm_read(files.shm, &before);
     if (rc == SQLITE_OK)
         rc = begin(c);
-    *exact = rc == SQLITE_OK && looked && wal_shm_read(files.shm, &after) &&
-             before.frames == after.frames && memcmp(before.salt, after.salt, WAL_SALT) == 0 &&
-             places_find(&p->places, after.salt, after.frames, seq);
+    m->exact = rc == SQLITE_OK && looked && wal_shm_read(files.shm, &after) &&
+               before.frames == after.frames && memcmp(before.salt, after.salt, WAL_SALT) == 0 &&
+               places_find(&p->places, after.salt, after.frames, &m->seq);
+    m->placed = m->exact;
+    if (m->placed) {
+        m->frames = after.frames;
+        memcpy(m->salt, after.salt, WAL_SALT);
+    }
     return rc;
 }
 
 static int begin_between_commits(struct sqlconn *c, struct published *p,
-    int (*begin)(struct sqlconn *), unsigned turn, bool *exact)
+    int (*begin)(struct sqlconn *), unsigned turn, struct moment *m)
 {
     int rc = begin(c);
-    *exact = rc == SQLITE_OK && turn % 2 == 0 && turn == atomic_load(&p->turn);
+    m->exact = rc == SQLITE_OK && turn % 2 == 0 && turn == atomic_load(&p->turn);
+    m->placed = false;
     return rc;
 }
 
 static int begin_by(struct sqlconn *c, struct published *p, int (*begin)(struct sqlconn *),
-    uint64_t *seq, struct schema **schema, bool *exact)
+    struct moment *m, struct schema **schema)
 {
     unsigned turn = atomic_load(&p->turn);
     if (schema)
         *schema = published_schema(p);
-    *seq = atomic_load(&p->seq);
-    return atomic_load(&p->following) ? begin_at_place(c, p, begin, seq, exact)
-                                      : begin_between_commits(c, p, begin, turn, exact);
+    m->seq = atomic_load(&p->seq);
+    return atomic_load(&p->following) ? begin_at_place(c, p, begin, m)
+                                      : begin_between_commits(c, p, begin, turn, m);
 }
 
-int moment_hold(struct sqlconn *c, struct published *p, uint64_t *seq, bool *exact)
+int moment_hold(struct sqlconn *c, struct published *p, struct moment *m)
 {
-    return begin_by(c, p, sqlconn_hold, seq, NULL, exact);
+    return begin_by(c, p, sqlconn_hold, m, NULL);
+}
+
+bool moment_is_now(struct sqlconn *c, const struct moment *m)
+{
+    struct wal_files files;
+    struct wal_shm now;
+    return m->placed && wal_files_find(&files, c) == SQLITE_OK && wal_shm_read(files.shm, &now) &&
+           now.frames == m->frames && memcmp(now.salt, m->salt, WAL_SALT) == 0;
 }
 
 int moment_begin(
     struct sqlconn *c, struct published *p, uint64_t *seq, struct schema **schema, bool *exact)
 {
-    int rc = begin_by(c, p, begin_transaction, seq, schema, exact);
+    struct moment m;
+    int rc = begin_by(c, p, begin_transaction, &m, schema);
+    *seq = m.seq;
+    *exact = m.exact;
     if (schema && !*exact) {
         schema_unref(*schema);
         *schema = NULL;

@@ -12,7 +12,18 @@
  */
 int moment_begin(
     struct sqlconn *c, struct published *p, uint64_t *seq, struct schema **schema, bool *exact);
+
+/* What is held, and where in the log it ends, if that is known: where others may commit as well. */
+struct moment {
+    uint64_t seq;
+    bool exact, placed;
+    uint32_t frames;
+    uint8_t salt[WAL_SALT];
+};
+
 /* The same by sqlconn_hold: sqlconn_release ends it. */
-int moment_hold(struct sqlconn *c, struct published *p, uint64_t *seq, bool *exact);
+int moment_hold(struct sqlconn *c, struct published *p, struct moment *m);
+/* What c holds is the newest there is. */
+bool moment_is_now(struct sqlconn *c, const struct moment *m);
 
 #endif

@@ -86,15 +86,15 @@ int query_begin(struct sqlconn *c, struct published *p, uint64_t *seq)
     return rc;
 }
 
-/* For what is over with this request. */
-static int hold(struct sqlconn *c, struct published *p, uint64_t *seq)
+/* For what is over with this request, or the next ones. */
+static int hold(struct sqlconn *c, struct published *p, struct moment *m)
 {
-    bool exact = false;
     int rc = SQLITE_OK;
-    for (int i = 0; i < SNAPSHOT_TRIES && rc == SQLITE_OK && !exact; i++) {
+    m->exact = false;
+    for (int i = 0; i < SNAPSHOT_TRIES && rc == SQLITE_OK && !m->exact; i++) {
         if (i > 0)
             sqlconn_release(c);
-        rc = moment_hold(c, p, seq, &exact);
+        rc = moment_hold(c, p, m);
     }
     return rc;
 }
@@ -193,31 +193,68 @@ static int begin_mirror(struct query *q, struct published *published, uint64_t *
     return rc;
 }
 
-bool query_run(struct sqlconn *c, struct published *published,
-    const struct database_options *options, struct job *j)
+static void run(struct query *q, struct published *published, struct moment *m, int rc, bool held)
+{
+    q->sql->auth.report = NULL;
+    if (q->sql == q->conn && rc == SQLITE_OK && !held)
+        rc = hold(q->conn, published, m);
+    if (!failed(q, rc, 0))
+        run_all(q);
+}
+
+static void leave(struct query *q, bool keep)
+{
+    release_all(q);
+    if (q->sql != q->conn)
+        mirror_leave(q->sql);
+    q->conn->auth.denied[0] = q->conn->auth.missing[0] = 0;
+    if (!keep)
+        sqlconn_release(q->conn);
+    if (!keep && !sqlite3_get_autocommit(q->conn->db))
+        sqlconn_run(q->conn, OWN_ROLLBACK);
+}
+
+/* kept: what the connection holds from requests before, and is to hold for those that follow. */
+static bool run_request(struct sqlconn *c, struct published *published,
+    const struct database_options *options, struct job *j, struct moment *kept)
 {
     struct query q = {.conn = c, .sql = c, .job = j, .request = j->request, .options = options};
-    uint64_t seq = 0;
+    struct moment m = {.seq = 0};
+    bool held = kept && kept->placed;
+    if (held)
+        m = *kept;
     executor_reset(j);
     j->request->json.max = options->max_result;
     if (options->max_result > USUAL_ANSWER)
         buf_reserve(&j->request->json, USUAL_ANSWER);
-    int rc = j->request->policy ? begin_mirror(&q, published, &seq) : SQLITE_OK;
+    int rc = j->request->policy ? begin_mirror(&q, published, &m.seq) : SQLITE_OK;
     bool readable = rc != SQLITE_OK || prepare_all(&q);
     q.sql->auth.report = NULL;
-    if (readable && q.sql == c && rc == SQLITE_OK)
-        rc = hold(c, published, &seq);
-    if (readable && !failed(&q, rc, 0))
-        run_all(&q);
-    release_all(&q);
-    if (q.sql != c)
-        mirror_leave(q.sql);
-    c->auth.denied[0] = c->auth.missing[0] = 0;
-    sqlconn_release(c);
-    if (!sqlite3_get_autocommit(c->db))
-        sqlconn_run(c, OWN_ROLLBACK);
+    if (readable)
+        run(&q, published, &m, rc, held);
+    leave(&q, kept && readable && !j->request->error.code[0] && m.placed);
+    if (kept)
+        kept->placed = readable && !j->request->error.code[0] && m.placed;
+    if (kept && kept->placed)
+        *kept = m;
     j->request->run_ns = clock_mono_ns() - j->request->began_ns;
     if (readable)
-        executor_finish(j, seq);
+        executor_finish(j, m.seq);
     return readable;
+}
+
+bool query_run(struct sqlconn *c, struct published *published,
+    const struct database_options *options, struct job *j)
+{
+    return run_request(c, published, options, j, NULL);
+}
+
+bool query_run_next(struct sqlconn *c, struct published *published,
+    const struct database_options *options, struct job *j, struct moment *kept)
+{
+    if (kept->placed && !moment_is_now(c, kept)) {
+        sqlconn_release(c);
+        kept->placed = false;
+    }
+    return run_request(c, published, options, j, kept);
 }

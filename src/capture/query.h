@@ -2,6 +2,7 @@
 #define ROWTAP_CAPTURE_QUERY_H
 
 #include "capture/executor.h"
+#include "capture/moment.h"
 
 /*
  * Runs a request that only reads, in a read transaction: on a pooled connection, or on the writer's
@@ -10,6 +11,14 @@
  */
 bool query_run(struct sqlconn *c, struct published *published,
     const struct database_options *options, struct job *j);
+
+/*
+ * The same on a connection that goes from one request to the next: what it has begun to read for
+ * one (*kept; zeros at first) is read on for the next, as long as nobody has committed. At the end,
+ * if kept->placed, sqlconn_release is due.
+ */
+bool query_run_next(struct sqlconn *c, struct published *published,
+    const struct database_options *options, struct job *j, struct moment *kept);
 
 /*
  * Begins to read at a moment whose seq is known: no commit ended between looking at the two. Under

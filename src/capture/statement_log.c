@@ -59,3 +59,11 @@ void statement_log_end(
         warn_slow(r, p, waited_ns > 0 ? waited_ns : 0);
     r->number = 0;
 }
+
+void statement_log_read(
+    struct sql_request *r, struct published *p, const struct database_options *options)
+{
+    statement_log_end(r, p, options, false);
+    atomic_fetch_add(&p->statements, 1);
+    atomic_fetch_add(&p->errors, r->error.code[0] != 0);
+}

@@ -15,5 +15,8 @@ void statement_log_begin(struct sql_request *r);
  */
 void statement_log_end(
     struct sql_request *r, struct published *p, const struct database_options *options, bool wrote);
+/* The same for one that only read, which is counted. */
+void statement_log_read(
+    struct sql_request *r, struct published *p, const struct database_options *options);
 
 #endif

@@ -91,7 +91,7 @@ static void execute(struct request *r, struct sql_request *sql, int64_t wait_ms)
     }
     sql_request_restrict(sql, r->policy, r->who);
     if (r->swift) {
-        r->put_off = sql->receipt || !database_execute_swiftly(r->http->db, sql);
+        r->put_off = sql->receipt || !database_execute_swiftly(r->http->db, r->swift, sql);
     } else if (!execute_run(r, sql)) {
         receipt_close(sql->receipt);
         answer_error(r, 503, "LIMIT_EXCEEDED", "out of memory for the request");

@@ -256,7 +256,7 @@ static struct http *http_new(const struct http_options *o, int threads)
     h->silence_ms = o->silence_ms > 0 ? o->silence_ms : SILENCE_MS;
     h->compress = o->compress;
     h->limiter = o->limiter;
-    h->swift = swift_start(o->swift);
+    h->swift = swift_start(o->db, o->swift);
     h->addresses = mem_array((size_t)o->listen_count + 1, sizeof(*h->addresses));
     h->ports = mem_array((size_t)o->listen_count + 1, sizeof(*h->ports));
     h->urls = mem_array((size_t)o->listen_count + 1, sizeof(*h->urls));

@@ -408,17 +408,30 @@ static bool leave(struct request *r, const char *p, size_t len)
     return !buf_error(&r->unsent);
 }
 
+bool request_send_left(struct request *r)
+{
+    const char *p = r->unsent.data;
+    size_t len = r->unsent.len;
+
+    if (!send_now(r, &p, &len))
+        len = 0;
+    if (len)
+        memmove(r->unsent.data, p, len);
+    buf_truncate(&r->unsent, len);
+    return len == 0;
+}
+
 bool request_write(struct request *r, const void *data, size_t len)
 {
     const char *p = data;
 
     if (r->waits) {
-        if (!r->unsent.len && !send_now(r, &p, &len))
+        if (r->swift)
+            return leave(r, p, len);
+        if (!send_now(r, &p, &len))
             return false;
         if (len == 0)
             return true;
-        if (r->swift)
-            return leave(r, p, len);
         request_unwait(r);
     }
     workers_deadline(r->worker, BODY_MS + (int64_t)len * 1000 / BODY_BYTES_PER_S, SHUT_RDWR);

@@ -15,6 +15,7 @@
 #define KEEP_ALIVE_MS 5000 /* for the next request on a kept connection */
 
 struct database;
+struct database_turn;
 struct front;
 struct hub;
 struct identity;
@@ -84,19 +85,19 @@ struct request {
     size_t head_len; /* bytes, with the empty line */
     int64_t content_length; /* 0 without a body */
     bool chunked;
-    bool head;         /* HEAD: the answer's body is left out */
-    bool keep;         /* the connection may serve another request */
-    bool body_read;    /* up to its end */
-    int fd;            /* see request_socket; -1: not asked for yet */
-    bool repeatable;   /* the same head may come again: see http/again.h … */
-    bool waits;        /* … whose wait the socket is set up for, until request_unwait */
-    const char *given; /* the body, where it has been read along; or NULL */
-    bool swift;        /* on a thread that must not wait: see http/swift.h … */
-    bool put_off;      /* … where nothing has been done, so its worker is to serve it */
-    bool weighed;      /* put off: the limits know it already */
-    bool was_swift;    /* it could have been served there */
-    struct buf unsent; /* of the answer, which the worker is to send */
-    int status;        /* of the answer */
+    bool head;                   /* HEAD: the answer's body is left out */
+    bool keep;                   /* the connection may serve another request */
+    bool body_read;              /* up to its end */
+    int fd;                      /* see request_socket; -1: not asked for yet */
+    bool repeatable;             /* the same head may come again: see http/again.h … */
+    bool waits;                  /* … whose wait the socket is set up for, until request_unwait */
+    const char *given;           /* the body, where it has been read along; or NULL */
+    struct database_turn *swift; /* on a thread that must not wait: see http/swift.h … */
+    bool put_off;                /* … where nothing has been done, so its worker is to serve it */
+    bool weighed;                /* put off: the limits know it already */
+    bool was_swift;              /* it could have been served there */
+    struct buf unsent;           /* the answer, or what is left of it for the worker to send */
+    int status;                  /* of the answer */
     int64_t began_ns;
     struct limiter_client limits; /* how much it may do; ended by limits_end */
     char client[64];              /* the address that it comes from … */
@@ -139,6 +140,9 @@ void request_finish(struct request *r);
 void request_linger(const struct peer *peer); /* the same for what was no request */
 /* Answers came in, or a wait is over: false when the connection is gone. */
 bool request_write(struct request *r, const void *data, size_t len);
+/* Of r->unsent, as much as the socket takes now. Whether that was all; or the connection is gone.
+ */
+bool request_send_left(struct request *r);
 void request_close_after(struct request *r); /* no further request on this connection */
 
 #endif

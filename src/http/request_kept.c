@@ -12,7 +12,9 @@ void request_repeat(struct request *r, size_t head_len, const char *body, size_t
 {
     struct http *h = r->http;
 
+    buf_truncate(&r->unsent, 0);
     *r = (struct request){.http = h,
+        .unsent = r->unsent,
         .conn = r->conn,
         .info = r->info,
         .worker = r->worker,

@@ -46,25 +46,32 @@ static void conclude(struct request *r)
     have_it_wait(r);
 }
 
-bool serve_swiftly(struct again *a)
+enum serve_end serve_swiftly(struct again *a, struct database_turn *turn)
 {
     struct request *r = a->r;
     enum again_found found = again_look(a, MSG_DONTWAIT);
 
     if (found != AGAIN_NEXT)
-        return found == AGAIN_NONE;
-    r->swift = true;
+        return found == AGAIN_NONE ? SERVE_NOTHING : SERVE_BACK;
+    r->swift = turn;
     serve(r);
-    r->swift = false;
-    if (r->put_off) {
-        auth_fini(r);
-        r->put_off = false;
-        r->weighed = true;
-        return false;
-    }
+    r->swift = NULL;
+    if (!r->put_off)
+        return SERVE_ANSWERED;
+    auth_fini(r);
+    r->put_off = false;
+    r->weighed = true;
+    return SERVE_BACK;
+}
+
+bool serve_send(struct again *a)
+{
+    struct request *r = a->r;
+    bool sent = request_send_left(r);
+
     end(r);
     atomic_fetch_add_explicit(&r->http->stats.swift, 1, memory_order_relaxed);
-    return r->status == 200 && r->keep && !r->unsent.len;
+    return sent && r->status == 200 && r->keep;
 }
 
 /* Whatever came of it while it was lent. */
@@ -72,7 +79,6 @@ static void take_back(struct request *r)
 {
     if (r->unsent.len)
         request_write(r, r->unsent.data, r->unsent.len);
-    buf_fini(&r->unsent);
     have_it_wait(r);
 }
 
@@ -101,6 +107,7 @@ static void serve_again(void *arg)
         serve(r);
         conclude(r);
     }
+    buf_fini(&r->unsent);
     again_end(&a);
 }
 

@@ -10,11 +10,16 @@
  */
 void serve_request(struct request *r, bool readable);
 
-/*
- * For http/swift.c: serves the next request of a connection that was lent, if there is one. False:
- * the connection goes back. With the loan's lock.
- */
+/* For http/swift.c, of a connection that was lent, with the loan's lock. */
 struct again;
-bool serve_swiftly(struct again *a);
+
+enum serve_end {
+    SERVE_NOTHING,  /* there is no request yet */
+    SERVE_ANSWERED, /* the next one, for serve_send to send the answer */
+    SERVE_BACK      /* what comes next is its worker's */
+};
+
+enum serve_end serve_swiftly(struct again *a, struct database_turn *turn);
+bool serve_send(struct again *a); /* false: the connection goes back */
 
 #endif

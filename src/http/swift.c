@@ -1,7 +1,9 @@
 #include "http/swift.h"
 
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/mem.h"
+#include "capture/database.h"
 #include "http/loan.h"
 #include "http/serve.h"
 
@@ -13,9 +15,12 @@
 #include <unistd.h>
 
 #define SWIFT_AFTER 8 /* requests in a row that were */
-#define EVENTS_MAX 64
+#define EVENTS_MAX 32
+#define TURN_NS 200000 /* after which no answer waits for the next */
 
 struct swift_thread {
+    struct database *db;
+    struct database_turn *reads;
     pthread_t thread;
     int epoll, stop; /* -1: not opened */
     bool running;
@@ -54,11 +59,46 @@ static void give_back(struct loan *l)
     pthread_cond_signal(&l->over);
 }
 
-/* The event may be of an earlier loan: what it told of is not there then. */
-static void tend(struct loan *l)
+/* What was served together: the answers wake their readers together, too. */
+struct turn {
+    struct database *db;
+    struct database_turn *reads;
+    struct loan *answered[EVENTS_MAX]; /* locked */
+    int count;
+    int64_t began_ns; /* the first of them */
+};
+
+static void end_turn(struct turn *t)
 {
-    pthread_mutex_lock(&l->lock);
-    if (l->again && !serve_swiftly(l->again))
+    database_turn_end(t->db, t->reads);
+    for (int i = 0; i < t->count; i++) {
+        struct loan *l = t->answered[i];
+
+        if (!serve_send(l->again))
+            give_back(l);
+        pthread_mutex_unlock(&l->lock);
+    }
+    t->count = 0;
+}
+
+/*
+ * The event may be of an earlier loan: what it told of is not there then. And it comes again, so
+ * nobody waits for a lock while he has others.
+ */
+static void tend(struct turn *t, struct loan *l)
+{
+    enum serve_end end;
+
+    if (pthread_mutex_trylock(&l->lock) != 0)
+        return;
+    end = l->again ? serve_swiftly(l->again, t->reads) : SERVE_NOTHING;
+    if (end == SERVE_ANSWERED) {
+        if (t->count == 0)
+            t->began_ns = l->again->r->began_ns;
+        t->answered[t->count++] = l;
+        return;
+    }
+    if (end == SERVE_BACK)
         give_back(l);
     pthread_mutex_unlock(&l->lock);
 }
@@ -67,15 +107,20 @@ static void *run(void *arg)
 {
     struct swift_thread *t = arg;
     struct epoll_event events[EVENTS_MAX];
+    struct turn turn = {.db = t->db, .reads = t->reads};
 
+    cores_ask_promptness();
     for (;;) {
         int n = epoll_wait(t->epoll, events, EVENTS_MAX, -1);
 
         for (int i = 0; i < n; i++) {
             if (!events[i].data.ptr)
                 return NULL;
-            tend(events[i].data.ptr);
+            tend(&turn, events[i].data.ptr);
+            if (turn.count && clock_mono_ns() - turn.began_ns > TURN_NS)
+                end_turn(&turn);
         }
+        end_turn(&turn);
     }
 }
 
@@ -86,9 +131,11 @@ static bool start_thread(struct swift_thread *t, int number)
     sigset_t all, old;
     char name[16];
 
+    t->reads = database_turn_new();
     t->epoll = epoll_create1(EPOLL_CLOEXEC);
     t->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (t->epoll < 0 || t->stop < 0 || epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->stop, &stop) < 0)
+    if (!t->reads || t->epoll < 0 || t->stop < 0 ||
+        epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->stop, &stop) < 0)
         return false;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -101,7 +148,7 @@ static bool start_thread(struct swift_thread *t, int number)
     return true;
 }
 
-struct swift *swift_start(int threads)
+struct swift *swift_start(struct database *db, int threads)
 {
     struct swift *s =
         threads > 0 ? mem_zalloc(sizeof(*s) + (size_t)threads * sizeof(s->threads[0])) : NULL;
@@ -110,6 +157,7 @@ struct swift *swift_start(int threads)
     if (!s)
         return NULL;
     while (good && s->count < threads) {
+        s->threads[s->count].db = db;
         good = start_thread(&s->threads[s->count], s->count);
         s->count++;
     }
@@ -129,6 +177,7 @@ static void stop_thread(struct swift_thread *t)
         close(t->epoll);
     if (t->stop >= 0)
         close(t->stop);
+    database_turn_free(t->reads);
 }
 
 void swift_stop(struct swift *s)

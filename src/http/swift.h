@@ -14,7 +14,7 @@
 struct swift;
 
 /* NULL: no threads are wanted, or there is no memory for them; then nothing is lent. */
-struct swift *swift_start(int threads);
+struct swift *swift_start(struct database *db, int threads);
 void swift_stop(struct swift *s); /* nothing is lent any more; NULL is allowed */
 
 /* Whether the connection, whose request was answered, should be lent. */

@@ -327,8 +327,13 @@ static void schema_moves_under_cache(void **state)
 
 static bool swiftly(struct fixture *f, const char *sql, struct sql_request *r)
 {
+    struct database_turn *turn = database_turn_new();
+    assert_non_null(turn);
     assert_non_null(sql_request_add(r, sql, strlen(sql)));
-    return database_execute_swiftly(f->db, r);
+    bool was = database_execute_swiftly(f->db, turn, r);
+    database_turn_end(f->db, turn);
+    database_turn_free(turn);
+    return was;
 }
 
 static void not_swiftly(struct fixture *f, const char *sql)

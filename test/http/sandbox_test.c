@@ -168,6 +168,7 @@ static void inside(int (*child)(void *), void *arg)
 static int use_files(void *arg)
 {
     int wrong = enter(at("data/a.db"), at("keys/secret"), at("data/policy.json"));
+    char comm[64];
 
     (void)arg;
     if (wrong)
@@ -183,6 +184,9 @@ static int use_files(void *arg)
     IS(opening("/etc/passwd", O_RDONLY), 0);
     IS(opening("/proc/self/stat", O_RDONLY), 0);
     IS(opening("/dev/urandom", O_RDONLY), 0);
+    IS(pthread_setname_np(pthread_self(), "inside"), 0);
+    snprintf(comm, sizeof(comm), "/proc/self/task/%d/comm", (int)getpid());
+    IS(opening(comm, O_RDWR), 0);
 
     IS(opening(at("keys/secret"), O_WRONLY), EACCES);
     IS(opening(at("keys/new"), O_WRONLY | O_CREAT), EACCES);

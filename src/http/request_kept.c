@@ -23,6 +23,7 @@ void request_repeat(struct request *r, size_t head_len, const char *body, size_t
         .head_len = head_len,
         .content_length = (int64_t)len,
         .given = body,
+        .body_read = true,
         .keep = !atomic_load(&h->stopping) && !workers_scarce(&h->workers),
         .fd = r->fd,
         .waits = r->waits,

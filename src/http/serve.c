@@ -64,6 +64,7 @@ enum serve_end serve_swiftly(struct again *a, struct database_turn *turn)
     return SERVE_BACK;
 }
 
+/* `stopping` is looked at after the worker's state was set: see http/again.c. */
 bool serve_send(struct again *a)
 {
     struct request *r = a->r;
@@ -71,7 +72,7 @@ bool serve_send(struct again *a)
 
     end(r);
     atomic_fetch_add_explicit(&r->http->stats.swift, 1, memory_order_relaxed);
-    return sent && r->status == 200 && r->keep;
+    return sent && r->status == 200 && r->keep && !atomic_load(&r->http->stopping);
 }
 
 /* Whatever came of it while it was lent. */

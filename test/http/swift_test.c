@@ -299,6 +299,9 @@ static void counts_once(void **state)
         done++;
     }
     assert_in_range(done, 100, 110);
+    usleep(1500000); /* the connection is kept all the same */
+    ask(fd, "SELECT 1");
+    answered(fd, "HTTP/1.1 200 *");
     close(fd);
     harness_restart(NULL);
 }

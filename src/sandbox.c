@@ -150,7 +150,8 @@ static bool allow_files(const struct box *b, const struct config *c)
     return true;
 }
 
-static struct ruleset rules_of(long version)
+/* With TLS, the threads that speak it connect to the HTTP side, on a port that is not known yet. */
+static struct ruleset rules_of(long version, bool connects)
 {
     struct ruleset r = {.fs = ALL_OF_1};
 
@@ -158,7 +159,7 @@ static struct ruleset rules_of(long version)
         r.fs |= REFER;
     if (version >= 3)
         r.fs |= TRUNCATE;
-    if (version >= 4)
+    if (version >= 4 && !connects)
         r.net = CONNECT_TCP;
     if (version >= 5)
         r.fs |= IOCTL_DEV;
@@ -177,7 +178,7 @@ static bool dangling(const char *path)
 bool sandbox_enter(const struct config *config, const char **why)
 {
     long version = syscall(CREATE_RULESET, NULL, 0, GET_VERSION);
-    struct ruleset rules = rules_of(version);
+    struct ruleset rules = rules_of(version, config->tls_cert);
     struct box b = {.fd = -1, .handled = rules.fs};
     bool inside = false;
 

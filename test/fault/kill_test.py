@@ -67,6 +67,9 @@ def rounds(count, *options):
             writers = [Writer(server, w, number * 1000000) for w in range(5)]
             for writer in writers:
                 writer.start()
+            end = time.monotonic() + seconds(20)  # a disk may be slow
+            while sum(len(writer.rows) for writer in writers) <= 12 and time.monotonic() < end:
+                time.sleep(0.01)
             time.sleep(0.2 + dice.random() * 0.5 + (seconds(1) - 1) * 0.2)
             server.kill()
             for writer in writers:

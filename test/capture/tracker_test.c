@@ -587,8 +587,10 @@ static void pins_in_a_storm(void **state)
         storms[i].pause_us = (useconds_t)(700 + 300 * i);
         pthread_create(&storms[i].thread, NULL, blow, &storms[i]);
     }
-    int64_t until = clock_mono_ns() + 3000000000;
-    for (unsigned i = 0; clock_mono_ns() < until; i++) {
+    int64_t until = clock_mono_ns() + 3000000000, at_last = until + 30000000000;
+    for (unsigned i = 0;
+         clock_mono_ns() < until || ((parks == 0 || restarts == 0) && clock_mono_ns() < at_last);
+         i++) {
         rows += take_next(f, &restarts);
         if (i % 2 == 0)
             tracker_repin(&f->t);

@@ -252,6 +252,15 @@ class Server:
         except OSError:
             return ""
 
+    def said(self, text):
+        """Whether the log has it, or soon has: a thread writes it."""
+        end = time.monotonic() + seconds(5)
+        while text not in self.stderr():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.02)
+        return True
+
     def wait_listening(self):
         end = time.monotonic() + seconds(20)
         while time.monotonic() < end:

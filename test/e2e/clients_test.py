@@ -102,7 +102,7 @@ def secure_browser():
         cert, key = authority.issue("server")
         server = start(directory, "--tls-cert", cert, "--tls-key", key, authority=authority)
         browse(directory, server)
-        check("dialect=native tls=TLSv1.3" in server.stderr(), "no connection with TLS:\n%s", server.stderr()[-2000:])
+        check(server.said("dialect=native tls=TLSv1.3"), "no connection with TLS:\n%s", server.stderr()[-2000:])
         server.stop()
 
 

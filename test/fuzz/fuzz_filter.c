@@ -210,7 +210,12 @@ static bool is_sql(const char *text, const struct filter *f)
         return false;
     if (!f->terms[0].value_count)
         return true;
-    for (p = skip_operator(p); p && *p; p++) {
+    bool list = *p == '(';
+    p = skip_operator(p);
+    /* x>('') compares with the bare text ('') */
+    if (p && !list && p[strspn(p, " \t\r\n")] == '(')
+        return false;
+    for (; p && *p; p++) {
         if (*p == '\'')
             quotes++;
         else if (quotes % 2 == 0 && !strchr("(), \t\r\n", *p) &&

@@ -75,6 +75,11 @@ void mailbox_wake(struct mailbox *m)
     atomic_fetch_sub(&m->posting, 1);
 }
 
+bool mailbox_waits(const struct mailbox *m)
+{
+    return atomic_load_explicit(&m->latest, memory_order_relaxed);
+}
+
 struct message *mailbox_take(struct mailbox *m)
 {
     struct message *latest, *next, *chain = NULL;

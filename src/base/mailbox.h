@@ -37,6 +37,8 @@ void mailbox_wake(struct mailbox *m);                     /* any thread */
 /* Takes all waiting messages, in order, as a chain; NULL when there is none. */
 struct message *mailbox_take(struct mailbox *m);
 
+bool mailbox_waits(const struct mailbox *m); /* there is one to take */
+
 /* Blocks until something waits or the timeout (milliseconds, -1 for ever) passes, seldom less. */
 void mailbox_wait(struct mailbox *m, int timeout_ms);
 /*

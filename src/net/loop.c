@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,9 @@
 
 #define EVENTS 256 /* taken from epoll at once */
 #define TICK_MS 1000
+#define YIELD_SENDS 8
+#define YIELD_MAX_NS 1000000 /* where others take so long, they are … */
+#define SELFISH_NS 100000000 /* … not let in for so long */
 #define STOP_REASON "server is shutting down"
 
 static _Thread_local struct loop *current;
@@ -163,6 +167,23 @@ static void tell_owners(struct loop *l)
     }
 }
 
+/*
+ * Who posts so much may share this processor, needs little of it for each message, and is soon done
+ * with many while we send. But the scheduler lets in who has just worked no sooner than its next
+ * tick, milliseconds later, unless it is asked to. Not for those who then keep the processor.
+ */
+static void let_others_in(struct loop *l)
+{
+    int64_t began = clock_mono_ns(), ended;
+
+    if (began < l->selfish_ns)
+        return;
+    sched_yield();
+    ended = clock_mono_ns();
+    if (ended - began > YIELD_MAX_NS)
+        l->selfish_ns = ended + SELFISH_NS;
+}
+
 /* Once for each connection that is in the list now; what is added meanwhile waits for the next
  * turn. */
 static void flush_dirty(struct loop *l)
@@ -175,6 +196,8 @@ static void flush_dirty(struct loop *l)
 
         list_del(&c->dirty);
         conn_io_flush(c);
+        if (l->behind && ++l->sent_to % YIELD_SENDS == 0)
+            let_others_in(l);
     }
     list_del(&end);
 }
@@ -222,6 +245,7 @@ static int wait(struct loop *l, struct epoll_event *events)
 {
     int ms = timeout(l), n;
 
+    l->behind = mailbox_waits(&l->mailbox);
     if (ms && !mailbox_sleep(&l->mailbox))
         ms = 0;
     n = epoll_wait(l->epoll, events, EVENTS, ms);

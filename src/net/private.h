@@ -123,7 +123,10 @@ struct loop {
     unsigned slice_messages;     /* that it has sent in it */
     unsigned next_event;         /* where to begin among those that are ready */
     int64_t next_tick;
-    int64_t wake_by;                     /* ms; the owner wants a turn then */
+    bool behind;        /* more was posted than the last turn took */
+    unsigned sent_to;   /* so many connections while it was */
+    int64_t selfish_ns; /* until then nobody else is let in, for it took them long */
+    int64_t wake_by;    /* ms; the owner wants a turn then */
     struct list idle, closing, draining; /* every living connection is in one, ordered by due */
     struct list dead;                    /* to be told to the owners */
     struct list told;                    /* to be freed */

@@ -451,7 +451,9 @@ static void what_was_put_is_found_awake_or_when_woken(void **state)
     (void)state;
     assert_int_equal(mailbox_init(&box), 0);
     assert_true(mailbox_sleep(&box));
+    assert_false(mailbox_waits(&box));
     mailbox_put(&box, &n[0].message);
+    assert_true(mailbox_waits(&box));
     assert_false(mailbox_wait_or(&box, -1, 0));
     assert_ptr_equal(mailbox_take(&box), &n[0].message);
     assert_null(mailbox_take(&box));

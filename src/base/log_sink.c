@@ -2,11 +2,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
@@ -125,19 +125,9 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Signals are for the main thread. */
 static int start_thread(void)
 {
-    sigset_t all, old;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&sink.thread, NULL, run, NULL);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc == 0)
-        pthread_setname_np(sink.thread, "log");
-    return rc ? STATUS_IO : 0;
+    return thread_start(&sink.thread, NULL, run, NULL, "log") ? STATUS_IO : 0;
 }
 
 static int start(void (*on_tick)(uint64_t dropped))

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 
 /*
  * The lock is kept by standing between SQLite and the file: a table of methods of our own, in which
@@ -82,7 +83,7 @@ int copier_start(struct copier *c, const char *path, const atomic_bool *closing,
         return STATUS_NOMEM;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->wake, NULL);
-    c->running = pthread_create(&c->thread, NULL, run, c) == 0;
+    c->running = thread_start(&c->thread, NULL, run, c, "copier") == 0;
     return c->running ? STATUS_OK : STATUS_IO;
 }
 

@@ -4,6 +4,7 @@
 #include "base/cores.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "capture/settle.h"
 
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
@@ -138,11 +139,10 @@ int database_thread_prepare(struct database *db, struct buf *err)
 int database_thread_start(struct database *db, struct buf *err)
 {
     group_init(&db->group, &db->writer);
-    if (pthread_create(&db->thread, NULL, run_thread, db) != 0) {
+    if (thread_start(&db->thread, NULL, run_thread, db, "database") != 0) {
         buf_puts(err, "cannot start the database thread: too many threads?");
         return STATUS_IO;
     }
-    pthread_setname_np(db->thread, "database");
     db->has_thread = true;
     return STATUS_OK;
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include <stddef.h>
 
 /*
@@ -273,7 +274,7 @@ int pager_start(struct pager *p, const struct pager_options *options)
     if (mailbox_init(&p->mailbox) < 0)
         return STATUS_IO;
     piece_reader_init(&p->reader, options->run);
-    if (pthread_create(&p->thread, NULL, run_thread, p) != 0) {
+    if (thread_start(&p->thread, NULL, run_thread, p, "pager") != 0) {
         piece_reader_fini(&p->reader);
         mailbox_fini(&p->mailbox);
         return STATUS_IO;

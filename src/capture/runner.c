@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "capture/cursor_run.h"
 #include "capture/query.h"
 #include "capture/sqlerror.h"
@@ -425,13 +426,13 @@ int runner_start(struct runner *r, const struct runner_options *options)
     r->workers = mem_array((size_t)options->threads, sizeof(*r->workers));
     if (!r->workers)
         return STATUS_NOMEM;
-    if (pthread_create(&r->watch, NULL, run_watch, r) != 0)
+    if (thread_start(&r->watch, NULL, run_watch, r, "query-watch") != 0)
         return STATUS_IO;
     r->has_watch = true;
     while (r->started < options->threads) {
         struct runner_worker *x = &r->workers[r->started];
         x->runner = r;
-        if (pthread_create(&x->thread, NULL, run_worker, x) != 0)
+        if (thread_start(&x->thread, NULL, run_worker, x, "query-%d", r->started) != 0)
             return STATUS_IO;
         pthread_mutex_lock(&r->lock);
         r->started++;

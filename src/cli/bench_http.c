@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "cli/interrupt.h"
 
 #include <errno.h>
@@ -360,7 +361,7 @@ int bench_http_start(struct bench_http *h, struct buf *err)
     h->due = clock_mono_ns();
     atomic_store(&h->stop, false);
     atomic_store(&h->ended, false);
-    if (pthread_create(&h->thread, NULL, run, h) != 0) {
+    if (thread_start(&h->thread, NULL, run, h, "requests") != 0) {
         buf_puts(err, "out of memory");
         return STATUS_NOMEM;
     }

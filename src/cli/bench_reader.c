@@ -3,6 +3,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "cli/bench_frames.h"
 #include "cli/bench_writer.h"
 #include "cli/handshake.h"
@@ -429,7 +430,7 @@ int bench_reader_start(struct bench_reader *r)
 {
     memset(&r->latency, 0, sizeof(r->latency));
     atomic_store(&r->stop, false);
-    if (pthread_create(&r->thread, NULL, run, r) != 0)
+    if (thread_start(&r->thread, NULL, run, r, "subscribers") != 0)
         return STATUS_NOMEM;
     r->started = true;
     return 0;

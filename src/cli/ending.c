@@ -1,11 +1,11 @@
 #include "cli/ending.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "cli/interrupt.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -33,13 +33,8 @@ static void *wait_for_it(void *ctx)
 /* The signals are for the thread that works: they interrupt what it waits for. */
 static int start_thread(struct ending *e)
 {
-    sigset_t all, before;
-    int rc;
+    int rc = thread_start(&e->thread, NULL, wait_for_it, e, "ending");
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&e->thread, NULL, wait_for_it, e);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rc == 0 ? 0 : STATUS_NOMEM;
 }
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "http/answer.h"
 #include "http/secure.h"
 #include "http/serve.h"
@@ -369,6 +370,7 @@ static struct mg_context *start_civetweb(struct http *h, const char *ports, int 
         "listening_ports", ports, "num_threads", count, "request_timeout_ms", silence};
     pthread_attr_t before, small;
     struct mg_context *ctx;
+    sigset_t signals;
 
     snprintf(count, sizeof(count), "%d", threads);
     snprintf(silence, sizeof(silence), "%lld", (long long)h->silence_ms);
@@ -377,7 +379,9 @@ static struct mg_context *start_civetweb(struct http *h, const char *ports, int 
     pthread_getattr_default_np(&small);
     pthread_attr_setstacksize(&small, WORKER_STACK);
     pthread_setattr_default_np(&small);
+    thread_block_signals(&signals);
     ctx = mg_start(&callbacks, h, options);
+    thread_restore_signals(&signals);
     pthread_setattr_default_np(&before);
     pthread_attr_destroy(&small);
     pthread_attr_destroy(&before);

@@ -1,10 +1,10 @@
 #include "http/stack.h"
 
 #include "base/mem.h"
+#include "base/thread.h"
 
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 
 /*
  * For C libraries without makecontext, musl for one, and for sanitizers: the stack is that of
@@ -37,19 +37,14 @@ static void *serve(void *arg)
     return NULL;
 }
 
-/* Signals are for the main thread. */
 static int start(struct stack *s)
 {
     pthread_attr_t attr;
-    sigset_t all, old;
     int rc;
 
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&s->thread, &attr, serve, s);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    rc = thread_start(&s->thread, &attr, serve, s, "stack");
     pthread_attr_destroy(&attr);
     return rc;
 }

@@ -3,11 +3,11 @@
 #include "base/clock.h"
 #include "base/cores.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "capture/database.h"
 #include "http/loan.h"
 #include "http/serve.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -124,12 +124,9 @@ static void *run(void *arg)
     }
 }
 
-/* Signals are for the main thread. */
 static bool start_thread(struct swift_thread *t, int number)
 {
     struct epoll_event stop = {.events = EPOLLIN};
-    sigset_t all, old;
-    char name[16];
 
     t->reads = database_turn_new();
     t->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -137,15 +134,8 @@ static bool start_thread(struct swift_thread *t, int number)
     if (!t->reads || t->epoll < 0 || t->stop < 0 ||
         epoll_ctl(t->epoll, EPOLL_CTL_ADD, t->stop, &stop) < 0)
         return false;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    t->running = pthread_create(&t->thread, NULL, run, t) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (!t->running)
-        return false;
-    snprintf(name, sizeof(name), "swift-%d", number);
-    pthread_setname_np(t->thread, name);
-    return true;
+    t->running = thread_start(&t->thread, NULL, run, t, "swift-%d", number) == 0;
+    return t->running;
 }
 
 struct swift *swift_start(struct database *db, int threads)

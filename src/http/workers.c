@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "http/silence.h"
 
 #include <sys/socket.h>
@@ -111,7 +112,7 @@ int workers_init(struct workers *w, int count)
     pthread_cond_init(&w->wake, &attr);
     pthread_cond_init(&w->idle, &attr);
     pthread_condattr_destroy(&attr);
-    w->started = pthread_create(&w->thread, NULL, run, w) == 0;
+    w->started = thread_start(&w->thread, NULL, run, w, "http-watch") == 0;
     return w->started ? 0 : STATUS_IO;
 }
 

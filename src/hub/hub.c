@@ -4,6 +4,7 @@
 #include "base/cores.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "hub/delivery.h"
 #include "hub/permit.h"
 #include "hub/session.h"
@@ -89,7 +90,7 @@ static void stop_loops(struct hub *h, int64_t grace_ms)
         stoppers[i].loop = h->shards[i]->loop;
         stoppers[i].grace_ms = grace_ms;
         stoppers[i].started =
-            pthread_create(&stoppers[i].thread, NULL, stop_loop, &stoppers[i]) == 0;
+            thread_start(&stoppers[i].thread, NULL, stop_loop, &stoppers[i], "stop-%d", i) == 0;
     }
     for (int i = 0; i < h->count; i++) {
         int64_t left = end - clock_mono_ms();

@@ -1,11 +1,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "net/front_private.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -239,23 +239,13 @@ static int open_thread(struct front_thread *w)
 
 int front_thread_start(struct front_thread *w)
 {
-    sigset_t all, old;
-    char name[16];
     int rc = open_thread(w);
 
     if (rc < 0)
         return rc;
     start_listening(w);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&w->thread, NULL, run, w);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (rc)
-        return STATUS_IO;
-    w->running = true;
-    snprintf(name, sizeof(name), "tls-%d", w->number);
-    pthread_setname_np(w->thread, name);
-    return 0;
+    w->running = thread_start(&w->thread, NULL, run, w, "tls-%d", w->number) == 0;
+    return w->running ? 0 : STATUS_IO;
 }
 
 void front_thread_close(struct front_thread *w)

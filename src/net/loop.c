@@ -2,12 +2,12 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "net/private.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -324,23 +324,14 @@ static void run_stop(struct message *m, void *receiver)
     }
 }
 
-/* Signals are for the main thread. */
 static int start_thread(struct loop *l)
 {
-    sigset_t all, old;
-    char name[16];
-    int rc;
+    int rc = thread_start(&l->thread, NULL, loop_main, l, "loop-%d", l->options.id);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    rc = pthread_create(&l->thread, NULL, loop_main, l);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc) {
         errno = rc;
         return STATUS_IO;
     }
-    snprintf(name, sizeof(name), "loop-%d", l->options.id);
-    pthread_setname_np(l->thread, name);
     l->running = true;
     return 0;
 }

@@ -12,11 +12,15 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "base/thread.h"
 
+#include <errno.h>
 #include <math.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,6 +476,61 @@ static void what_was_put_is_found_awake_or_when_woken(void **state)
     mailbox_fini(&box);
 }
 
+static void *say_who_it_is(void *arg)
+{
+    sigset_t *blocked = arg;
+
+    pthread_sigmask(SIG_SETMASK, NULL, blocked);
+    return NULL;
+}
+
+static void threads_leave_signals_to_others(void **state)
+{
+    sigset_t before, blocked, after;
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    (void)state;
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    assert_false(sigismember(&before, SIGTERM));
+    assert_int_equal(
+        thread_start(&thread, NULL, say_who_it_is, &blocked, "long-name-%d", 1234567), 0);
+    pthread_join(thread, NULL);
+    assert_true(sigismember(&blocked, SIGTERM) && sigismember(&blocked, SIGINT));
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    assert_false(sigismember(&after, SIGTERM));
+    /* Nor after one that could not be started. */
+    pthread_attr_init(&attr);
+    assert_int_equal(pthread_attr_setstacksize(&attr, (size_t)1 << 46), 0);
+    assert_int_equal(thread_start(&thread, &attr, say_who_it_is, &blocked, "none"), EAGAIN);
+    pthread_attr_destroy(&attr);
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    assert_false(sigismember(&after, SIGTERM));
+}
+
+static void *wait_until_told(void *arg)
+{
+    sem_wait(arg);
+    return NULL;
+}
+
+static void threads_have_names(void **state)
+{
+    char name[32] = "";
+    pthread_t thread;
+    sem_t told;
+
+    (void)state;
+    sem_init(&told, 0, 0);
+    assert_int_equal(
+        thread_start(&thread, NULL, wait_until_told, &told, "part-%d-of-many-others", 7), 0);
+    pthread_getname_np(thread, name, sizeof(name));
+    sem_post(&told);
+    pthread_join(thread, NULL);
+    sem_destroy(&told);
+    assert_string_equal(name, "part-7-of-many-");
+}
+
 static void *count_on_one(void *arg)
 {
     cpu_set_t all, one;
@@ -541,6 +600,8 @@ int main(void)
         cmocka_unit_test(cores_are_those_that_the_thread_may_run_on),
         cmocka_unit_test(mailbox_keeps_each_senders_order),
         cmocka_unit_test(what_was_put_is_found_awake_or_when_woken),
+        cmocka_unit_test(threads_leave_signals_to_others),
+        cmocka_unit_test(threads_have_names),
         cmocka_unit_test(a_stale_signal_is_taken_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

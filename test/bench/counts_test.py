@@ -76,9 +76,13 @@ def batch():
     return (many - few) / 20000
 
 
-def read():
-    few, many = (collected(None, "counts_read", requests) for requests in (100, 600))
+def read(*per_turn):
+    few, many = (collected(None, "counts_read", requests, *per_turn) for requests in (100, 600))
     return (many - few) / 500
+
+
+def swift_read():
+    return read(4)
 
 
 COUNTS = {
@@ -89,6 +93,7 @@ COUNTS = {
     "a commit of one row, from the request to the answer": commit,
     "a row of a batch, from the JSON to the answer": batch,
     "a row read by its key, from the request's JSON to the answer's": read,
+    "the same with three others in one turn": swift_read,
 }
 
 

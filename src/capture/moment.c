@@ -42,6 +42,7 @@ static int begin_at_place(
                places_find(&p->places, after.salt, after.frames, &m->seq);
     m->placed = m->exact;
     if (m->placed) {
+        m->shm = files.shm;
         m->frames = after.frames;
         memcpy(m->salt, after.salt, WAL_SALT);
     }
@@ -73,12 +74,11 @@ int moment_hold(struct sqlconn *c, struct published *p, struct moment *m)
     return begin_by(c, p, sqlconn_hold, m, NULL);
 }
 
-bool moment_is_now(struct sqlconn *c, const struct moment *m)
+bool moment_is_now(const struct moment *m)
 {
-    struct wal_files files;
     struct wal_shm now;
-    return m->placed && wal_files_find(&files, c) == SQLITE_OK && wal_shm_read(files.shm, &now) &&
-           now.frames == m->frames && memcmp(now.salt, m->salt, WAL_SALT) == 0;
+    return m->placed && wal_shm_read(m->shm, &now) && now.frames == m->frames &&
+           memcmp(now.salt, m->salt, WAL_SALT) == 0;
 }
 
 int moment_begin(

@@ -17,13 +17,14 @@ int moment_begin(
 struct moment {
     uint64_t seq;
     bool exact, placed;
+    const volatile void *shm; /* the connection's, as long as it holds the transaction */
     uint32_t frames;
     uint8_t salt[WAL_SALT];
 };
 
 /* The same by sqlconn_hold: sqlconn_release ends it. */
 int moment_hold(struct sqlconn *c, struct published *p, struct moment *m);
-/* What c holds is the newest there is. */
-bool moment_is_now(struct sqlconn *c, const struct moment *m);
+/* What is still held is the newest there is. */
+bool moment_is_now(const struct moment *m);
 
 #endif

@@ -252,7 +252,7 @@ bool query_run(struct sqlconn *c, struct published *published,
 bool query_run_next(struct sqlconn *c, struct published *published,
     const struct database_options *options, struct job *j, struct moment *kept)
 {
-    if (kept->placed && !moment_is_now(c, kept)) {
+    if (kept->placed && !moment_is_now(kept)) {
         sqlconn_release(c);
         kept->placed = false;
     }

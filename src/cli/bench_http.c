@@ -1,5 +1,6 @@
 #include "cli/bench_http.h"
 #include "base/clock.h"
+#include "base/cores.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
@@ -315,6 +316,8 @@ static void *run(void *ctx)
     struct epoll_event events[EVENTS_MAX];
     int64_t heard = clock_mono_ms();
 
+    /* What keeps the reader busy is not to hold up who writes. */
+    cores_ask_promptness();
     while (!atomic_load(&h->failed) && !interrupt_seen()) {
         bool stop = atomic_load(&h->stop) || all_made(h);
         int ready;

@@ -15,7 +15,7 @@
 
 #define EVENTS 256 /* taken from epoll at once */
 #define TICK_MS 1000
-#define YIELD_SENDS 8
+#define YIELD_SENDS 4
 #define YIELD_MAX_NS 1000000 /* where others take so long, they are … */
 #define SELFISH_NS 100000000 /* … not let in for so long */
 #define STOP_REASON "server is shutting down"

@@ -174,8 +174,12 @@ static void tell_owners(struct loop *l)
  */
 static void let_others_in(struct loop *l)
 {
-    int64_t began = clock_mono_ns(), ended;
+    int64_t began, ended;
 
+    l->behind |= mailbox_waits(&l->mailbox);
+    if (!l->behind)
+        return;
+    began = clock_mono_ns();
     if (began < l->selfish_ns)
         return;
     sched_yield();
@@ -196,7 +200,7 @@ static void flush_dirty(struct loop *l)
 
         list_del(&c->dirty);
         conn_io_flush(c);
-        if (l->behind && ++l->sent_to % YIELD_SENDS == 0)
+        if (++l->sent_to % YIELD_SENDS == 0)
             let_others_in(l);
     }
     list_del(&end);

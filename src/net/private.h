@@ -123,8 +123,8 @@ struct loop {
     unsigned slice_messages;     /* that it has sent in it */
     unsigned next_event;         /* where to begin among those that are ready */
     int64_t next_tick;
-    bool behind;        /* more was posted than the last turn took */
-    unsigned sent_to;   /* so many connections while it was */
+    bool behind;        /* more was posted while the last turn worked, or this one does */
+    unsigned sent_to;   /* so many connections */
     int64_t selfish_ns; /* until then nobody else is let in, for it took them long */
     int64_t wake_by;    /* ms; the owner wants a turn then */
     struct list idle, closing, draining; /* every living connection is in one, ordered by due */

@@ -10,6 +10,7 @@
 #define LOOK_BLIND_NS 10000000
 #define AGAIN_FIRST_NS 30000
 #define AGAIN_LAST_NS 32000000
+#define OWN_NS 1000000 /* after our own commit others are seldom in the middle of one */
 
 /*
  * Being told of each write costs the writer a microsecond or two, and us more than the commit
@@ -97,6 +98,7 @@ static void end_rush(struct watch *w)
     add(w);
     /* What was written just before is not told. */
     w->again_ns = AGAIN_FIRST_NS;
+    w->growth = 2;
 }
 
 int watch_fd(const struct watch *w)
@@ -121,7 +123,8 @@ void watch_woke(struct watch *w, bool readable)
     } else if (readable) {
         drain(w);
         w->again_ns = AGAIN_FIRST_NS;
+        w->growth = clock_mono_ns() - w->wrote_ns < OWN_NS ? 8 : 2;
     } else if (w->again_ns) {
-        w->again_ns = w->again_ns < AGAIN_LAST_NS ? w->again_ns * 2 : 0;
+        w->again_ns = w->again_ns < AGAIN_LAST_NS ? w->again_ns * w->growth : 0;
     }
 }

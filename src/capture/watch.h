@@ -7,7 +7,8 @@
 /*
  * Tells when somebody may have committed to a write-ahead log. A commit is written to the log, of
  * which inotify tells, and only then to its index, at once or after the disk has it; so after news
- * the index is to be looked at again and again, at growing intervals. It is looked at now and then
+ * the index is to be looked at again and again, at growing intervals, fewer where the news was
+ * probably of ourselves. It is looked at now and then
  * in any case, and often where the system has no inotify, or no more of it.
  */
 struct watch {
@@ -15,6 +16,7 @@ struct watch {
     int descriptor;
     char *path;
     int64_t again_ns; /* until the next look; 0: all is quiet */
+    int growth;       /* that grows by so many times */
     int64_t found_ns; /* when the last commit was found, by the steady clock */
     int64_t wrote_ns; /* when we committed ourselves */
     bool rush;        /* they come one after the other: nothing is told */

@@ -80,6 +80,26 @@ static void tells_of_writes(void **state)
     watch_fini(&w);
 }
 
+/* News of our own commit is seldom of others, too; so nobody looks as often. */
+static void looks_less_after_own_commits(void **state)
+{
+    struct watch w;
+    (void)state;
+    assert_int_equal(watch_init(&w, path), STATUS_OK);
+    assert_int_equal(write(file, "x", 1), 1);
+    assert_true(news(&w, 1000));
+    w.wrote_ns = clock_mono_ns() + 1000 * MS; /* however slowly this runs */
+    watch_woke(&w, true);
+    assert_true(watch_timeout(&w, -1) < MS);
+    assert_in_range(looks(&w), 3, 6);
+    assert_int_equal(write(file, "x", 1), 1);
+    assert_true(news(&w, 1000));
+    w.wrote_ns = 0;
+    watch_woke(&w, true);
+    assert_in_range(looks(&w), 8, 16);
+    watch_fini(&w);
+}
+
 static void others_have_their_causes(void **state)
 {
     struct watch w;
@@ -244,6 +264,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(tells_of_writes),
+        TEST(looks_less_after_own_commits),
         TEST(others_have_their_causes),
         TEST(many_writes),
         TEST(a_rush),

@@ -5,12 +5,16 @@
 
 #define NAME_SIZE 16
 
+/* But for those of a fault, which come to the thread that made it, blocked or not. */
 void thread_block_signals(sigset_t *before)
 {
-    sigset_t all;
+    static const int faults[] = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGTRAP};
+    sigset_t others;
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, before);
+    sigfillset(&others);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++)
+        sigdelset(&others, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &others, before);
 }
 
 void thread_restore_signals(const sigset_t *before)

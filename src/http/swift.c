@@ -8,7 +8,6 @@
 #include "http/loan.h"
 #include "http/serve.h"
 
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <time.h>

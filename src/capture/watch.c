@@ -20,6 +20,7 @@
 #define RUSH_NS 400000
 #define OWN_RUSH_NS 2000000 /* our own: before each of them the index is looked at as well */
 #define RUSH_WAIT_NS 250000
+#define OWN_WAIT_NS 1000000
 #define RUSH_END_NS 3000000
 
 static void add(struct watch *w)
@@ -106,9 +107,15 @@ int watch_fd(const struct watch *w)
     return w->rush ? -1 : w->fd;
 }
 
+static int64_t rush_wait(const struct watch *w)
+{
+    bool only_ours = w->wrote_ns - w->found_ns > RUSH_END_NS;
+    return only_ours ? OWN_WAIT_NS : RUSH_WAIT_NS;
+}
+
 int64_t watch_timeout(const struct watch *w, int64_t wait_ms)
 {
-    int64_t ns = w->rush ? RUSH_WAIT_NS : w->fd < 0 ? LOOK_BLIND_NS : LOOK_NS;
+    int64_t ns = w->rush ? rush_wait(w) : w->fd < 0 ? LOOK_BLIND_NS : LOOK_NS;
     if (wait_ms >= 0 && wait_ms * 1000000 < ns)
         ns = wait_ms * 1000000;
     return !w->rush && w->again_ns && w->again_ns < ns ? w->again_ns : ns;

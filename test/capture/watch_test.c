@@ -181,6 +181,8 @@ static void a_rush_of_our_own(void **state)
     w.wrote_ns = clock_mono_ns() + long_ns;
     watch_wrote(&w);
     assert_int_equal(watch_fd(&w), -1);
+    assert_int_equal(watch_timeout(&w, -1), MS);
+    w.found_ns = w.wrote_ns - MS; /* of others among them */
     assert_true(watch_timeout(&w, -1) < MS);
     w.wrote_ns = clock_mono_ns() + long_ns;
     watch_woke(&w, false);

@@ -109,7 +109,7 @@ void mailbox_awake(struct mailbox *m)
 }
 
 /* A sender that took `asleep` may write after this: then the next wait ends early, once. */
-void mailbox_clear(struct mailbox *m)
+static void clear(struct mailbox *m)
 {
     uint64_t count;
 
@@ -136,6 +136,6 @@ bool mailbox_wait_or(struct mailbox *m, int fd, int64_t timeout_ns)
     if (n <= 0)
         return false;
     if (p[0].revents)
-        mailbox_clear(m);
+        clear(m);
     return p[1].revents != 0;
 }

@@ -8,8 +8,8 @@
 /*
  * The only queue between threads: many senders, one receiver, no lock. A message is embedded at the
  * start of (or inside) what is sent and belongs to the receiver from the post on. The receiver
- * blocks in mailbox_wait, or in a wait of its own for `fd` (an eventfd) between mailbox_sleep and
- * mailbox_awake; while it does not, posting to it is no system call.
+ * blocks in mailbox_wait, or in a wait of its own for an edge of `fd` (an eventfd, which nobody reads
+ * then) between mailbox_sleep and mailbox_awake; while it does not, posting to it is no system call.
  */
 struct message {
     struct message *next;
@@ -47,9 +47,8 @@ void mailbox_wait(struct mailbox *m, int timeout_ms);
  */
 bool mailbox_wait_or(struct mailbox *m, int fd, int64_t timeout_ns);
 
-/* From here to mailbox_awake posting makes fd readable. False: something waits, so do not wait. */
+/* From here to mailbox_awake posting gives fd an edge. False: something waits, so do not wait. */
 bool mailbox_sleep(struct mailbox *m);
 void mailbox_awake(struct mailbox *m);
-void mailbox_clear(struct mailbox *m); /* fd was found readable */
 
 #endif

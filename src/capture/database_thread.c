@@ -105,6 +105,16 @@ static void rest(struct database *db)
         mailbox_wait_or(&db->mailbox, watch_fd(&db->watch), watch_timeout(&db->watch, wait_ms)));
 }
 
+/*
+ * Whether to go on at once. After a commit of our own it is the loops' turn, and the next request's
+ * if there is one: the rest has time.
+ */
+static bool run_group(struct database *db)
+{
+    group_run(&db->group);
+    return !group_empty(&db->group) || !db->writer.wrote || db->stop;
+}
+
 static void *run_thread(void *arg)
 {
     struct database *db = arg;
@@ -114,12 +124,12 @@ static void *run_thread(void *arg)
         if (atomic_load(&db->interrupted))
             group_refuse(&db->group, "QUERY_CANCELLED", "the server shuts down");
         bool more = follower_run(&db->writer.follower);
-        more |= settle_run(&db->writer.follower);
+        more |= settle_run(&db->writer.follower, !group_empty(&db->group));
         if (!group_empty(&db->group))
-            group_run(&db->group);
+            more |= run_group(db);
         else if (db->stop)
             return NULL;
-        else if (!more)
+        if (!more)
             rest(db);
     }
 }

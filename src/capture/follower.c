@@ -274,7 +274,10 @@ int follower_soon(const struct follower *f)
 {
     if (!f->active)
         return -1;
-    return f->ready || f->lost || tracker_lag(&f->tracker) > 0 ? FOLLOWER_IDLE_MS : -1;
+    if (!f->ready && !f->lost && tracker_lag(&f->tracker) == 0)
+        return -1;
+    int64_t left_ms = f->moved_ms + FOLLOWER_IDLE_MS - now_ms();
+    return left_ms > 0 ? (int)left_ms : FOLLOWER_IDLE_MS;
 }
 
 int follower_catch_up(struct follower *f, bool all)

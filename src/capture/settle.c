@@ -211,7 +211,7 @@ static bool keep_others_off(struct follower *f, bool rush)
            copier_keep(f->copier, true);
 }
 
-bool settle_run(struct follower *f)
+bool settle_run(struct follower *f, bool hurry)
 {
     struct tracker *t = &f->tracker;
     struct wal_shm now;
@@ -222,7 +222,7 @@ bool settle_run(struct follower *f)
         off = keep_others_off(f, rush && f->active && !f->lost);
     if (!f->active || f->lost)
         return false;
-    bool idle = now_ms() - f->moved_ms >= FOLLOWER_IDLE_MS;
+    bool idle = !hurry && now_ms() - f->moved_ms >= FOLLOWER_IDLE_MS;
     uint32_t lag = tracker_lag(t);
     if (!off && (lag >= LAG_FRAMES || (lag > 0 && idle)))
         tracker_repin(t);

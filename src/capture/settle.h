@@ -5,9 +5,10 @@
 
 /*
  * Keeps the log small: moves the follower's pin on, has the log copied into the file, and parks the
- * pin so that the next commit restarts the log (capture/tracker.h). In no transaction, after
+ * pin so that the next commit restarts the log (capture/tracker.h). With `hurry` somebody waits for
+ * us, and what can be done when all is quiet is left until then. In no transaction, after
  * follower_run. Whether both should be called again at once. Database thread only.
  */
-bool settle_run(struct follower *f);
+bool settle_run(struct follower *f, bool hurry);
 
 #endif

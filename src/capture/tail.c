@@ -184,7 +184,7 @@ int tail_run(struct tail *t, const atomic_bool *stop, struct buf *err)
 {
     while (!atomic_load(stop)) {
         bool more = follower_run(&t->follower);
-        more |= settle_run(&t->follower);
+        more |= settle_run(&t->follower, false);
         if (more)
             continue;
         if (t->follower.found)

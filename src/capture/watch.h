@@ -7,9 +7,9 @@
 /*
  * Tells when somebody may have committed to a write-ahead log. A commit is written to the log, of
  * which inotify tells, and only then to its index, at once or after the disk has it; so after news
- * the index is to be looked at again and again, at growing intervals, fewer where the news was
- * probably of ourselves. It is looked at now and then
- * in any case, and often where the system has no inotify, or no more of it.
+ * the index is to be looked at again and again, at growing intervals; less often where the news was
+ * of ourselves. It is looked at now and then in any case, and often where the system has no inotify,
+ * or no more of it.
  */
 struct watch {
     int fd; /* for poll; -1: there is none */
@@ -27,7 +27,7 @@ int watch_init(struct watch *w, const char *path);
 void watch_fini(struct watch *w);
 /* A look found commits. */
 void watch_found(struct watch *w);
-/* We made one, which is told to us as well. */
+/* We made one, just now, which is told to us as well: this hears it. */
 void watch_wrote(struct watch *w);
 /* What to wait for: fd, or -1 while commits rush in. */
 int watch_fd(const struct watch *w);

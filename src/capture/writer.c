@@ -144,7 +144,7 @@ static int begin_patiently(struct writer *w)
             return rc;
         while (follower_run(&w->follower))
             ;
-        settle_run(&w->follower);
+        settle_run(&w->follower, false);
     }
 }
 

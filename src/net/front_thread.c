@@ -169,8 +169,6 @@ static void turn(struct front_thread *w)
 
         if (s)
             s->ready(w, s, events[i].events);
-        else
-            mailbox_clear(&w->mailbox);
     }
     run_timers(w);
     while ((r = oldest(&w->dead)))
@@ -213,7 +211,8 @@ static void run_stop(struct message *m, void *receiver)
 
 static int open_thread(struct front_thread *w)
 {
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
+    /* By its edge: then what makes it readable need not be read. */
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
 
     list_init(&w->waiting);
     list_init(&w->open);

@@ -237,9 +237,7 @@ static void hear(struct loop *l, const struct epoll_event *events, int n, int64_
         const struct epoll_event *e = &events[l->next_event++ % (unsigned)n];
         struct conn *c = e->data.ptr;
 
-        if (!c)
-            mailbox_clear(&l->mailbox);
-        else if (c->state != CONN_DEAD)
+        if (c && c->state != CONN_DEAD)
             conn_io_event(c, e->events);
     }
 }
@@ -341,7 +339,8 @@ static int start_thread(struct loop *l)
 
 static int open_descriptors(struct loop *l)
 {
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = NULL};
+    /* By its edge: then what makes it readable need not be read. */
+    struct epoll_event e = {.events = EPOLLIN | EPOLLET, .data.ptr = NULL};
 
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll < 0)

@@ -253,7 +253,7 @@ static void expect_text(struct alone *a, const char *expected)
 {
     while (follower_run(&a->f))
         ;
-    settle_run(&a->f);
+    settle_run(&a->f, false);
     assert_string_equal(a->text.len ? buf_text(&a->text) : "", expected);
     buf_reset(&a->text);
 }

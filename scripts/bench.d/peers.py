@@ -26,13 +26,13 @@ class Comparison:
                 self.results.setdefault(name, []).append(runs[name]())
         return self
 
-    def steps(self, cases):
+    def steps(self, cases, directory=None):
         """`cases`: {name: (program, test, options)}, all with their servers and connections open."""
         with contextlib.ExitStack() as stack:
             runs = {}
             for name, (program, test, *options) in cases.items():
                 progress(f"{self.title}: connecting to {name}")
-                server = Program(program, place(self.args))
+                server = Program(program, directory or place(self.args))
                 stack.callback(server.stop)
                 load = Load(server, test, *options)
                 stack.callback(load.stop)
@@ -51,9 +51,12 @@ class Comparison:
         return statistics.median(values) if values else None
 
 
+MEMORY = "/dev/shm"
+
+
 def place(args):
     """Where the files go that are not there for the disk's sake."""
-    return "/dev/shm" if args.memory else args.dir
+    return MEMORY if args.memory else args.dir
 
 
 class Lines:
@@ -110,6 +113,16 @@ def fanout(args, missing, lines):
         lines.ratio("  commits/s", c, "writesPerSecond", "rowtap", "coalesce")
         lines.ratio("  server's CPU µs per delivery", c, "serverMicrosPerDelivery", "rowtap", "coalesce", digits=3)
         lines.ratio("  the load's processors", c, "clientCpu", "rowtap", "coalesce", digits=2)
+    crowd(args, missing, lines)
+
+
+def crowd(args, missing, lines):
+    """One writer who waits for each answer leaves a server idle that has few subscribers; many do not."""
+    c = Comparison(args, "fan-out to 100, 32 writers", missing)
+    c.steps({name: (name, "fanout", "--writers", 32, "--subscribers", 100, "--seconds", 1) for name in c.usable(["rowtap", "coalesce", "ws"])})
+    what = "deliveriesPerSecond"
+    lines.ratio("32 writers, 100 subscribers: deliveries/s", c, what, "rowtap", "coalesce")
+    lines.ratio("", c, what, "rowtap", "ws", least=20)
 
 
 def latency(args, missing, lines):
@@ -122,7 +135,13 @@ def latency(args, missing, lines):
     c = Comparison(args, "latency, 10 subscribers", missing)
     c.steps({name: (name, "latency", "--rate", 50, "--writers", 1, "--subscribers", 10, "--seconds", 2)
              for name in ("rowtap", "each")})
-    lines.value("10 subscribers: p50 ms", c.values("rowtap", "latencyMs.p50"), most=0.15, digits=3)
+    lines.ratio("10 subscribers: p50 ms", c, "latencyMs.p50", "rowtap", "each", digits=3)
+    lines.ratio("  p99 ms", c, "latencyMs.p99", "rowtap", "each", digits=3)
+    # What the server itself takes: no disk that flushes, and a load that does not sleep.
+    c = Comparison(args, "latency, 10 subscribers, in memory, --spin", missing)
+    c.steps({name: (name, "latency", "--rate", 50, "--writers", 1, "--subscribers", 10, "--seconds", 2, "--spin")
+             for name in ("rowtap", "each")}, MEMORY)
+    lines.value("10 subscribers, in memory, --spin: p50 ms", c.values("rowtap", "latencyMs.p50"), most=0.15, digits=3)
     lines.ratio("  p50 ms", c, "latencyMs.p50", "rowtap", "each", digits=3)
     lines.ratio("  p99 ms", c, "latencyMs.p99", "rowtap", "each", digits=3)
 
@@ -200,7 +219,7 @@ def reads(args, missing, lines):
 
 
 COMPARISONS = {
-    fanout: "Fan-out at saturation: 1 writer over HTTP, rows committed one by one, all to all",
+    fanout: "Fan-out at saturation: 1 writer over HTTP (in the end 32), one row a request, all to all",
     latency: "Latency from when a request was due to the delivery, open loop",
     matching: "Matching: each change matches one subscription; changes delivered per second beside those with few subscriptions",
     connections: "10,000 connections with one subscription each, idle",

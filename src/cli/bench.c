@@ -34,6 +34,8 @@ const struct option_row bench_option_rows[] = {
         OPTION_NUMBER, offsetof(struct bench_options, rate), 1, 1000000},
     {"requests", "N", "end a measurement after so many, if its time is not over", OPTION_NUMBER,
         offsetof(struct bench_options, requests), 1, 1000000000},
+    {"spin", NULL, "do not sleep while waiting: takes a processor, saves its waking up",
+        OPTION_FLAG, offsetof(struct bench_options, spin)},
     {"filter", "none|equal|range|in", "each subscription asks for rows of its own only",
         OPTION_CHOICE, offsetof(struct bench_options, filter)},
     {"subscriptions", "N", "of all subscribers together, with a filter; default: one each",
@@ -77,7 +79,8 @@ const char bench_help[] =
     "The latency is from before the request to the delivery. With a rate, requests are due at\n"
     "fixed times and count from when they were due, so that what is held up counts as late. The\n"
     "load generator uses the same machine's processors, so the server alone can do more: see its\n"
-    "own processor time in the result.\n"
+    "own processor time in the result. Where few requests are made the latency is also that of\n"
+    "processors that sleep, this client's too, but with --spin.\n"
     "\n"
     "Examples:\n"
     "  rowtap bench\n"

@@ -22,7 +22,7 @@ struct bench_options {
     int64_t resume, snapshot; /* rows to read from the past; 0: measure what is live */
     bool writes_only;
     const char *table;
-    bool keep, steps;
+    bool keep, steps, spin;
     const char *compare;               /* a file of earlier results */
     int format;                        /* 0 text, 1 json */
     const struct bench_speech *speech; /* NULL: rowtap's */

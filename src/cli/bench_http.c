@@ -43,6 +43,8 @@ struct bench_http {
     int64_t made; /* requests, in this round */
     struct histogram latency;
     atomic_bool stop, failed, ended;
+    atomic_bool over; /* no turn comes any more */
+    int64_t heard_ms;
     bool started, cut_off;
     pthread_t thread;
     struct buf err;
@@ -202,7 +204,7 @@ static void make_requests(struct bench_http *h)
         make_request(h, c, h->interval ? h->due : clock_mono_ns());
         h->due += h->interval;
     }
-    if (h->interval && h->idle_count) {
+    if (h->interval && h->idle_count && !h->o.by_turns) {
         struct itimerspec at = {
             .it_value = {.tv_sec = h->due / 1000000000, .tv_nsec = h->due % 1000000000}};
 
@@ -310,38 +312,60 @@ static void on_event(struct bench_http *h, struct connection *c, uint32_t events
         on_end(h, c);
 }
 
+static void wait_for_answers(struct bench_http *h, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_MAX];
+    int ready = epoll_wait(h->epoll, events, EVENTS_MAX, timeout_ms);
+
+    for (int i = 0; i < ready; i++) {
+        uint64_t expired;
+
+        h->heard_ms = clock_mono_ms();
+        if (events[i].data.ptr)
+            on_event(h, events[i].data.ptr, events[i].events);
+        else if (read(h->timer, &expired, sizeof(expired)) < 0)
+            continue;
+    }
+    if (h->idle_count < h->o.count && clock_mono_ms() - h->heard_ms > ANSWER_TIMEOUT_MS)
+        fail(h, h->connections, "no answer for a minute");
+}
+
+/* Whether there is a next one. */
+static bool turn(struct bench_http *h, int timeout_ms)
+{
+    bool stop = atomic_load(&h->stop) || all_made(h);
+
+    if (atomic_load(&h->failed) || interrupt_seen()) {
+        h->cut_off = h->idle_count < h->o.count;
+        return false;
+    }
+    if (stop && h->idle_count == h->o.count) {
+        atomic_store(&h->ended, true);
+        return false;
+    }
+    if (!stop)
+        make_requests(h);
+    wait_for_answers(h, timeout_ms);
+    return true;
+}
+
+bool bench_http_turn(struct bench_http *h)
+{
+    bool more = turn(h, 0);
+
+    if (!more)
+        atomic_store(&h->over, true);
+    return more;
+}
+
 static void *run(void *ctx)
 {
     struct bench_http *h = ctx;
-    struct epoll_event events[EVENTS_MAX];
-    int64_t heard = clock_mono_ms();
 
     /* What keeps the reader busy is not to hold up who writes. */
     cores_ask_promptness();
-    while (!atomic_load(&h->failed) && !interrupt_seen()) {
-        bool stop = atomic_load(&h->stop) || all_made(h);
-        int ready;
-
-        if (stop && h->idle_count == h->o.count) {
-            atomic_store(&h->ended, true);
-            return NULL;
-        }
-        if (!stop)
-            make_requests(h);
-        ready = epoll_wait(h->epoll, events, EVENTS_MAX, TURN_MS);
-        for (int i = 0; i < ready; i++) {
-            uint64_t expired;
-
-            heard = clock_mono_ms();
-            if (events[i].data.ptr)
-                on_event(h, events[i].data.ptr, events[i].events);
-            else if (read(h->timer, &expired, sizeof(expired)) < 0)
-                continue;
-        }
-        if (h->idle_count < h->o.count && clock_mono_ms() - heard > ANSWER_TIMEOUT_MS)
-            fail(h, h->connections, "no answer for a minute");
-    }
-    h->cut_off = h->idle_count < h->o.count;
+    while (turn(h, TURN_MS))
+        ;
     return NULL;
 }
 
@@ -364,11 +388,14 @@ int bench_http_start(struct bench_http *h, struct buf *err)
     h->due = clock_mono_ns();
     atomic_store(&h->stop, false);
     atomic_store(&h->ended, false);
-    if (thread_start(&h->thread, NULL, run, h, "requests") != 0) {
+    atomic_store(&h->over, false);
+    h->heard_ms = clock_mono_ms();
+    h->started = true;
+    if (!h->o.by_turns && thread_start(&h->thread, NULL, run, h, "requests") != 0) {
+        h->started = false;
         buf_puts(err, "out of memory");
         return STATUS_NOMEM;
     }
-    h->started = true;
     return 0;
 }
 
@@ -383,7 +410,10 @@ int bench_http_stop(struct bench_http *h, struct buf *err)
 
     if (h->started) {
         atomic_store(&h->stop, true);
-        pthread_join(h->thread, NULL);
+        if (!h->o.by_turns)
+            pthread_join(h->thread, NULL);
+        while (h->o.by_turns && !atomic_load(&h->over))
+            usleep(TURN_MS * 1000);
         h->started = false;
         status = h->cut_off ? STATUS_CLOSED : 0;
     }

@@ -1,9 +1,12 @@
 #include "base/clock.h"
 #include "base/status.h"
+#include "base/thread.h"
 #include "cli/bench_run.h"
 #include "cli/bench_writer.h"
 #include "cli/interrupt.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #define TURN_MS 5
@@ -17,6 +20,9 @@ struct live {
     struct bench_reader *reader;
     struct bench_writer writer;
     double subscription_bytes; /* of the server's memory; 0: not known */
+    /* With --spin one thread does all, and never sleeps. */
+    pthread_t spinner;
+    atomic_bool stop, requesting;
 };
 
 struct round {
@@ -50,6 +56,8 @@ static int write_rows(struct live *l)
     int64_t end = clock_mono_ms() + b->o.duration_ms;
     int status = bench_http_start(l->writer.http, &b->err);
 
+    if (status == 0)
+        atomic_store(&l->requesting, true);
     while (status == 0 && clock_mono_ms() < end && !bench_reader_failed(l->reader) &&
            !bench_http_ended(l->writer.http))
         if (interrupt_wait(end - clock_mono_ms() < TURN_MS ? end - clock_mono_ms() : TURN_MS))
@@ -57,6 +65,38 @@ static int write_rows(struct live *l)
     if (status == 0)
         status = bench_http_stop(l->writer.http, &b->err);
     return status == STATUS_CLOSED ? 0 : status;
+}
+
+static void *spin(void *ctx)
+{
+    struct live *l = ctx;
+
+    while (!atomic_load(&l->stop)) {
+        bench_reader_turn(l->reader);
+        if (atomic_load(&l->requesting) && !bench_http_turn(l->writer.http))
+            atomic_store(&l->requesting, false);
+    }
+    return NULL;
+}
+
+static int start_reading(struct live *l)
+{
+    if (!l->run->o.spin)
+        return bench_reader_start(l->reader);
+    bench_reader_begin(l->reader);
+    atomic_store(&l->stop, false);
+    atomic_store(&l->requesting, false);
+    return thread_start(&l->spinner, NULL, spin, l, "spinner") ? STATUS_NOMEM : 0;
+}
+
+static void stop_reading(struct live *l)
+{
+    if (!l->run->o.spin) {
+        bench_reader_stop(l->reader);
+        return;
+    }
+    atomic_store(&l->stop, true);
+    pthread_join(l->spinner, NULL);
 }
 
 static int measure(struct live *l, struct round *r)
@@ -69,7 +109,7 @@ static int measure(struct live *l, struct round *r)
 
     r->cost_known = bench_run_cost(b, &r->before);
     start = clock_mono_ns();
-    status = bench_reader_start(l->reader);
+    status = start_reading(l);
     if (status < 0) {
         buf_puts(&b->err, "out of memory");
         return status;
@@ -79,7 +119,7 @@ static int measure(struct live *l, struct round *r)
     interrupt_clear();
     wait_for_deliveries(l);
     r->total_seconds = (double)(clock_mono_ns() - start) / 1e9;
-    bench_reader_stop(l->reader);
+    stop_reading(l);
     r->cpu_seconds = bench_run_cpu_seconds() - cpu;
     r->cost_known = r->cost_known && bench_run_cost(b, &r->after);
     r->rows = bench_writer_rows(&l->writer) - rows;
@@ -102,6 +142,8 @@ static void put_title(const struct live *l, struct bench_result *r)
         (long long)o->rows, o->rows == 1 ? "" : "s");
     if (o->rate)
         buf_printf(&r->title, ", %lld requests per second", (long long)o->rate);
+    if (o->spin)
+        buf_puts(&r->title, ", without sleep");
     if (l->spread.filter != BENCH_ALL)
         buf_printf(&r->title, ", %lld subscriptions (%s), of which %lld match",
             (long long)l->spread.subscriptions, filters[l->spread.filter],
@@ -117,6 +159,7 @@ static void put_parameters(const struct live *l, struct bench_result *r)
     bench_result_parameter(r, "rowsPerRequest", (double)o->rows);
     bench_result_parameter(r, "payload", (double)o->payload);
     bench_result_parameter(r, "rate", (double)o->rate);
+    bench_result_parameter(r, "spin", o->spin);
     bench_result_put(
         r, (struct bench_figure){
                .kind = BENCH_PARAMETER, .name = "filter", .word = filters[l->spread.filter]});
@@ -218,6 +261,7 @@ static int begin(struct live *l)
         .payload = (int)b->o.payload,
         .rate = b->o.rate,
         .most = b->o.requests,
+        .by_turns = b->o.spin,
         .address = b->address,
         .spread = l->spread,
     };

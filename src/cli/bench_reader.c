@@ -239,10 +239,10 @@ static void read_one(struct bench_reader *r, struct subscriber *s)
     } while (s->wire.tls);
 }
 
-static int turn(struct bench_reader *r)
+static int turn(struct bench_reader *r, int timeout_ms)
 {
     struct epoll_event events[EVENTS_MAX];
-    int ready = epoll_wait(r->epoll, events, EVENTS_MAX, TURN_MS);
+    int ready = epoll_wait(r->epoll, events, EVENTS_MAX, timeout_ms);
 
     for (int i = 0; i < ready && !atomic_load(&r->failed); i++) {
         struct subscriber *s = events[i].data.ptr;
@@ -286,7 +286,7 @@ static int open_one(struct bench_reader *r, struct subscriber *s, struct buf *er
 static int wait_for_progress(
     struct bench_reader *r, int64_t progress, int64_t *before, int64_t *when, struct buf *err)
 {
-    turn(r);
+    turn(r, TURN_MS);
     if (atomic_load(&r->failed)) {
         buf_put(err, r->err.data, r->err.len);
         return STATUS_IO;
@@ -422,13 +422,24 @@ static void *run(void *ctx)
     struct bench_reader *r = ctx;
 
     while (!atomic_load(&r->stop) && !atomic_load(&r->failed))
-        turn(r);
+        turn(r, TURN_MS);
     return NULL;
+}
+
+void bench_reader_begin(struct bench_reader *r)
+{
+    memset(&r->latency, 0, sizeof(r->latency));
+}
+
+void bench_reader_turn(struct bench_reader *r)
+{
+    if (!atomic_load(&r->failed))
+        turn(r, 0);
 }
 
 int bench_reader_start(struct bench_reader *r)
 {
-    memset(&r->latency, 0, sizeof(r->latency));
+    bench_reader_begin(r);
     atomic_store(&r->stop, false);
     if (thread_start(&r->thread, NULL, run, r, "subscribers") != 0)
         return STATUS_NOMEM;

@@ -41,6 +41,12 @@ int bench_reader_connect(struct bench_reader *r, struct buf *err);
 int bench_reader_subscribe(struct bench_reader *r, struct buf *err);
 
 int bench_reader_start(struct bench_reader *r);               /* starts the thread. STATUS_NOMEM */
+/*
+ * Instead of start and stop, for a thread of the caller's own: begins a round, and then takes what is
+ * there, without waiting for any, as often as it is called.
+ */
+void bench_reader_begin(struct bench_reader *r);
+void bench_reader_turn(struct bench_reader *r);
 uint64_t bench_reader_received(const struct bench_reader *r); /* deliveries so far; any thread */
 bool bench_reader_failed(const struct bench_reader *r);       /* something was wrong; any thread */
 void bench_reader_stop(struct bench_reader *r);               /* ends the thread; may be repeated */

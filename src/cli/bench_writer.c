@@ -83,6 +83,7 @@ int bench_writer_init(struct bench_writer *w, struct buf *err)
         .count = w->count,
         .rate = w->rate,
         .most = w->most,
+        .by_turns = w->by_turns,
         .put = put_insert,
         .answered = inserted,
         .ctx = w,

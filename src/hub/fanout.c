@@ -292,7 +292,8 @@ static bool deliver_frame(struct fanout *f, struct session *s)
     if (!frame)
         frame = add_frame(f, sub);
     if (!frame ||
-        !conn_send_part(s->conn, frames->body, frame->from, frame->size, frame->payload, 1))
+        !conn_send_part(s->conn,
+            &(struct conn_part){frames->body, frame->from, frame->size, frame->payload, 1}))
         return false;
     s->matches = NULL;
     f->deliveries++;

@@ -30,6 +30,8 @@ static bool reserve(struct frames *f, size_t size)
     f->count = 0;
     f->used = 0;
     f->body = body_new_empty(BODY_SIZE);
+    if (f->body)
+        f->body->number = ++f->number ? f->number : ++f->number;
     return f->body;
 }
 

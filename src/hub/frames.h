@@ -27,6 +27,7 @@ struct frame {
 
 struct frames {
     struct body *body; /* what is being filled, or NULL */
+    uint32_t number;   /* of the last one made */
     uint32_t used;
     uint32_t count;
     bool full; /* no more frames of this change */

@@ -15,6 +15,7 @@ struct body *body_new_empty(size_t len)
         return NULL;
     b->refs = 1;
     b->len = (uint32_t)len;
+    b->number = 0;
     b->deflated[0] = b->deflated[1] = NULL;
     return b;
 }

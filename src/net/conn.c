@@ -13,6 +13,7 @@
 
 #define CLOSING_MS 3000 /* for what is queued, our Close frame and the peer's */
 #define FLUSH_AT LOOP_OUT_SIZE
+#define BODIES_MAX 32 /* that the parts may lie in which wait for a connection */
 /*
  * What waits belongs to the queue, which has bounds and shares its bodies. Without this the kernel
  * takes megabytes for each peer that does not read, of memory that all sockets of the machine
@@ -425,20 +426,34 @@ void conn_prefetch(const struct conn *c)
     __builtin_prefetch((const char *)c + 64, 1);
 }
 
-bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t size,
-    uint32_t payload, uint32_t count)
+/*
+ * Who does not read keeps the bodies that its parts are in, and with them what others got meanwhile;
+ * so it may have parts of a few only. What was sent at once in large pieces is not for the socket to
+ * take in one, though, and then reading has not even begun.
+ */
+static bool lags(const struct conn *c, const struct body *body)
+{
+    const struct body *first = outq_first_body(&c->out);
+
+    return first && (first->number == 0 || body->number - first->number >= BODIES_MAX);
+}
+
+bool conn_send_part(struct conn *c, const struct conn_part *part)
 {
     struct loop *l = c->loop;
 
-    /* A slow one would keep what others got meanwhile as well. */
-    if (c->state != CONN_OPEN || c->blocked || c->out.bytes + size > l->parts_max ||
-        conn_is_stream(c) || (c->window_bits && payload >= l->options.compress_min) ||
+    if (c->state != CONN_OPEN || conn_is_stream(c) ||
+        (c->window_bits && part->payload >= l->options.compress_min) ||
         (l->options.max_queues && l->pool.own > l->options.max_queues))
         return false;
-    if (outq_put_part(&c->out, &l->pool, body, from, size) < 0)
+    if (c->out.bytes + part->size > FLUSH_AT && !c->blocked)
+        conn_io_push(c);
+    if (c->state != CONN_OPEN || c->out.bytes + part->size > l->parts_max ||
+        (c->blocked && lags(c, part->body)) ||
+        outq_put_part(&c->out, &l->pool, part->body, part->from, part->size) < 0)
         return false;
-    loop_count(&l->counters.messages_out, count);
-    loop_largest(&l->counters.largest_out, payload);
+    loop_count(&l->counters.messages_out, part->count);
+    loop_largest(&l->counters.largest_out, part->payload);
     c->active_ms = (uint32_t)l->now;
     conn_touch(c);
     return true;

@@ -26,6 +26,7 @@ struct conn;
 struct body {
     uint32_t refs;
     uint32_t len;
+    uint32_t number; /* one more than of the one made before for parts; 0: it is for no parts */
     struct body *deflated[BODY_FORMS]; /* NULL: not made yet; itself: it does not shrink */
     char data[];
 };
@@ -88,12 +89,15 @@ struct conn_ops {
 int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body *body);
 /*
  * The same for `count` messages whose frames, with headers by ws_header before at most `payload`
- * bytes, are body->data[from … from + size - 1]: what many get that keep up is put together only
- * once, turn by turn. False: nothing was done, and each is to be sent in the other way, because the
- * connection has much to read already, wants it compressed, is a stream or is closing.
+ * bytes, are body->data[from … from + size - 1]: what many get is put together only once, turn by
+ * turn. False: nothing was done, and each is to be sent in the other way, because the connection has
+ * much to read already, wants it compressed, is a stream or is closing.
  */
-bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t size,
-    uint32_t payload, uint32_t count);
+struct conn_part {
+    struct body *body; /* with a number */
+    uint32_t from, size, payload, count;
+};
+bool conn_send_part(struct conn *c, const struct conn_part *part);
 void conn_prefetch(const struct conn *c); /* conn_send_part comes soon */
 /* The same for what is not news: it is never forgotten, and takes the place of news if need be. */
 int conn_send_text(struct conn *c, const char *data, size_t len);

@@ -407,19 +407,23 @@ static void drained(struct conn *c)
     }
 }
 
+void conn_io_push(struct conn *c)
+{
+    if (c->out.bytes)
+        tally_add_own(&c->loop->queues, &tally_bytes, (int64_t)c->out.bytes);
+    for (int i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)
+        send_some(c);
+    loop_sent(c->loop);
+}
+
 void conn_io_flush(struct conn *c)
 {
-    int i;
-
     if (c->state == CONN_DEAD)
         return;
     c->blocked = false;
     if (c->tls)
         flush_tls(c);
-    if (c->out.bytes)
-        tally_add_own(&c->loop->queues, &tally_bytes, (int64_t)c->out.bytes);
-    for (i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)
-        send_some(c);
+    conn_io_push(c);
     if (c->state == CONN_DEAD)
         return;
     if (c->out.bytes <= c->loop->options.slow_queue)

@@ -187,6 +187,12 @@ static void let_others_in(struct loop *l)
         l->selfish_ns = ended + SELFISH_NS;
 }
 
+void loop_sent(struct loop *l)
+{
+    if (++l->sent_to % YIELD_SENDS == 0)
+        let_others_in(l);
+}
+
 /* Once for each connection that is in the list now; what is added meanwhile waits for the next
  * turn. */
 static void flush_dirty(struct loop *l)
@@ -199,8 +205,6 @@ static void flush_dirty(struct loop *l)
 
         list_del(&c->dirty);
         conn_io_flush(c);
-        if (++l->sent_to % YIELD_SENDS == 0)
-            let_others_in(l);
     }
     list_del(&end);
 }
@@ -401,7 +405,7 @@ static void give_memory(struct loop *l)
 /* Less than makes a connection slow, or has it sent at once. */
 static size_t parts_max(const struct loop_options *o)
 {
-    size_t max = o->max_queue < LOOP_OUT_SIZE ? o->max_queue : LOOP_OUT_SIZE;
+    size_t max = o->max_queue < PARTS_SIZE ? o->max_queue : PARTS_SIZE;
 
     return o->slow_queue && o->slow_queue < max ? o->slow_queue : max;
 }

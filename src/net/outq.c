@@ -435,6 +435,13 @@ static bool gather_record(struct outq_gather *g, struct record *r, size_t skip)
     return gather_body(g, r, skip > r->len ? skip - r->len : 0);
 }
 
+const struct body *outq_first_body(const struct outq *q)
+{
+    if (q->alone)
+        return q->part;
+    return q->first ? record_at(q->first, q->head)->body : NULL;
+}
+
 void outq_gather(const struct outq *q, struct outq_gather *g)
 {
     struct outq_block *b = q->first;

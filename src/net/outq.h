@@ -80,6 +80,7 @@ struct outq_gather {
     struct iovec iov[OUTQ_IOV];
 };
 
+const struct body *outq_first_body(const struct outq *q); /* of what is to be sent next, or NULL */
 void outq_gather(const struct outq *q, struct outq_gather *g);
 void outq_consume(
     struct outq *q, struct outq_pool *pool, size_t n); /* the first n bytes are sent */

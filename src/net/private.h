@@ -166,6 +166,7 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
 
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)
+#define PARTS_SIZE (1024 * 1024)
 
 static inline bool conn_is_stream(const struct conn *c)
 {
@@ -188,6 +189,7 @@ static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
 
 /* Runs all messages that have been posted so far. */
 void loop_run_mailbox(struct loop *l);
+void loop_sent(struct loop *l); /* to one more connection */
 
 static inline void loop_largest(_Atomic uint64_t *counter, uint64_t n)
 {
@@ -230,6 +232,8 @@ void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
 void conn_io_resume(struct rest *r);                 /* goes on with what was received */
 void conn_io_forget(struct conn *c);                 /* and this does not */
 void conn_io_flush(struct conn *c);                  /* sends what the socket takes */
+/* Likewise, and nothing else: of one that is dirty, and so is flushed at the end of the turn. */
+void conn_io_push(struct conn *c);
 
 void heartbeat_start(struct conn *c);
 void heartbeat_due(struct conn *c);

@@ -183,6 +183,35 @@ static void test_coming_and_going(void **state)
     client_free(b);
 }
 
+/* More than a socket takes at once, for many who have not begun to read. */
+static void test_far_behind(void **state)
+{
+    struct client *c[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        c[i] = client_new(&f);
+        client_subscribe(c[i], USERS "}");
+    }
+    for (int round = 0; round < 3; round++) {
+        int begun = last;
+
+        for (int i = 0; i < 2500; i++) {
+            put_user(100);
+            feed_commit(&f, 0, NULL);
+            feed_put(&f);
+        }
+        hub_wake(f.hub);
+        for (int i = 0; i < 4; i++)
+            for (int seq = begun + 1; seq <= last; seq++)
+                expect_seq(c[i], S1, seq);
+    }
+    for (int i = 0; i < 4; i++) {
+        client_quiet(c[i]);
+        client_free(c[i]);
+    }
+}
+
 /* Of those who get the same only the one that does not read is closed. */
 static void test_one_is_slow(void **state)
 {
@@ -371,6 +400,7 @@ int main(void)
         CASE(test_many_at_once),
         CASE(test_between),
         CASE(test_coming_and_going),
+        CASE(test_far_behind),
         CASE(test_one_is_slow),
         CASE(test_random),
         CASE(test_failing_memory),

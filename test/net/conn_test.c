@@ -467,6 +467,79 @@ static void test_large_output(void **state)
     finish(p, WS_CLOSE_ABNORMAL);
 }
 
+static void expect_parts(struct peer *p, int first, int end)
+{
+    char start[32];
+
+    for (int i = first; i < end; i++) {
+        snprintf(start, sizeof(start), "text %d:b", i);
+        assert_memory_equal(peer_next(p), start, strlen(start));
+    }
+}
+
+/* Bodies that others have been sent long ago are kept for one that does not read: a few of them. */
+static void test_parts_for_who_does_not_read(void **state)
+{
+    struct peer *p;
+    int taken;
+
+    (void)state;
+    server_start(&server, NULL);
+    p = peer_new_buffered(&server, 4096);
+    peer_text(p, "parts 100 20000");
+    server_wait(&server.messages, 1);
+    taken = atomic_load(&server.parts);
+    assert_in_range(taken, 30, 50);
+    peer_text(p, "parts 100 20000");
+    server_wait(&server.messages, 2);
+    assert_in_range(atomic_load(&server.parts), taken, taken + 1);
+    taken = atomic_load(&server.parts);
+    expect_parts(p, 0, taken);
+    peer_text(p, "parts 20 1000");
+    peer_text(p, "done");
+    expect_parts(p, taken, taken + 20);
+    peer_expect(p, "text done");
+    finish(p, WS_CLOSE_ABNORMAL);
+}
+
+static void test_parts_are_bounded(void **state)
+{
+    struct peer *p;
+    int taken;
+
+    (void)state;
+    server_start(&server, NULL);
+    p = peer_new_buffered(&server, 4096);
+    peer_text(p, "parts 100 60000");
+    server_wait(&server.messages, 1);
+    taken = atomic_load(&server.parts);
+    assert_in_range(taken, 17, 25); /* a MiB, and what is in the kernel */
+    expect_parts(p, 0, taken);
+    finish(p, WS_CLOSE_ABNORMAL);
+}
+
+/* It is not known how old the parts are behind what is sent otherwise. */
+static void test_no_parts_behind_others(void **state)
+{
+    struct peer *p;
+    char next[100];
+
+    (void)state;
+    server_start(&server, NULL);
+    p = peer_new_buffered(&server, 4096);
+    peer_text(p, "flood 100 20000");
+    server_wait(&server.messages, 1);
+    peer_text(p, "parts 10 100");
+    server_wait(&server.messages, 2);
+    assert_int_equal(atomic_load(&server.parts), 0);
+    peer_text(p, "done");
+    assert_int_equal(read_flood(p, next, sizeof(next)), 100);
+    assert_string_equal(next, "text done");
+    peer_text(p, "parts 10 100");
+    expect_parts(p, 0, 10);
+    finish(p, WS_CLOSE_ABNORMAL);
+}
+
 /* One request through a server whose Nth allocation fails: it works, or this connection ends. */
 static void test_memory_runs_out(void **state)
 {
@@ -534,6 +607,9 @@ int main(void)
         cmocka_unit_test(test_drained),
         cmocka_unit_test(test_reader_that_stands_still),
         cmocka_unit_test(test_large_output),
+        cmocka_unit_test(test_parts_for_who_does_not_read),
+        cmocka_unit_test(test_parts_are_bounded),
+        cmocka_unit_test(test_no_parts_behind_others),
         cmocka_unit_test(test_memory_runs_out),
         cmocka_unit_test(test_an_idle_connection_is_small),
     };

@@ -62,6 +62,30 @@ static void flood(struct conn *c, int count, size_t size)
     body_unref(b);
 }
 
+static bool put_part(struct conn *c, int i, size_t size)
+{
+    struct body *b = body_new_empty(WS_HEADER_MAX + size);
+    size_t head;
+    bool taken;
+
+    assert_non_null(b);
+    head = ws_header((uint8_t *)b->data, WS_TEXT, size);
+    memset(b->data + head, 'b', size);
+    b->data[head + (size_t)snprintf(b->data + head, size, "%d:", i)] = 'b';
+    b->number = (uint32_t)i + 1;
+    taken = conn_send_part(c, &(struct conn_part){b, 0, (uint32_t)(head + size), (uint32_t)size, 1});
+    body_unref(b);
+    return taken;
+}
+
+static void put_parts(struct session *session, int count, size_t size)
+{
+    atomic_int *parts = &session->server->parts;
+
+    for (int i = 0; i < count && put_part(session->conn, atomic_load(parts), size); i++)
+        atomic_fetch_add(parts, 1);
+}
+
 struct note {
     struct conn_note note;
     struct server *server;
@@ -112,6 +136,8 @@ static int server_message(void *owner, enum ws_opcode opcode, const char *data, 
     } else if (sscanf(text, "move %d %d", &a, &b) == 2) {
         flood(c, a, (size_t)b);
         conn_move_note(c, conn_last_note(c));
+    } else if (sscanf(text, "parts %d %d", &a, &b) == 2) {
+        put_parts(session, a, (size_t)b);
     } else if (sscanf(text, "expect %d", &a) == 1) {
         expect(session->server, a);
     } else if (strcmp(text, "close") == 0) {

@@ -8,8 +8,9 @@
 /*
  * The only queue between threads: many senders, one receiver, no lock. A message is embedded at the
  * start of (or inside) what is sent and belongs to the receiver from the post on. The receiver
- * blocks in mailbox_wait, or in a wait of its own for an edge of `fd` (an eventfd, which nobody reads
- * then) between mailbox_sleep and mailbox_awake; while it does not, posting to it is no system call.
+ * blocks in mailbox_wait, or in a wait of its own for an edge of `fd` (an eventfd, which nobody
+ * reads then) between mailbox_sleep and mailbox_awake; while it does not, posting to it is no
+ * system call.
  */
 struct message {
     struct message *next;

@@ -11,9 +11,9 @@
 #define AGAIN_FIRST_NS 30000
 #define AGAIN_LAST_NS 32000000
 /*
- * What is told right after our own commit is seldom of others, who may just have begun. A timer that
- * is to end before the kernel's next tick is dear on a virtual processor: 15 microseconds, for which
- * the subscribers would wait where they are served by the same one.
+ * What is told right after our own commit is seldom of others, who may just have begun. A timer
+ * that is to end before the kernel's next tick is dear on a virtual processor: 15 microseconds, for
+ * which the subscribers would wait where they are served by the same one.
  */
 #define OWN_FIRST_NS 5000000
 #define OWN_GROWTH 4

@@ -8,8 +8,8 @@
  * Tells when somebody may have committed to a write-ahead log. A commit is written to the log, of
  * which inotify tells, and only then to its index, at once or after the disk has it; so after news
  * the index is to be looked at again and again, at growing intervals; less often where the news was
- * of ourselves. It is looked at now and then in any case, and often where the system has no inotify,
- * or no more of it.
+ * of ourselves. It is looked at now and then in any case, and often where the system has no
+ * inotify, or no more of it.
  */
 struct watch {
     int fd; /* for poll; -1: there is none */

@@ -8,19 +8,18 @@
 #include <stdint.h>
 
 /*
- * Kept connections that POST requests to run SQL, each one at a time, all on one thread: its own or,
- * when asked for, the one that calls bench_http_turn. With a
- * rate, requests are due at fixed times whatever has been answered (open loop): the next free
- * connection makes them, and they count from when they were due, so that what a slow answer holds
- * up counts as late.
+ * Kept connections that POST requests to run SQL, each one at a time, all on one thread: its own
+ * or, when asked for, the one that calls bench_http_turn. With a rate, requests are due at fixed
+ * times whatever has been answered (open loop): the next free connection makes them, and they count
+ * from when they were due, so that what a slow answer holds up counts as late.
  */
 struct bench_http;
 
 struct bench_http_options {
     const struct bench_address *address;
-    int count;    /* connections */
-    int64_t rate; /* requests per second of all together; 0: the next when one is answered */
-    int64_t most; /* requests of a round; 0: until it is stopped */
+    int count;     /* connections */
+    int64_t rate;  /* requests per second of all together; 0: the next when one is answered */
+    int64_t most;  /* requests of a round; 0: until it is stopped */
     bool by_turns; /* no thread of its own */
     /* Writes a request's body; `from` is the time it counts from. On the thread. */
     void (*put)(void *ctx, int connection, int64_t from, struct buf *body);
@@ -35,8 +34,9 @@ void bench_http_free(struct bench_http *h); /* after bench_http_stop; NULL is al
 /* Connects, and begins a round. STATUS_IO, STATUS_NOMEM: a sentence in err. */
 int bench_http_start(struct bench_http *h, struct buf *err);
 /*
- * With by_turns, from bench_http_start on until it says false, and not after: makes requests that are
- * due and takes answers that are there, without waiting for any. Not the thread that starts and stops.
+ * With by_turns, from bench_http_start on until it says false, and not after: makes requests that
+ * are due and takes answers that are there, without waiting for any. Not the thread that starts and
+ * stops.
  */
 bool bench_http_turn(struct bench_http *h);
 /* It stopped by itself: all requests of the round are answered, or it failed. Any thread. */

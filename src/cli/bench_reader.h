@@ -40,10 +40,10 @@ int bench_reader_connect(struct bench_reader *r, struct buf *err);
 /* Makes all subscriptions, until each has been confirmed. A sentence in err. */
 int bench_reader_subscribe(struct bench_reader *r, struct buf *err);
 
-int bench_reader_start(struct bench_reader *r);               /* starts the thread. STATUS_NOMEM */
+int bench_reader_start(struct bench_reader *r); /* starts the thread. STATUS_NOMEM */
 /*
- * Instead of start and stop, for a thread of the caller's own: begins a round, and then takes what is
- * there, without waiting for any, as often as it is called.
+ * Instead of start and stop, for a thread of the caller's own: begins a round, and then takes what
+ * is there, without waiting for any, as often as it is called.
  */
 void bench_reader_begin(struct bench_reader *r);
 void bench_reader_turn(struct bench_reader *r);

@@ -427,9 +427,9 @@ void conn_prefetch(const struct conn *c)
 }
 
 /*
- * Who does not read keeps the bodies that its parts are in, and with them what others got meanwhile;
- * so it may have parts of a few only. What was sent at once in large pieces is not for the socket to
- * take in one, though, and then reading has not even begun.
+ * Who does not read keeps the bodies that its parts are in, and with them what others got
+ * meanwhile; so it may have parts of a few only. What was sent at once in large pieces is not for
+ * the socket to take in one, though, and then reading has not even begun.
  */
 static bool lags(const struct conn *c, const struct body *body)
 {

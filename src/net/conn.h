@@ -90,8 +90,8 @@ int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body
 /*
  * The same for `count` messages whose frames, with headers by ws_header before at most `payload`
  * bytes, are body->data[from … from + size - 1]: what many get is put together only once, turn by
- * turn. False: nothing was done, and each is to be sent in the other way, because the connection has
- * much to read already, wants it compressed, is a stream or is closing.
+ * turn. False: nothing was done, and each is to be sent in the other way, because the connection
+ * has much to read already, wants it compressed, is a stream or is closing.
  */
 struct conn_part {
     struct body *body; /* with a number */

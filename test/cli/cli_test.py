@@ -690,10 +690,44 @@ def bench_rate():
         check("0 subscribers" in out and "deliveries" not in out, "stdout: %s", out)
 
 
+@case("bench --spin measures the same")
+def bench_spin():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        def one(*options, text=b""):
+            code, out, err = run("bench", "--spin", "--url", server.url, "--seconds", "0.3", *options, "--format", "json",
+                                 stdin=text, timeout=60)
+            equal((code, err.replace("ready\n", "")), (0, ""), f"exit status and stderr of {options}")
+            return results(out)
+        for options in (["latency", "--subscribers", "3"], ["fanout", "--subscribers", "30", "--writers", "3"],
+                        ["latency", "--subscribers", "2", "--requests", "5"]):
+            result, = one(*options)
+            equal((result["onceAndInOrder"], result["spin"]), (True, 1))
+            equal(result["deliveries"], result["rows"] * result["subscribers"])
+        equal(result["rows"], 5)
+        equal([step["deliveries"] for step in one("fanout", "--subscribers", "2", "--requests", "7", "--steps", text=b"\n\n")],
+              [14, 14])
+        check(one("--writes-only")[0]["rows"] > 0)
+        child = subprocess.Popen([BIN, "bench", "--spin", "--url", server.url, "--seconds", "60"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+        end = time.monotonic() + seconds(20)
+        while time.monotonic() < end and not server.sql("select count(*) from sqlite_schema where name='bench'")["rows"][0][0]:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        server.kill()
+        out, err = child.communicate(timeout=seconds(30))
+        equal(child.returncode, 1)
+        check(b"lost" in err, "stderr: %s", err)
+
+
 @case("^C ends bench early, with its result and without its table")
 def bench_interrupted():
+    for spin in ([], ["--spin"]):
+        interrupt_bench(spin)
+
+
+def interrupt_bench(spin):
     with Directory() as d, Server(d.file("a.db")) as server:
-        child = subprocess.Popen([BIN, "bench", "--url", server.url, "--seconds", "60"], stdout=subprocess.PIPE,
+        child = subprocess.Popen([BIN, "bench", *spin, "--url", server.url, "--seconds", "60"], stdout=subprocess.PIPE,
                                  stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment())
         end = time.monotonic() + seconds(20)
         while time.monotonic() < end and not server.sql("select count(*) from sqlite_schema where name='bench'")["rows"][0][0]:

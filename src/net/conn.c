@@ -364,11 +364,19 @@ static bool fits(const struct conn *c, size_t len)
     return c->out.bytes <= max && len <= max - c->out.bytes;
 }
 
+/*
+ * Whether it is time to send, in the middle of a turn: a large transaction must not cost a peer
+ * that keeps up its connection, nor let it wait until there is no room any more.
+ */
+static bool has_much(const struct conn *c, size_t len)
+{
+    return c->out.bytes + len > (c->blocked ? c->retry_at : FLUSH_AT);
+}
+
 /* Makes room for len bytes, if it costs the queued news or the connection. */
 static int make_room(struct conn *c, size_t len, bool news)
 {
-    /* A large transaction must not cost a peer that keeps up its connection. */
-    if (!fits(c, len) || (c->out.bytes >= FLUSH_AT && !c->blocked))
+    if (!fits(c, len) || has_much(c, len))
         conn_io_flush(c);
     if (c->state != CONN_OPEN)
         return STATUS_CLOSED;
@@ -446,8 +454,10 @@ bool conn_send_part(struct conn *c, const struct conn_part *part)
         (c->window_bits && part->payload >= l->options.compress_min) ||
         (l->options.max_queues && l->pool.own > l->options.max_queues))
         return false;
-    if (c->out.bytes + part->size > FLUSH_AT && !c->blocked)
+    if (has_much(c, part->size)) {
         conn_io_push(c);
+        conn_touch(c);
+    }
     if (c->state != CONN_OPEN || c->out.bytes + part->size > l->parts_max ||
         (c->blocked && lags(c, part->body)) ||
         outq_put_part(&c->out, &l->pool, part->body, part->from, part->size) < 0)

@@ -409,10 +409,14 @@ static void drained(struct conn *c)
 
 void conn_io_push(struct conn *c)
 {
+    c->blocked = false;
+    if (c->tls)
+        flush_tls(c);
     if (c->out.bytes)
         tally_add_own(&c->loop->queues, &tally_bytes, (int64_t)c->out.bytes);
     for (int i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)
         send_some(c);
+    c->retry_at = c->out.bytes + RETRY_SIZE;
     loop_sent(c->loop);
 }
 
@@ -420,9 +424,6 @@ void conn_io_flush(struct conn *c)
 {
     if (c->state == CONN_DEAD)
         return;
-    c->blocked = false;
-    if (c->tls)
-        flush_tls(c);
     conn_io_push(c);
     if (c->state == CONN_DEAD)
         return;

@@ -68,6 +68,7 @@ struct conn {
     uint32_t active_ms;     /* of the last message; ms of the loop's time, the low bits */
     uint16_t code;          /* to report; 0: none was seen or sent */
     uint16_t pongs;         /* queued since the queue was last empty */
+    size_t retry_at;        /* when so much is queued the socket is offered it again */
     uint32_t drained_below; /* the owner waits until less is queued; 0: it does not */
     uint64_t sent;          /* bytes, so far */
     size_t ping_ahead;      /* bytes to send up to the end of the last ping */
@@ -167,6 +168,7 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
 #define LOOP_IN_SIZE 65536
 #define LOOP_OUT_SIZE (256 * 1024)
 #define PARTS_SIZE (1024 * 1024)
+#define RETRY_SIZE (128 * 1024) /* about what the socket takes at once */
 
 static inline bool conn_is_stream(const struct conn *c)
 {
@@ -232,7 +234,7 @@ void conn_io_event(struct conn *c, uint32_t events); /* what epoll saw */
 void conn_io_resume(struct rest *r);                 /* goes on with what was received */
 void conn_io_forget(struct conn *c);                 /* and this does not */
 void conn_io_flush(struct conn *c);                  /* sends what the socket takes */
-/* Likewise, and nothing else: of one that is dirty, and so is flushed at the end of the turn. */
+/* Likewise, and nothing else: conn_touch has to follow, so that it is flushed as well. */
 void conn_io_push(struct conn *c);
 
 void heartbeat_start(struct conn *c);

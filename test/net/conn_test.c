@@ -467,6 +467,21 @@ static void test_large_output(void **state)
     finish(p, WS_CLOSE_ABNORMAL);
 }
 
+/* All of it is put into the queue in one turn, in which the peer reads. */
+static void test_large_output_in_a_long_turn(void **state)
+{
+    struct peer *p = start(NULL);
+    char next[100];
+
+    (void)state;
+    peer_text(p, "pour 300 60000");
+    peer_text(p, "done");
+    assert_int_equal(read_flood(p, next, sizeof(next)), 300);
+    assert_string_equal(next, "text done");
+    assert_in_range(atomic_load(&server.queued), 0, 300 * 60000 / 2);
+    finish(p, WS_CLOSE_ABNORMAL);
+}
+
 static void expect_parts(struct peer *p, int first, int end)
 {
     char start[32];
@@ -607,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_drained),
         cmocka_unit_test(test_reader_that_stands_still),
         cmocka_unit_test(test_large_output),
+        cmocka_unit_test(test_large_output_in_a_long_turn),
         cmocka_unit_test(test_parts_for_who_does_not_read),
         cmocka_unit_test(test_parts_are_bounded),
         cmocka_unit_test(test_no_parts_behind_others),

@@ -44,7 +44,7 @@ static void *server_open(struct conn *c, void *start_ctx)
     return session;
 }
 
-static void flood(struct conn *c, int count, size_t size)
+static void flood(struct conn *c, int count, size_t size, int pause_us)
 {
     struct body *b = body_new_empty(size);
     char prefix[20];
@@ -58,6 +58,8 @@ static void flood(struct conn *c, int count, size_t size)
     for (i = 0; i < count && rc == 0; i++) {
         snprintf(prefix, sizeof(prefix), "%d:", i);
         rc = conn_send(c, prefix, strlen(prefix), b);
+        if (pause_us)
+            usleep((unsigned)pause_us);
     }
     body_unref(b);
 }
@@ -127,16 +129,19 @@ static int server_message(void *owner, enum ws_opcode opcode, const char *data, 
     (void)opcode;
     memcpy(text, data, len < 63 ? len : 63);
     if (sscanf(text, "flood %d %d", &a, &b) == 2) {
-        flood(c, a, (size_t)b);
+        flood(c, a, (size_t)b, 0);
     } else if (sscanf(text, "drain %d %d", &a, &b) == 2) {
-        flood(c, a, (size_t)b);
+        flood(c, a, (size_t)b, 0);
         conn_want_drained(c, conn_queued(c) / 2);
     } else if (sscanf(text, "note %d %d", &a, &b) == 2) {
-        flood(c, a, (size_t)b);
+        flood(c, a, (size_t)b, 0);
         put_note(session);
     } else if (sscanf(text, "move %d %d", &a, &b) == 2) {
-        flood(c, a, (size_t)b);
+        flood(c, a, (size_t)b, 0);
         conn_move_note(c, conn_last_note(c));
+    } else if (sscanf(text, "pour %d %d", &a, &b) == 2) {
+        flood(c, a, (size_t)b, 2000);
+        atomic_store(&session->server->queued, (int)conn_queued(c));
     } else if (sscanf(text, "parts %d %d", &a, &b) == 2) {
         put_parts(session, a, (size_t)b);
     } else if (sscanf(text, "expect %d", &a) == 1) {

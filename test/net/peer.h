@@ -15,6 +15,7 @@
  *     drain N SIZE   the same, and counts in `drained` when less than half of it is queued
  *     note N SIZE    N messages, and a conn_note counted in notes_sent or notes_lost
  *     move N SIZE    N messages, and the last note moved behind them
+ *     pour N SIZE    the same as flood, 2 ms for each; `queued` is what waits at the end
  *     parts N SIZE   messages "i:bbb…", each a part with a body of its own, until one is refused,
  *                    but at most N; how many are added to `parts`
  *     close          conn_close with 1008 "policy" after the message "bye"
@@ -26,6 +27,7 @@ struct server {
     struct loop *loop;
     atomic_int opened, closed, refused, messages;
     atomic_int drained;
+    atomic_int queued;
     atomic_int parts; /* i goes on from one to the next */
     atomic_int notes_sent, notes_lost;
     atomic_int forgotten;   /* its news, with loop_options.forget */

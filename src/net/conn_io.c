@@ -416,7 +416,9 @@ void conn_io_push(struct conn *c)
         tally_add_own(&c->loop->queues, &tally_bytes, (int64_t)c->out.bytes);
     for (int i = 0; i < SENDS && c->out.bytes && !c->blocked && c->state != CONN_DEAD; i++)
         send_some(c);
-    c->retry_at = c->out.bytes + RETRY_SIZE;
+    if (c->blocked)
+        c->retry_at = c->out.bytes < UINT32_MAX - RETRY_SIZE ? (uint32_t)c->out.bytes + RETRY_SIZE
+                                                             : UINT32_MAX;
     loop_sent(c->loop);
 }
 

@@ -15,8 +15,9 @@
 #define EVENTS 256 /* taken from epoll at once */
 #define TICK_MS 1000
 #define YIELD_SENDS 4
-#define YIELD_MAX_NS 1000000 /* where others take so long, they are … */
-#define SELFISH_NS 100000000 /* … not let in for so long */
+#define YIELD_WITHIN_NS 2000000 /* when messages come so closely that more may be expected */
+#define YIELD_MAX_NS 1000000    /* where others take so long, they are … */
+#define SELFISH_NS 100000000    /* … not let in for so long */
 #define STOP_REASON "server is shutting down"
 
 static _Thread_local struct loop *current;
@@ -167,7 +168,7 @@ static void tell_owners(struct loop *l)
 }
 
 /*
- * Who posts so much may share this processor, needs little of it for each message, and is soon done
+ * Who posts often may share this processor, needs little of it for each message, and is soon done
  * with many while we send. But the scheduler lets in who has just worked no sooner than its next
  * tick, milliseconds later, unless it is asked to. Not for those who then keep the processor.
  */
@@ -262,8 +263,13 @@ static void turn(struct loop *l)
 {
     struct epoll_event events[EVENTS];
     int n = wait(l, events);
+    int64_t now_ns = clock_mono_ns();
 
-    l->now = clock_mono_ms();
+    l->now = now_ns / 1000000;
+    if (mailbox_waits(&l->mailbox)) {
+        l->behind |= now_ns - l->told_ns < YIELD_WITHIN_NS;
+        l->told_ns = now_ns;
+    }
     if (l->wake_by <= l->now)
         l->wake_by = INT64_MAX;
     loop_run_mailbox(l);

@@ -68,7 +68,6 @@ struct conn {
     uint32_t active_ms;     /* of the last message; ms of the loop's time, the low bits */
     uint16_t code;          /* to report; 0: none was seen or sent */
     uint16_t pongs;         /* queued since the queue was last empty */
-    size_t retry_at;        /* when so much is queued the socket is offered it again */
     uint32_t drained_below; /* the owner waits until less is queued; 0: it does not */
     uint64_t sent;          /* bytes, so far */
     size_t ping_ahead;      /* bytes to send up to the end of the last ping */
@@ -84,6 +83,7 @@ struct conn {
     uint32_t ping_ms;   /* when the queue last moved with the last ping still in it, or we ended */
     uint32_t idle_ms;   /* since when the parser's idle frames are counted */
     int32_t latency_us; /* of the last pong; -1: there was none */
+    uint32_t retry_at;  /* while blocked: with more bytes queued the socket is tried again */
     struct rest *rest;  /* or NULL */
     struct half *half_in; /* or NULL */
     int64_t due;          /* ms; when the timer list wants it */
@@ -124,7 +124,8 @@ struct loop {
     unsigned slice_messages;     /* that it has sent in it */
     unsigned next_event;         /* where to begin among those that are ready */
     int64_t next_tick;
-    bool behind;        /* more was posted while the last turn worked, or this one does */
+    bool behind;        /* so much is posted that more is, or may be, while this turn works */
+    int64_t told_ns;    /* when a turn began with something posted */
     unsigned sent_to;   /* so many connections */
     int64_t selfish_ns; /* until then nobody else is let in, for it took them long */
     int64_t wake_by;    /* ms; the owner wants a turn then */

@@ -126,12 +126,15 @@ def long_fanout(args, missing, lines):
 
 
 def crowd(args, missing, lines):
-    """One writer who waits for each answer leaves a server idle that has few subscribers; many do not."""
+    """One writer who waits for each answer leaves a server idle that has few subscribers; others do not."""
     c = Comparison(args, "fan-out to 100, 32 writers", missing)
     c.steps({name: (name, "fanout", "--writers", 32, "--subscribers", 100, "--seconds", 1) for name in c.usable(["rowtap", "coalesce", "ws"])})
     what = "deliveriesPerSecond"
     lines.ratio("32 writers, 100 subscribers: deliveries/s", c, what, "rowtap", "coalesce")
     lines.ratio("", c, what, "rowtap", "ws", least=20)
+    c = Comparison(args, "fan-out to 100, a writer who does not wait", missing)
+    c.steps({name: (name, "fanout", "--pipeline", 100, "--subscribers", 100, "--seconds", 1) for name in c.usable(["rowtap", "ws"])})
+    lines.ratio("1 writer, 100 requests under way, 100 subscribers", c, what, "rowtap", "ws", least=20)
 
 
 def latency(args, missing, lines):

@@ -11,6 +11,7 @@
 
 #define WRITERS_MAX 256
 #define READERS_MAX 512
+#define PIPELINE_MAX 1000
 #define SUBSCRIBERS_MAX 100000
 #define SUBSCRIPTIONS_MAX 10000000
 #define SPARE_FILES 64
@@ -34,6 +35,8 @@ const struct option_row bench_option_rows[] = {
         OPTION_NUMBER, offsetof(struct bench_options, rate), 1, 1000000},
     {"requests", "N", "end a measurement after so many, if its time is not over", OPTION_NUMBER,
         offsetof(struct bench_options, requests), 1, 1000000000},
+    {"pipeline", "N", "each writer has N requests under way, over a WebSocket; default: 1, by HTTP",
+        OPTION_NUMBER, offsetof(struct bench_options, pipeline), 1, PIPELINE_MAX},
     {"spin", NULL, "do not sleep while waiting: takes a processor, saves its waking up",
         OPTION_FLAG, offsetof(struct bench_options, spin)},
     {"filter", "none|equal|range|in", "each subscription asks for rows of its own only",

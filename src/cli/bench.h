@@ -15,6 +15,7 @@ struct bench_options {
     struct target target;
     int64_t writers, readers, subscribers, duration_ms, rows, payload; /* 0: the test's default */
     int64_t rate;             /* requests per second of all writers; 0: as many as are answered */
+    int64_t pipeline;         /* requests of each writer under way, over WebSockets; 0: over HTTP */
     int64_t requests;         /* of a measurement; 0: as many as its time allows */
     int filter;               /* enum bench_filter */
     int64_t subscriptions;    /* of all subscribers; 0: one each */

@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "base/text.h"
 #include "base/thread.h"
+#include "cli/bench_socket.h"
 #include "cli/interrupt.h"
 
 #include <errno.h>
@@ -26,15 +27,19 @@
 struct connection {
     struct bench_http *http;
     struct bench_wire wire;
+    struct bench_socket socket; /* with a pipeline */
     struct buf request, in;
-    int64_t from;           /* of the request under way */
-    bool busy, used, again; /* used: has been answered; again: the request was sent twice */
+    int64_t *from;        /* a ring of the requests under way */
+    int first, under_way; /* in it */
+    bool used, again;     /* used: has been answered; again: the request was sent twice */
 };
 
 struct bench_http {
     struct bench_http_options o;
     struct connection *connections;
-    int *idle, idle_count;
+    int depth;             /* requests that may be under way on a connection */
+    int *idle, idle_count; /* connections, as often as each could make one more */
+    int64_t *from;
     int epoll, timer;
     int64_t due, interval; /* ns; with a rate */
     struct buf head;       /* of every request, up to the length */
@@ -74,20 +79,23 @@ struct bench_http *bench_http_new(const struct bench_http_options *o, struct buf
     if (!h)
         goto no_memory;
     h->o = *o;
+    h->depth = o->pipeline ? o->pipeline : 1;
     h->interval = o->rate ? 1000000000 / o->rate : 0;
     h->epoll = epoll_create1(EPOLL_CLOEXEC);
     h->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     h->connections = mem_array((size_t)o->count, sizeof(*h->connections));
-    h->idle = mem_array((size_t)o->count, sizeof(*h->idle));
+    h->idle = mem_array((size_t)o->count * (size_t)h->depth, sizeof(*h->idle));
+    h->from = mem_array((size_t)o->count * (size_t)h->depth, sizeof(*h->from));
     if (h->epoll < 0 || h->timer < 0) {
         buf_printf(err, "cannot wait for answers: %s", strerror(errno));
         bench_http_free(h);
         return NULL;
     }
-    if (!h->connections || !h->idle || put_head(h) < 0)
+    if (!h->connections || !h->idle || !h->from || put_head(h) < 0)
         goto no_memory;
     for (int i = 0; i < o->count; i++)
-        h->connections[i] = (struct connection){.http = h, .wire.fd = -1};
+        h->connections[i] = (struct connection){
+            .http = h, .wire.fd = -1, .from = h->from + (size_t)i * (size_t)h->depth};
     return h;
 no_memory:
     buf_puts(err, "out of memory");
@@ -101,7 +109,8 @@ static void disconnect(struct bench_http *h)
         bench_wire_close(&h->connections[i].wire);
         buf_fini(&h->connections[i].in);
         buf_fini(&h->connections[i].request);
-        h->connections[i].busy = false;
+        h->connections[i].first = h->connections[i].under_way = 0;
+        bench_socket_fini(&h->connections[i].socket);
     }
     h->idle_count = 0;
 }
@@ -113,6 +122,7 @@ void bench_http_free(struct bench_http *h)
     disconnect(h);
     mem_free(h->connections);
     mem_free(h->idle);
+    mem_free(h->from);
     if (h->epoll > 0)
         close(h->epoll);
     if (h->timer > 0)
@@ -149,14 +159,39 @@ static int send_request(struct connection *c)
     return bench_wire_send(&c->wire, c->request.data, c->request.len);
 }
 
+/* Over a WebSocket: sent with the others that are made now. */
+static void add_request(struct bench_http *h, struct connection *c)
+{
+    bench_socket_put(&c->socket, h->body.data, h->body.len, &c->request);
+    if (buf_error(&c->request))
+        fail(h, c, "out of memory");
+}
+
+static void send_added(struct bench_http *h)
+{
+    for (int i = 0; i < h->o.count && h->o.pipeline; i++) {
+        struct connection *c = &h->connections[i];
+
+        if (c->request.len && send_request(c) < 0)
+            fail(h, c, "the connection was lost");
+        buf_reset(&c->request);
+    }
+}
+
 static void make_request(struct bench_http *h, struct connection *c, int64_t from)
 {
-    c->from = from;
-    c->busy = true;
+    c->from[(c->first + c->under_way++) % h->depth] = from;
     c->again = false;
     h->made++;
     buf_reset(&h->body);
     h->o.put(h->o.ctx, (int)(c - h->connections), from, &h->body);
+    if (h->o.pipeline) {
+        if (buf_error(&h->body))
+            fail(h, c, "out of memory");
+        else
+            add_request(h, c);
+        return;
+    }
     buf_reset(&c->request);
     buf_put(&c->request, h->head.data, h->head.len);
     buf_put_u64(&c->request, h->body.len);
@@ -176,9 +211,9 @@ static void make_request(struct bench_http *h, struct connection *c, int64_t fro
  */
 static void on_end(struct bench_http *h, struct connection *c)
 {
-    if (!c->busy) {
+    if (c->under_way == 0 && !h->o.pipeline) {
         bench_wire_close(&c->wire);
-    } else if (!c->used || c->again || c->in.len) {
+    } else if (h->o.pipeline || !c->used || c->again || c->in.len) {
         fail(h, c, "the connection was lost before the answer");
     } else if (reopen(h, c) == 0) {
         c->again = true;
@@ -204,6 +239,7 @@ static void make_requests(struct bench_http *h)
         make_request(h, c, h->interval ? h->due : clock_mono_ns());
         h->due += h->interval;
     }
+    send_added(h);
     if (h->interval && h->idle_count && !h->o.by_turns) {
         struct itimerspec at = {
             .it_value = {.tv_sec = h->due / 1000000000, .tv_nsec = h->due % 1000000000}};
@@ -252,13 +288,14 @@ static void take_answer(
 {
     const char *why = "the answer is not understood";
 
-    histogram_add(&h->latency, clock_mono_ns() - c->from);
+    histogram_add(&h->latency, clock_mono_ns() - c->from[c->first]);
     if (status != 200) {
         explain(h, c, status, body, len);
     } else if (!h->o.answered(h->o.ctx, (int)(c - h->connections), body, len, &why)) {
         fail(h, c, why);
     } else {
-        c->busy = false;
+        c->first = (c->first + 1) % h->depth;
+        c->under_way--;
         h->requests++;
         h->idle[h->idle_count++] = (int)(c - h->connections);
     }
@@ -275,7 +312,8 @@ static void take(struct bench_http *h, struct connection *c)
     head = (size_t)(end - c->in.data) + 4;
     length = header(c->in.data, head, "content-length:");
     body = length ? (size_t)strtoull(length, NULL, 10) : SIZE_MAX;
-    if (head < 16 || memcmp(c->in.data, "HTTP/1.1 ", 9) != 0 || body > ANSWER_MAX || !c->busy) {
+    if (head < 16 || memcmp(c->in.data, "HTTP/1.1 ", 9) != 0 || body > ANSWER_MAX ||
+        c->under_way == 0) {
         fail(h, c, "the server's answer is not one");
         return;
     }
@@ -287,6 +325,31 @@ static void take(struct bench_http *h, struct connection *c)
         bench_wire_close(&c->wire);
     buf_reset(&c->in);
     c->used = true;
+}
+
+static void take_opened(void *ctx)
+{
+    struct connection *c = ctx;
+    struct bench_http *h = c->http;
+
+    for (int i = 0; i < h->depth; i++)
+        h->idle[h->idle_count++] = (int)(c - h->connections);
+}
+
+static void take_response(void *ctx, bool good, const char *text, size_t len)
+{
+    struct connection *c = ctx;
+
+    take_answer(c->http, c, good ? 200 : 400, text, len);
+}
+
+static void take_frames(struct bench_http *h, struct connection *c)
+{
+    static const struct bench_socket_ops ops = {take_opened, take_response};
+    const char *wrong = bench_socket_take(&c->socket, &c->in, &c->request, &ops, c);
+
+    if (wrong)
+        fail(h, c, wrong);
 }
 
 static void on_event(struct bench_http *h, struct connection *c, uint32_t events)
@@ -302,6 +365,8 @@ static void on_event(struct bench_http *h, struct connection *c, uint32_t events
         buf_put(&c->in, h->scratch, (size_t)n);
         if (buf_error(&c->in))
             fail(h, c, "out of memory");
+        else if (h->o.pipeline)
+            take_frames(h, c);
         else
             take(h, c);
         if (!c->wire.tls)
@@ -310,6 +375,12 @@ static void on_event(struct bench_http *h, struct connection *c, uint32_t events
     }
     if (n < 0)
         on_end(h, c);
+}
+
+/* Or not even open. */
+static bool any_under_way(const struct bench_http *h)
+{
+    return h->idle_count < h->o.count * h->depth;
 }
 
 static void wait_for_answers(struct bench_http *h, int timeout_ms)
@@ -326,7 +397,7 @@ static void wait_for_answers(struct bench_http *h, int timeout_ms)
         else if (read(h->timer, &expired, sizeof(expired)) < 0)
             continue;
     }
-    if (h->idle_count < h->o.count && clock_mono_ms() - h->heard_ms > ANSWER_TIMEOUT_MS)
+    if (any_under_way(h) && clock_mono_ms() - h->heard_ms > ANSWER_TIMEOUT_MS)
         fail(h, h->connections, "no answer for a minute");
 }
 
@@ -336,10 +407,10 @@ static bool turn(struct bench_http *h, int timeout_ms)
     bool stop = atomic_load(&h->stop) || all_made(h);
 
     if (atomic_load(&h->failed) || interrupt_seen()) {
-        h->cut_off = h->idle_count < h->o.count;
+        h->cut_off = any_under_way(h);
         return false;
     }
-    if (stop && h->idle_count == h->o.count) {
+    if (stop && !any_under_way(h)) {
         atomic_store(&h->ended, true);
         return false;
     }
@@ -379,7 +450,14 @@ int bench_http_start(struct bench_http *h, struct buf *err)
         if (bench_wire_open(&c->wire, h->o.address, h->epoll, c, err) < 0)
             return STATUS_IO;
         c->used = false;
-        h->idle[h->idle_count++] = i;
+        if (!h->o.pipeline) {
+            h->idle[h->idle_count++] = i;
+        } else if (bench_socket_begin(&c->socket, h->o.address, &c->request) < 0 ||
+                   send_request(c) < 0) {
+            buf_puts(err, "a connection was lost during the handshake");
+            return STATUS_IO;
+        }
+        buf_reset(&c->request);
     }
     epoll_ctl(h->epoll, EPOLL_CTL_ADD, h->timer, &event);
     memset(&h->latency, 0, sizeof(h->latency));

@@ -8,7 +8,8 @@
 #include <stdint.h>
 
 /*
- * Kept connections that POST requests to run SQL, each one at a time, all on one thread: its own
+ * Kept connections that POST requests to run SQL, each one at a time (or, over WebSockets, several:
+ * bench_socket.h), all on one thread: its own
  * or, when asked for, the one that calls bench_http_turn. With a rate, requests are due at fixed
  * times whatever has been answered (open loop): the next free connection makes them, and they count
  * from when they were due, so that what a slow answer holds up counts as late.
@@ -18,6 +19,7 @@ struct bench_http;
 struct bench_http_options {
     const struct bench_address *address;
     int count;     /* connections */
+    int pipeline;  /* requests under way on each, over a WebSocket; 0: one, over HTTP */
     int64_t rate;  /* requests per second of all together; 0: the next when one is answered */
     int64_t most;  /* requests of a round; 0: until it is stopped */
     bool by_turns; /* no thread of its own */

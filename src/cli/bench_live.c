@@ -142,6 +142,8 @@ static void put_title(const struct live *l, struct bench_result *r)
         (long long)o->rows, o->rows == 1 ? "" : "s");
     if (o->rate)
         buf_printf(&r->title, ", %lld requests per second", (long long)o->rate);
+    if (o->pipeline)
+        buf_printf(&r->title, ", %lld of each writer under way", (long long)o->pipeline);
     if (o->spin)
         buf_puts(&r->title, ", without sleep");
     if (l->spread.filter != BENCH_ALL)
@@ -159,6 +161,7 @@ static void put_parameters(const struct live *l, struct bench_result *r)
     bench_result_parameter(r, "rowsPerRequest", (double)o->rows);
     bench_result_parameter(r, "payload", (double)o->payload);
     bench_result_parameter(r, "rate", (double)o->rate);
+    bench_result_parameter(r, "pipeline", (double)o->pipeline);
     bench_result_parameter(r, "spin", o->spin);
     bench_result_put(
         r, (struct bench_figure){
@@ -262,6 +265,7 @@ static int begin(struct live *l)
         .rate = b->o.rate,
         .most = b->o.requests,
         .by_turns = b->o.spin,
+        .pipeline = (int)b->o.pipeline,
         .address = b->address,
         .spread = l->spread,
     };

@@ -84,6 +84,7 @@ int bench_writer_init(struct bench_writer *w, struct buf *err)
         .rate = w->rate,
         .most = w->most,
         .by_turns = w->by_turns,
+        .pipeline = w->pipeline,
         .put = put_insert,
         .answered = inserted,
         .ctx = w,

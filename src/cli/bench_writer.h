@@ -18,6 +18,7 @@ struct bench_writer {
     int64_t rate;      /* requests per second of all; 0: as many as are answered */
     int64_t most;      /* requests of a round; 0: until it is stopped */
     bool by_turns;     /* as for bench_http */
+    int pipeline;      /* likewise */
     const struct bench_address *address;
     struct bench_spread spread;
     /* Filled by bench_writer_init. */

@@ -719,9 +719,33 @@ def bench_spin():
         check(b"lost" in err, "stderr: %s", err)
 
 
+@case("bench --pipeline: a writer that does not wait for each answer")
+def bench_pipeline():
+    with Directory() as d, Server(d.file("a.db")) as server:
+        for options in ([], ["--writers", "3", "--spin"], ["--rate", "200"], ["--rows-per-request", "5", "--requests", "50"]):
+            code, out, err = run("bench", "fanout", "--pipeline", "16", "--url", server.url, "--seconds", "0.5", "--subscribers",
+                                 "5", *options, "--format", "json", timeout=60)
+            equal((code, err), (0, ""), f"exit status and stderr with {options}")
+            result, = results(out)
+            equal((result["onceAndInOrder"], result["pipeline"]), (True, 16))
+            equal(result["deliveries"], result["rows"] * 5)
+        equal(result["rows"], 250)
+        for end, said in ((lambda: server.sql("drop table bench"), b"no such table"), (server.kill, b"lost")):
+            child = subprocess.Popen([BIN, "bench", "--pipeline", "16", "--url", server.url, "--seconds", "60"],
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+            until = time.monotonic() + seconds(20)
+            while time.monotonic() < until and not (
+                    server.sql("select count(*) from sqlite_schema where name='bench'")["rows"][0][0] and count(server, "bench")):
+                time.sleep(0.05)
+            end()
+            out, err = child.communicate(timeout=seconds(30))
+            equal(child.returncode, 1)
+            check(said in err, "stderr: %s", err)
+
+
 @case("^C ends bench early, with its result and without its table")
 def bench_interrupted():
-    for spin in ([], ["--spin"]):
+    for spin in ([], ["--spin"], ["--pipeline", "8"]):
         interrupt_bench(spin)
 
 

@@ -1,6 +1,7 @@
 // What both servers have in common: SQLite by better-sqlite3, and HTTP for the writers and readers.
 //
-// `publish(message)` is called after a row was committed, with what subscribers get.
+// `publish(message)` is called after a row was committed, with what subscribers get. `run` is for those
+// who write over their WebSocket.
 import http from 'node:http';
 import Database from 'better-sqlite3';
 
@@ -81,5 +82,5 @@ export function serve(path, publish) {
     });
   });
   server.listen(0, '127.0.0.1', () => console.error(`listening on http://127.0.0.1:${server.address().port}`));
-  return server;
+  return { server, run };
 }

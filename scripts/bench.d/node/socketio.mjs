@@ -2,7 +2,7 @@
 import { Server } from 'socket.io';
 import { serve } from './rows.mjs';
 
-const server = serve(process.argv[2], (message) => io.to('bench').emit('change', message));
+const { server } = serve(process.argv[2], (message) => io.to('bench').emit('change', message));
 const io = new Server(server, { serveClient: false });
 
 io.on('connection', (socket) => {

@@ -3,16 +3,20 @@ import { WebSocketServer } from 'ws';
 import { serve } from './rows.mjs';
 
 const subscribed = new Set();
-const server = serve(process.argv[2], (message) => {
+const { server, run } = serve(process.argv[2], (message) => {
   const text = JSON.stringify(message);
   for (const client of subscribed) client.send(text);
 });
 
 new WebSocketServer({ server, path: '/ws' }).on('connection', (socket) => {
   socket.on('message', (data) => {
-    if (JSON.parse(data).type !== 'subscribe') return;
-    subscribed.add(socket);
-    socket.send('{"type":"subscribed"}');
+    const { type, requestId, payload } = JSON.parse(data);
+    if (type === 'subscribe') {
+      subscribed.add(socket);
+      socket.send('{"type":"subscribed"}');
+    } else if (type === 'request') {
+      socket.send(JSON.stringify({ type: 'response', requestId, payload: { success: true, ...run(payload.sql, payload.params) } }));
+    }
   });
   socket.on('close', () => subscribed.delete(socket));
   socket.on('error', () => {});

@@ -247,6 +247,16 @@ static void hear(struct loop *l, const struct epoll_event *events, int n, int64_
     }
 }
 
+/*
+ * All have had their turn. Those who have sent more go on, one after the other, while there is
+ * time: what they ask for is done together, and sent with what comes of it.
+ */
+static void hear_on(struct loop *l, int64_t until)
+{
+    while (!list_empty(&l->rests) && clock_mono_ns() < until)
+        conn_io_resume(list_entry(l->rests.next, struct rest, node));
+}
+
 static int wait(struct loop *l, struct epoll_event *events)
 {
     int ms = timeout(l), n;
@@ -275,6 +285,7 @@ static void turn(struct loop *l)
     loop_run_mailbox(l);
     resume_paused(l, clock_mono_ns() + TURN_NS / 2);
     hear(l, events, n, clock_mono_ns() + TURN_NS / 2);
+    hear_on(l, now_ns + TURN_NS);
     run_timers(l);
     tell_owners(l);
     if (l->options.turn_end)

@@ -158,9 +158,9 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
     struct body *deflated, bool news);
 
 /*
- * However much arrives, others have their turn: a connection's messages may take so long in one
- * (the first few take what they take, since they may belong together), those of all together so
- * long before what is queued is sent.
+ * However much arrives, others have their turn: a connection's messages may take so long before it
+ * is theirs (the first few take what they take, since they may belong together), those of all
+ * together so long before what is queued is sent.
  */
 #define SLICE_NS 100000
 #define SLICE_LEAST 4

@@ -194,7 +194,6 @@ static void send_each(struct shard *s, const struct crowd_news *n, struct sessio
 static void send_all(struct shard *s, const struct crowd_news *n)
 {
     const struct crowd *c = n->crowd;
-    const struct conn_part part = {n->body, n->from, n->size, n->largest, n->count};
     struct session *others = NULL;
     uint64_t told = 0;
 
@@ -206,7 +205,7 @@ static void send_all(struct shard *s, const struct crowd_news *n)
         if (!hears(sub))
             continue;
         told++;
-        if (conn_send_part(to->conn, &part))
+        if (conn_send_part(to->conn, n->body, n->from, n->size, n->largest, n->count))
             continue;
         to->next_matched = others;
         others = to;

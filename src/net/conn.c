@@ -446,24 +446,33 @@ static bool lags(const struct conn *c, const struct body *body)
     return first && (first->number == 0 || body->number - first->number >= BODIES_MAX);
 }
 
-bool conn_send_part(struct conn *c, const struct conn_part *part)
+/* Whether a part may be added to a queue that is long, or whose socket is full. */
+__attribute__((noinline)) static bool has_room(
+    struct conn *c, const struct body *body, uint32_t size)
+{
+    if (has_much(c, size)) {
+        conn_io_push(c);
+        conn_touch(c);
+    }
+    return c->state == CONN_OPEN && c->out.bytes + size <= c->loop->parts_max &&
+           !(c->blocked && lags(c, body));
+}
+
+bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t size,
+    uint32_t payload, uint32_t count)
 {
     struct loop *l = c->loop;
 
     if (c->state != CONN_OPEN || conn_is_stream(c) ||
-        (c->window_bits && part->payload >= l->options.compress_min) ||
+        (c->window_bits && payload >= l->options.compress_min) ||
         (l->options.max_queues && l->pool.own > l->options.max_queues))
         return false;
-    if (has_much(c, part->size)) {
-        conn_io_push(c);
-        conn_touch(c);
-    }
-    if (c->state != CONN_OPEN || c->out.bytes + part->size > l->parts_max ||
-        (c->blocked && lags(c, part->body)) ||
-        outq_put_part(&c->out, &l->pool, part->body, part->from, part->size) < 0)
+    if ((c->blocked || c->out.bytes + size > l->parts_few) && !has_room(c, body, size))
         return false;
-    loop_count(&l->counters.messages_out, part->count);
-    loop_largest(&l->counters.largest_out, part->payload);
+    if (outq_put_part(&c->out, &l->pool, body, from, size) < 0)
+        return false;
+    loop_count(&l->counters.messages_out, count);
+    loop_largest(&l->counters.largest_out, payload);
     c->active_ms = (uint32_t)l->now;
     conn_touch(c);
     return true;

@@ -93,11 +93,8 @@ int conn_send(struct conn *c, const char *prefix, size_t prefix_len, struct body
  * turn. False: nothing was done, and each is to be sent in the other way, because the connection
  * has much to read already, wants it compressed, is a stream or is closing.
  */
-struct conn_part {
-    struct body *body; /* with a number */
-    uint32_t from, size, payload, count;
-};
-bool conn_send_part(struct conn *c, const struct conn_part *part);
+bool conn_send_part(struct conn *c, struct body *body, uint32_t from, uint32_t size,
+    uint32_t payload, uint32_t count);    /* a body with a number */
 void conn_prefetch(const struct conn *c); /* conn_send_part comes soon */
 /* The same for what is not news: it is never forgotten, and takes the place of news if need be. */
 int conn_send_text(struct conn *c, const char *data, size_t len);

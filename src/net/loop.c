@@ -437,6 +437,7 @@ struct loop *loop_new(const struct loop_options *options)
     l->options = *options;
     l->half_ms = options->heartbeat_ms > 1 ? options->heartbeat_ms / 2 : options->heartbeat_ms > 0;
     l->parts_max = parts_max(options);
+    l->parts_few = l->parts_max < LOOP_OUT_SIZE ? l->parts_max : LOOP_OUT_SIZE;
     l->stop.run = run_stop;
     l->now = clock_mono_ms();
     l->next_tick = l->now + TICK_MS;

@@ -119,6 +119,7 @@ struct loop {
     int64_t stop_due, hurry_due; /* ms, while stopping; hurry_due 0: that is through */
     int64_t half_ms;             /* half a heartbeat */
     size_t parts_max;            /* bytes waiting for a connection that conn_send_part adds to */
+    size_t parts_few;            /* without a look at what else there is */
     int64_t now;                 /* ms, at the start of the turn */
     int64_t slice_end;           /* ns; of the connection that is being heard */
     unsigned slice_messages;     /* that it has sent in it */

@@ -75,8 +75,7 @@ static bool put_part(struct conn *c, int i, size_t size)
     memset(b->data + head, 'b', size);
     b->data[head + (size_t)snprintf(b->data + head, size, "%d:", i)] = 'b';
     b->number = (uint32_t)i + 1;
-    taken =
-        conn_send_part(c, &(struct conn_part){b, 0, (uint32_t)(head + size), (uint32_t)size, 1});
+    taken = conn_send_part(c, b, 0, (uint32_t)(head + size), (uint32_t)size, 1);
     body_unref(b);
     return taken;
 }

@@ -21,7 +21,7 @@ struct bench_socket {
 
 struct bench_socket_ops {
     void (*opened)(void *ctx); /* requests may be sent */
-    /* The oldest request was answered; `good`: and was run, else the text says why not. */
+    /* `good`: the oldest request was answered; else one was refused, and the text says why. */
     void (*answered)(void *ctx, bool good, const char *text, size_t len);
 };
 

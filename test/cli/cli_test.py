@@ -730,6 +730,9 @@ def bench_pipeline():
             equal((result["onceAndInOrder"], result["pipeline"]), (True, 16))
             equal(result["deliveries"], result["rows"] * 5)
         equal(result["rows"], 250)
+        code, _, err = run("bench", "--pipeline", "500", "--url", server.url, "--seconds", "0.5", timeout=60)
+        equal(code, 1)
+        check("at most 100 requests" in err, "stderr: %s", err)
         for end, said in ((lambda: server.sql("drop table bench"), b"no such table"), (server.kill, b"lost")):
             child = subprocess.Popen([BIN, "bench", "--pipeline", "16", "--url", server.url, "--seconds", "60"],
                                      stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())

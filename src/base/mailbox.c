@@ -43,13 +43,15 @@ static void put(struct mailbox *m, struct message *msg)
  * `asleep` is set before the receiver looks for messages once more, and looked at after one was
  * put: whichever comes second sees the other.
  */
-static void wake(struct mailbox *m)
+static bool wake(struct mailbox *m)
 {
     uint64_t one = 1;
 
-    if (atomic_load(&m->asleep) && atomic_exchange(&m->asleep, false))
-        while (write(m->fd, &one, sizeof(one)) < 0 && errno == EINTR)
-            ;
+    if (!atomic_load(&m->asleep) || !atomic_exchange(&m->asleep, false))
+        return false;
+    while (write(m->fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+    return true;
 }
 
 void mailbox_post(struct mailbox *m, struct message *msg)
@@ -67,12 +69,12 @@ void mailbox_put(struct mailbox *m, struct message *msg)
     atomic_fetch_sub(&m->posting, 1);
 }
 
-void mailbox_wake(struct mailbox *m)
+bool mailbox_wake(struct mailbox *m)
 {
     atomic_fetch_add(&m->posting, 1);
-    if (atomic_load(&m->latest))
-        wake(m);
+    bool woken = atomic_load(&m->latest) && wake(m);
     atomic_fetch_sub(&m->posting, 1);
+    return woken;
 }
 
 bool mailbox_waits(const struct mailbox *m)

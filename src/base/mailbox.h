@@ -31,7 +31,7 @@ void mailbox_post(struct mailbox *m, struct message *msg); /* any thread; wakes 
 
 /* mailbox_post in two steps: a sleeper is only sure to find what was put when it has been woken. */
 void mailbox_put(struct mailbox *m, struct message *msg); /* any thread */
-void mailbox_wake(struct mailbox *m);                     /* any thread */
+bool mailbox_wake(struct mailbox *m);                     /* any thread; true: it slept */
 
 /* The rest is for the receiver only. */
 

@@ -125,7 +125,7 @@ void database_execute(struct database *db, struct sql_request *r)
     r->posted_ns = clock_mono_ns();
     statement_log_begin(r);
     r->only_read = query_possible(r) && read_only(db, r);
-    if (!r->only_read)
+    if (!r->only_read && !database_thread_stand_in(db, r))
         wait_post(db, r);
     if (r->done)
         r->done(r);

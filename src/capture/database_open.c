@@ -55,7 +55,7 @@ static int start_copier(struct database *db, struct buf *err)
     if (!db->external)
         return STATUS_OK;
     int status =
-        copier_start(&db->copier, db->open_path, &db->interrupted, database_thread_copied, db);
+        copier_start(&db->copier, db->open_path, &db->interrupted, database_thread_nudge, db);
     if (status == STATUS_IO)
         buf_puts(err, "cannot start the thread for checkpoints: too many threads or open files?");
     db->writer.follower.copier = status == STATUS_OK ? &db->copier : NULL;
@@ -114,6 +114,7 @@ static int start_runner(struct database *db, struct buf *err)
 static int start(struct database *db, const char *path, struct buf *err)
 {
     pthread_mutex_init(&db->published.lock, NULL);
+    pthread_mutex_init(&db->duty, NULL);
     places_init(&db->published.places);
     db->watch.fd = -1;
     text_random(db->epoch, EPOCH_LENGTH);
@@ -192,6 +193,7 @@ void database_close(struct database *db)
     schema_unref(db->published.schema);
     places_fini(&db->published.places);
     pthread_mutex_destroy(&db->published.lock);
+    pthread_mutex_destroy(&db->duty);
     mem_free(db->path);
     mem_free(db->open_path);
     mem_free(db);

@@ -27,11 +27,17 @@ struct database {
     struct group group;
     struct mailbox mailbox;
     pthread_t thread;
+    /*
+     * Whoever has it is the database thread for that time, and may touch what is said to be of the
+     * database thread only. That thread itself gives it away while it rests.
+     */
+    pthread_mutex_t duty;
+    atomic_bool duty_wanted; /* by the thread, which comes first then */
     atomic_bool interrupted;
     struct watch watch; /* of the log */
     struct copier copier;
-    struct message copied_message;
-    atomic_bool copied;   /* it is posted */
+    struct message nudge_message;
+    atomic_bool nudged;   /* it is posted */
     bool stop;            /* the database thread's: leave when nothing waits */
     int64_t next_trim_ms; /* likewise, by the steady clock */
     struct message stop_message;
@@ -52,6 +58,12 @@ void database_thread_fini(struct database *db);
 /* Each posts to it; any thread; ctx is the database. */
 void database_thread_run(void *ctx, struct sql_request *r);
 void database_thread_follow_schema(void *ctx);
-void database_thread_copied(void *ctx); /* the copier is done */
+void database_thread_nudge(void *ctx); /* there may be something to do: the copier is done */
+/*
+ * Runs a request here and now, with r->json or r->error filled, if the database thread rests and
+ * nobody waits for it: that saves the ways there and back. r->done is not called. False: not so;
+ * post it. Any thread that may block and has the stack for SQL.
+ */
+bool database_thread_stand_in(struct database *db, struct sql_request *r);
 
 #endif

@@ -9,6 +9,7 @@
 
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
 #define TRIM_SOON_MS 50 /* when the last one left some to delete */
+#define DUE_MS 5        /* before the log is settled after a commit: it is the loops' turn */
 
 static void run_request(struct message *m, void *receiver)
 {
@@ -58,18 +59,18 @@ static void run_start(struct message *m, void *receiver)
 }
 
 /* What is to be done now is looked at with every turn. */
-static void run_copied(struct message *m, void *receiver)
+static void run_nudge(struct message *m, void *receiver)
 {
     struct database *db = receiver;
     (void)m;
-    atomic_store(&db->copied, false);
+    atomic_store(&db->nudged, false);
 }
 
-void database_thread_copied(void *ctx)
+void database_thread_nudge(void *ctx)
 {
     struct database *db = ctx;
-    if (!atomic_exchange(&db->copied, true))
-        mailbox_post(&db->mailbox, &db->copied_message);
+    if (!atomic_exchange(&db->nudged, true))
+        mailbox_post(&db->mailbox, &db->nudge_message);
 }
 
 static int64_t earlier(int64_t a, int64_t b)
@@ -88,21 +89,59 @@ static int64_t trim(struct database *db)
     return db->next_trim_ms - now_ms;
 }
 
+/*
+ * After a commit of our own. What was told of it is heard, and with it what was told of others
+ * until now, of whom nothing may be missing therefore. True: the thread is to be awake.
+ */
+static bool note_written(struct database *db)
+{
+    struct follower *f = &db->writer.follower;
+    bool wrote = db->writer.wrote;
+    db->writer.wrote = false;
+    if (!wrote || !f->active)
+        return false;
+    bool due = watch_wrote(&db->watch);
+    if (!db->watch.rush && !follower_has_all(f)) {
+        watch_missed(&db->watch);
+        due = true;
+    }
+    return due || settle_is_due(f);
+}
+
+static void take_duty(struct database *db)
+{
+    atomic_store(&db->duty_wanted, true);
+    pthread_mutex_lock(&db->duty);
+    atomic_store(&db->duty_wanted, false);
+}
+
+static void give_duty(struct database *db)
+{
+    pthread_mutex_unlock(&db->duty);
+}
+
 static void rest(struct database *db)
 {
-    int64_t wait_ms = trim(db);
-    if (!db->writer.follower.active) {
-        mailbox_wait(&db->mailbox, (int)wait_ms);
-        return;
+    int64_t wait_ms = trim(db), wait_ns;
+    struct follower *f = &db->writer.follower;
+    bool readable;
+    int fd = -1;
+    if (note_written(db))
+        wait_ms = earlier(wait_ms, DUE_MS);
+    if (f->active) {
+        if (f->found)
+            watch_found(&db->watch);
+        watch_hear(&db->watch);
+        fd = watch_fd(&db->watch);
+        wait_ns = watch_timeout(&db->watch, earlier(wait_ms, follower_soon(f)));
+    } else {
+        wait_ns = wait_ms < 0 ? -1 : wait_ms * 1000000;
     }
-    if (db->writer.follower.found)
-        watch_found(&db->watch);
-    if (db->writer.wrote)
-        watch_wrote(&db->watch);
-    db->writer.wrote = false;
-    wait_ms = earlier(wait_ms, follower_soon(&db->writer.follower));
-    watch_woke(&db->watch,
-        mailbox_wait_or(&db->mailbox, watch_fd(&db->watch), watch_timeout(&db->watch, wait_ms)));
+    give_duty(db);
+    readable = mailbox_wait_or(&db->mailbox, fd, wait_ns);
+    take_duty(db);
+    if (f->active)
+        watch_woke(&db->watch, readable);
 }
 
 /*
@@ -115,10 +154,8 @@ static bool run_group(struct database *db)
     return !group_empty(&db->group) || !db->writer.wrote || db->stop;
 }
 
-static void *run_thread(void *arg)
+static void work(struct database *db)
 {
-    struct database *db = arg;
-    cores_ask_promptness();
     while (true) {
         take_messages(db);
         if (atomic_load(&db->interrupted))
@@ -128,10 +165,56 @@ static void *run_thread(void *arg)
         if (!group_empty(&db->group))
             more |= run_group(db);
         else if (db->stop)
-            return NULL;
+            return;
         if (!more)
             rest(db);
     }
+}
+
+static void *run_thread(void *arg)
+{
+    struct database *db = arg;
+    cores_ask_promptness();
+    take_duty(db);
+    work(db);
+    give_duty(db);
+    return NULL;
+}
+
+static bool is_free(const struct database *db)
+{
+    return !mailbox_waits(&db->mailbox) && group_empty(&db->group) && !db->stop &&
+           !atomic_load(&db->interrupted);
+}
+
+static void ignore(struct sql_request *r)
+{
+    (void)r;
+}
+
+static void run_alone(struct database *db, struct sql_request *r)
+{
+    void (*done)(struct sql_request *) = r->done;
+    r->done = ignore;
+    group_push(&db->group, r);
+    group_run(&db->group);
+    r->done = done;
+}
+
+bool database_thread_stand_in(struct database *db, struct sql_request *r)
+{
+    if (atomic_load(&db->duty_wanted) || pthread_mutex_trylock(&db->duty) != 0)
+        return false;
+    bool free = is_free(db);
+    if (free) {
+        watch_deafen(&db->watch);
+        run_alone(db, r);
+        if (note_written(db))
+            database_thread_nudge(db);
+        watch_hear(&db->watch);
+    }
+    give_duty(db);
+    return free;
 }
 
 int database_thread_prepare(struct database *db, struct buf *err)
@@ -142,7 +225,7 @@ int database_thread_prepare(struct database *db, struct buf *err)
     }
     db->has_mailbox = true;
     db->follow_message.run = run_follow;
-    db->copied_message.run = run_copied;
+    db->nudge_message.run = run_nudge;
     return STATUS_OK;
 }
 

@@ -270,6 +270,12 @@ bool follower_in_rush(const struct follower *f)
     return f->rush_ms > 0 && now_ms() - f->rush_ms < RUSH_END_MS;
 }
 
+/* Who has written all of a commit to the log has the lock until it is in the index. */
+bool follower_has_all(struct follower *f)
+{
+    return !f->lost && !f->ready && !tracker_others_write(&f->tracker) && !follower_is_behind(f);
+}
+
 int follower_soon(const struct follower *f)
 {
     if (!f->active)

@@ -74,6 +74,11 @@ void follower_start(struct follower *f);
 bool follower_run(struct follower *f);
 /* Commits of others follow one another so closely that a look finds many. */
 bool follower_in_rush(const struct follower *f);
+/*
+ * Nothing of others is missing that was written before the call: neither a commit nor the beginning
+ * of one. In no transaction.
+ */
+bool follower_has_all(struct follower *f);
 /* Something is to be settled soon: look in again after so many milliseconds; -1: nothing is. */
 int follower_soon(const struct follower *f);
 

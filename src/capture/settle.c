@@ -211,6 +211,11 @@ static bool keep_others_off(struct follower *f, bool rush)
            copier_keep(f->copier, true);
 }
 
+bool settle_is_due(const struct follower *f)
+{
+    return tracker_lag(&f->tracker) >= LAG_FRAMES;
+}
+
 bool settle_run(struct follower *f, bool hurry)
 {
     struct tracker *t = &f->tracker;

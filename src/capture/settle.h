@@ -10,5 +10,7 @@
  * follower_run. Whether both should be called again at once. Database thread only.
  */
 bool settle_run(struct follower *f, bool hurry);
+/* After a commit of our own: there is something to do. */
+bool settle_is_due(const struct follower *f);
 
 #endif

@@ -263,6 +263,15 @@ void tracker_unlock(struct tracker *t)
     f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
+bool tracker_others_write(struct tracker *t)
+{
+    sqlite3_file *f = t->files.file;
+    if (f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) != SQLITE_OK)
+        return true;
+    f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+    return false;
+}
+
 bool tracker_hold(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;

@@ -99,6 +99,11 @@ void tracker_pass(struct tracker *t, uint32_t end);
  */
 bool tracker_lock(struct tracker *t);
 void tracker_unlock(struct tracker *t);
+/*
+ * Whether somebody else is in a transaction that may write just now. Whoever begins one at this
+ * very moment is told to wait.
+ */
+bool tracker_others_write(struct tracker *t);
 /* Brings the pin nearer to the place; what is not needed any more may then be copied. */
 void tracker_repin(struct tracker *t);
 /* Copies what it can into the file, without waiting for anybody. */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/status.h"
+#include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -10,13 +11,6 @@
 #define LOOK_BLIND_NS 10000000
 #define AGAIN_FIRST_NS 30000
 #define AGAIN_LAST_NS 32000000
-/*
- * What is told right after our own commit is seldom of others, who may just have begun. A timer
- * that is to end before the kernel's next tick is dear on a virtual processor: 15 microseconds, for
- * which the subscribers would wait where they are served by the same one.
- */
-#define OWN_FIRST_NS 5000000
-#define OWN_GROWTH 4
 
 /*
  * Being told of each write costs the writer a microsecond or two, and us more than the commit
@@ -34,26 +28,51 @@ static void add(struct watch *w)
     w->descriptor = inotify_add_watch(w->fd, w->path, IN_MODIFY);
 }
 
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void watch_hear(struct watch *w)
+{
+    struct epoll_event e = {.events = EPOLLIN};
+    if (w->deaf)
+        w->deaf = epoll_ctl(w->ears, EPOLL_CTL_ADD, w->fd, &e) < 0;
+}
+
+void watch_deafen(struct watch *w)
+{
+    if (!w->rush && !w->deaf && w->fd >= 0)
+        w->deaf = epoll_ctl(w->ears, EPOLL_CTL_DEL, w->fd, NULL) == 0;
+}
+
 int watch_init(struct watch *w, const char *path)
 {
-    *w = (struct watch){.fd = -1, .descriptor = -1, .path = mem_strdup(path)};
+    *w = (struct watch){
+        .fd = -1, .ears = -1, .deaf = true, .descriptor = -1, .path = mem_strdup(path)};
     if (!w->path)
         return STATUS_NOMEM;
     w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (w->fd < 0)
-        return STATUS_OK;
-    add(w);
-    if (w->descriptor < 0) {
-        close(w->fd);
-        w->fd = -1;
+    w->ears = epoll_create1(EPOLL_CLOEXEC);
+    if (w->fd >= 0)
+        add(w);
+    if (w->descriptor >= 0)
+        watch_hear(w);
+    if (w->deaf) {
+        close_fd(&w->fd);
+        close_fd(&w->ears);
     }
     return STATUS_OK;
 }
 
 void watch_fini(struct watch *w)
 {
-    if (w->path && w->fd >= 0)
-        close(w->fd);
+    if (w->path) {
+        close_fd(&w->fd);
+        close_fd(&w->ears);
+    }
     mem_free(w->path);
     w->path = NULL;
 }
@@ -78,13 +97,6 @@ static void drain(struct watch *w)
         add(w);
 }
 
-static void heard(struct watch *w, int64_t again_ns, int growth)
-{
-    drain(w);
-    w->again_ns = again_ns;
-    w->growth = growth;
-}
-
 static void begin_rush(struct watch *w)
 {
     w->rush = true;
@@ -100,14 +112,22 @@ void watch_found(struct watch *w)
     w->found_ns = now;
 }
 
-void watch_wrote(struct watch *w)
+bool watch_wrote(struct watch *w)
 {
     int64_t now = clock_mono_ns();
-    if (!w->rush && w->fd >= 0 && now - w->wrote_ns < OWN_RUSH_NS)
+    bool begins = !w->rush && w->fd >= 0 && now - w->wrote_ns < OWN_RUSH_NS;
+    if (begins)
         begin_rush(w);
     if (!w->rush && w->fd >= 0)
-        heard(w, OWN_FIRST_NS, OWN_GROWTH);
+        drain(w);
+    w->again_ns = 0;
     w->wrote_ns = now;
+    return begins;
+}
+
+void watch_missed(struct watch *w)
+{
+    w->again_ns = AGAIN_FIRST_NS;
 }
 
 static void end_rush(struct watch *w)
@@ -115,13 +135,12 @@ static void end_rush(struct watch *w)
     w->rush = false;
     add(w);
     /* What was written just before is not told. */
-    w->again_ns = AGAIN_FIRST_NS;
-    w->growth = 2;
+    watch_missed(w);
 }
 
 int watch_fd(const struct watch *w)
 {
-    return w->rush ? -1 : w->fd;
+    return w->rush ? -1 : w->ears;
 }
 
 static int64_t rush_wait(const struct watch *w)
@@ -132,7 +151,7 @@ static int64_t rush_wait(const struct watch *w)
 
 int64_t watch_timeout(const struct watch *w, int64_t wait_ms)
 {
-    int64_t ns = w->rush ? rush_wait(w) : w->fd < 0 ? LOOK_BLIND_NS : LOOK_NS;
+    int64_t ns = w->rush ? rush_wait(w) : w->deaf ? LOOK_BLIND_NS : LOOK_NS;
     if (wait_ms >= 0 && wait_ms * 1000000 < ns)
         ns = wait_ms * 1000000;
     return !w->rush && w->again_ns && w->again_ns < ns ? w->again_ns : ns;
@@ -145,8 +164,9 @@ void watch_woke(struct watch *w, bool readable)
         if (clock_mono_ns() - last_ns > RUSH_END_NS)
             end_rush(w);
     } else if (readable) {
-        heard(w, AGAIN_FIRST_NS, 2);
+        drain(w);
+        watch_missed(w);
     } else if (w->again_ns) {
-        w->again_ns = w->again_ns < AGAIN_LAST_NS ? w->again_ns * w->growth : 0;
+        w->again_ns = w->again_ns < AGAIN_LAST_NS ? w->again_ns * 2 : 0;
     }
 }

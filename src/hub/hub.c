@@ -12,6 +12,7 @@
 #include "net/tls.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
@@ -175,12 +176,20 @@ static bool has_room(void *ctx)
     return true;
 }
 
+/*
+ * Where a loop has little to do, and no processor of its own, its subscribers are told first: that
+ * keeps who wrote waiting for less than our going on would keep them.
+ */
 void hub_wake(struct hub *h)
 {
+    bool soon = false;
+
     pthread_mutex_lock(&h->posting);
     for (int i = 0; i < h->count && !h->stopped; i++)
-        shard_wake_loop(h->shards[i]);
+        soon |= shard_wake_loop(h->shards[i]);
     pthread_mutex_unlock(&h->posting);
+    if (soon)
+        sched_yield();
 }
 
 void hub_publish(struct hub *h, struct batch *b)

@@ -85,6 +85,8 @@ bool shard_full(const struct shard *s)
 
 /* What is not waited for may lie for a second, until the loop's next tick, but not pile up. */
 #define LEFT_BYTES (1u << 20)
+/* So many are told of a commit in a tenth of a millisecond. */
+#define FEW_CONNECTIONS 32
 
 /*
  * A loop without connections keeps batches for later only. Whoever comes is posted to the loop
@@ -112,12 +114,12 @@ void shard_publish(struct shard *s, struct batch *b)
     loop_put(s->loop, &p->message);
 }
 
-void shard_wake_loop(struct shard *s)
+bool shard_wake_loop(struct shard *s)
 {
     if (!must_wake(s))
-        return;
+        return false;
     s->urgent = false;
-    loop_wake(s->loop);
+    return loop_wake(s->loop) && atomic_load(&s->connections) <= FEW_CONNECTIONS;
 }
 
 int shard_reserve_matches(struct shard *s, size_t count)

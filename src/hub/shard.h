@@ -95,8 +95,11 @@ void shard_free(struct shard *s); /* its loop has been stopped */
 bool shard_full(const struct shard *s); /* more than max_backlog waits; any thread */
 /* Database thread; there is a free place. The loop is not woken. */
 void shard_publish(struct shard *s, struct batch *b);
-/* Wakes it, unless it has no connections and may take what was published when it is next awake. */
-void shard_wake_loop(struct shard *s);
+/*
+ * Wakes it, unless it has no connections and may take what was published when it is next awake.
+ * True: it slept, and has few.
+ */
+bool shard_wake_loop(struct shard *s);
 
 void shard_wake(struct shard *s); /* another turn follows this one at once; its thread only */
 

@@ -42,9 +42,9 @@ void loop_put(struct loop *l, struct message *m)
     mailbox_put(&l->mailbox, m);
 }
 
-void loop_wake(struct loop *l)
+bool loop_wake(struct loop *l)
 {
-    mailbox_wake(&l->mailbox);
+    return mailbox_wake(&l->mailbox);
 }
 
 bool loop_turns(struct loop *l)

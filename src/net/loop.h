@@ -80,7 +80,7 @@ int loop_id(const struct loop *l);
 void loop_post(struct loop *l, struct message *m); /* any thread */
 /* The same in two steps: the loop is only sure to see what was put when it is woken. Any thread. */
 void loop_put(struct loop *l, struct message *m);
-void loop_wake(struct loop *l);
+bool loop_wake(struct loop *l);             /* true: it slept */
 bool loop_is_current(const struct loop *l); /* the caller runs on its thread */
 /* The next tick comes no later than that; its thread only. */
 void loop_tick_by(struct loop *l, int64_t mono_ms);

@@ -238,6 +238,19 @@ static void own_ones_are_told(void **state)
     expect_commit(f, UPDATED(1, "39", "z"));
 }
 
+static void others_in_a_transaction(void **state)
+{
+    struct followed *f = *state;
+    for (int i = 0; i < 3; i++) {
+        assert_false(tracker_others_write(&f->t));
+        other_ok(&f->o, "BEGIN");
+        assert_false(tracker_others_write(&f->t));
+        other_ok(&f->o, "INSERT INTO t VALUES(%d,'a')", i);
+        assert_true(tracker_others_write(&f->t));
+        other_ok(&f->o, i < 2 ? "COMMIT" : "ROLLBACK");
+    }
+}
+
 /* Pins. */
 
 static const char *const modes[] = {"PASSIVE", "FULL", "RESTART", "TRUNCATE"};
@@ -622,6 +635,7 @@ int main(int argc, char **argv)
         TEST(one_by_one),
         TEST(rolled_back_and_killed),
         TEST(own_ones_are_told),
+        TEST(others_in_a_transaction),
         TEST(nothing_past_the_pin_is_copied),
         TEST(the_next_pin_waits),
         TEST(a_pin_that_lags_is_known),

@@ -81,29 +81,66 @@ static void tells_of_writes(void **state)
     watch_fini(&w);
 }
 
-/*
- * Our own commit is no news, and nobody looks as often after it; but those of others are, when they
- * come after it.
- */
-static void looks_less_after_own_commits(void **state)
+/* Our own commit is no news; but those of others are, when they come after it. */
+static void own_commits_are_no_news(void **state)
 {
     struct watch w;
     (void)state;
     assert_int_equal(watch_init(&w, path), STATUS_OK);
     assert_int_equal(write(file, "x", 1), 1);
-    watch_wrote(&w);
+    assert_false(watch_wrote(&w));
     assert_true(watch_fd(&w) >= 0);
     assert_false(news(&w, 0));
-    assert_in_range(watch_timeout(&w, -1), 2 * MS, 20 * MS);
-    assert_in_range(looks(&w), 2, 3);
+    assert_int_equal(watch_timeout(&w, -1), 250 * MS);
+    watch_missed(&w);
+    assert_true(watch_timeout(&w, -1) < MS);
+    assert_in_range(looks(&w), 8, 16);
     w.wrote_ns = 0; /* long ago, so that this is no rush */
     assert_int_equal(write(file, "x", 1), 1);
-    watch_wrote(&w);
+    assert_false(watch_wrote(&w));
     assert_int_equal(write(file, "x", 1), 1);
     assert_true(news(&w, 1000));
     watch_woke(&w, true);
     assert_true(watch_timeout(&w, -1) < MS);
     assert_in_range(looks(&w), 8, 16);
+    watch_fini(&w);
+}
+
+static void deaf_and_hearing_again(void **state)
+{
+    struct watch w;
+    (void)state;
+    assert_int_equal(watch_init(&w, path), STATUS_OK);
+    for (int i = 0; i < 3; i++) {
+        watch_deafen(&w);
+        watch_deafen(&w);
+        assert_int_equal(write(file, "x", 1), 1);
+        assert_false(news(&w, 10));
+        assert_int_equal(watch_timeout(&w, -1), 10 * MS);
+        watch_hear(&w);
+        watch_hear(&w);
+        assert_int_equal(watch_timeout(&w, -1), 250 * MS);
+        assert_true(news(&w, 0));
+        watch_woke(&w, true);
+        looks(&w);
+        watch_deafen(&w);
+        assert_int_equal(write(file, "x", 1), 1);
+        w.wrote_ns = 0;
+        watch_wrote(&w);
+        watch_hear(&w);
+        assert_false(news(&w, 10));
+    }
+    /* What is deaf when a rush begins hears again after it. */
+    watch_deafen(&w);
+    w.wrote_ns = INT64_MAX; /* just now */
+    assert_true(watch_wrote(&w));
+    watch_hear(&w);
+    assert_int_equal(watch_fd(&w), -1);
+    w.wrote_ns = 0;
+    watch_woke(&w, false);
+    looks(&w);
+    assert_int_equal(write(file, "x", 1), 1);
+    assert_true(news(&w, 1000));
     watch_fini(&w);
 }
 
@@ -294,7 +331,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(tells_of_writes),
-        TEST(looks_less_after_own_commits),
+        TEST(own_commits_are_no_news),
+        TEST(deaf_and_hearing_again),
         TEST(hears_all_at_once),
         TEST(others_have_their_causes),
         TEST(many_writes),

@@ -33,6 +33,7 @@ struct database {
      */
     pthread_mutex_t duty;
     atomic_bool duty_wanted; /* by the thread, which comes first then */
+    int64_t large_ns;        /* when somebody who had the duty published a large batch */
     atomic_bool interrupted;
     struct watch watch; /* of the log */
     struct copier copier;
@@ -60,9 +61,9 @@ void database_thread_run(void *ctx, struct sql_request *r);
 void database_thread_follow_schema(void *ctx);
 void database_thread_nudge(void *ctx); /* there may be something to do: the copier is done */
 /*
- * Runs a request here and now, with r->json or r->error filled, if the database thread rests and
- * nobody waits for it: that saves the ways there and back. r->done is not called. False: not so;
- * post it. Any thread that may block and has the stack for SQL.
+ * Runs a request here and now, with r->json or r->error filled, if it is small, the database thread
+ * rests and nobody waits for it: that saves the ways there and back. r->done is not called. False:
+ * not so; post it. Any thread that may block and has the stack for SQL.
  */
 bool database_thread_stand_in(struct database *db, struct sql_request *r);
 

@@ -9,7 +9,13 @@
 
 #define TRIM_MS 10000   /* between two looks at the journal's age, with nothing to do */
 #define TRIM_SOON_MS 50 /* when the last one left some to delete */
-#define DUE_MS 5        /* before the log is settled after a commit: it is the loops' turn */
+/* A request that is small, and a batch: bytes. */
+#define SMALL_BYTES 16384
+#define SMALL_STATEMENTS 16
+#define SMALL_PARAMS 64
+#define LARGE_PAUSE_NS                                                                             \
+    1000000000   /* in which the database thread does all, after one that was not */
+#define DUE_MS 5 /* before the log is settled after a commit: it is the loops' turn */
 
 static void run_request(struct message *m, void *receiver)
 {
@@ -181,10 +187,37 @@ static void *run_thread(void *arg)
     return NULL;
 }
 
+static size_t text_bytes(const struct value *v)
+{
+    return v->type == VALUE_TEXT || v->type == VALUE_BLOB ? v->len : 0;
+}
+
+/*
+ * The memory of a batch outlives the request, in the history, and an allocator that has an arena
+ * for each thread would keep it for this thread afterwards. So what writes much, for which the way
+ * to the database thread matters little, is done there.
+ */
+static bool is_small(const struct sql_request *r)
+{
+    size_t bytes = 0;
+    if (r->statement_count > SMALL_STATEMENTS)
+        return false;
+    for (int i = 0; i < r->statement_count; i++) {
+        const struct sql_statement *s = &r->statements[i];
+        bytes += s->len;
+        if (s->param_count > SMALL_PARAMS)
+            return false;
+        for (int n = 0; n < s->param_count; n++)
+            bytes += text_bytes(&s->params[n].value);
+    }
+    return bytes <= SMALL_BYTES;
+}
+
 static bool is_free(const struct database *db)
 {
     return !mailbox_waits(&db->mailbox) && group_empty(&db->group) && !db->stop &&
-           !atomic_load(&db->interrupted);
+           !atomic_load(&db->interrupted) &&
+           (!db->large_ns || clock_mono_ns() - db->large_ns > LARGE_PAUSE_NS);
 }
 
 static void ignore(struct sql_request *r)
@@ -195,15 +228,17 @@ static void ignore(struct sql_request *r)
 static void run_alone(struct database *db, struct sql_request *r)
 {
     void (*done)(struct sql_request *) = r->done;
+    db->writer.batch_bytes = 0;
     r->done = ignore;
     group_push(&db->group, r);
     group_run(&db->group);
     r->done = done;
+    db->large_ns = db->writer.batch_bytes > SMALL_BYTES ? clock_mono_ns() : 0;
 }
 
 bool database_thread_stand_in(struct database *db, struct sql_request *r)
 {
-    if (atomic_load(&db->duty_wanted) || pthread_mutex_trylock(&db->duty) != 0)
+    if (!is_small(r) || atomic_load(&db->duty_wanted) || pthread_mutex_trylock(&db->duty) != 0)
         return false;
     bool free = is_free(db);
     if (free) {

@@ -52,6 +52,7 @@ struct writer {
     struct schema *known; /* after the last commit, decoded or our own; a reference */
     uint64_t tx;
     uint64_t base;      /* the seq before our own last batch */
+    size_t batch_bytes; /* of the batch published last */
     bool wrote;         /* a commit of our own was published; whoever reads it sets it back */
     bool fk_deferred;   /* a request may have set defer_foreign_keys */
     bool answers_first; /* who publishes calls writer_published itself, after the first answer */

@@ -37,6 +37,7 @@ void writer_publish_batch(struct writer *w, struct batch *b, struct schema *sche
     batch_seal(b, &seq, &w->tx);
     set_published_schema(w, schema);
     atomic_store(&p->seq, seq);
+    w->batch_bytes = b->bytes;
     atomic_fetch_add(&p->commits, b->transaction_count - b->continued);
     atomic_fetch_add(&p->changes, b->change_count);
     writer_set_turn(w, false);

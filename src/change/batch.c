@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/status.h"
 #include <assert.h>
+#include <pthread.h>
 #include <stdalign.h>
 #include <string.h>
 
@@ -17,15 +18,75 @@ struct batch_chunk {
     alignas(max_align_t) char data[];
 };
 
-#define FIRST_CHUNK 1024
+#define FIRST_CHUNK 512
 #define LAST_CHUNK (1024 * 1024)
-#define FIRST_ARRAY 4
+#define FIRST_ARRAY 2
+
+/*
+ * One allocation with room for what most commits are. The history keeps tens of thousands of them,
+ * made by one thread and freed by another; an allocator with an arena for each thread would keep
+ * the memory of one while it takes that of the next. So those that were freed are used again, by
+ * whichever thread.
+ */
+struct block {
+    struct batch batch;
+    struct change changes[FIRST_ARRAY];
+    struct transaction transactions[FIRST_ARRAY];
+    const struct table *tables[FIRST_ARRAY];
+    alignas(max_align_t) char chunk[sizeof(struct batch_chunk) + FIRST_CHUNK];
+};
+
+/* None where a tool is to see each use of what was freed. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SPARES_MAX 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SPARES_MAX 0
+#endif
+#endif
+#ifndef SPARES_MAX
+#define SPARES_MAX 2048
+#endif
+
+static struct {
+    pthread_mutex_t lock;
+    int count;
+    struct block *blocks[SPARES_MAX + 1];
+} spares = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static struct block *take_spare(void)
+{
+    struct block *spare = NULL;
+    pthread_mutex_lock(&spares.lock);
+    if (spares.count > 0)
+        spare = spares.blocks[--spares.count];
+    pthread_mutex_unlock(&spares.lock);
+    return spare;
+}
+
+static void give_back(struct block *block)
+{
+    pthread_mutex_lock(&spares.lock);
+    bool room = spares.count < SPARES_MAX;
+    if (room)
+        spares.blocks[spares.count++] = block;
+    pthread_mutex_unlock(&spares.lock);
+    if (!room)
+        mem_free(block);
+}
+
+static struct block *block_of(struct batch *b)
+{
+    return (struct block *)b;
+}
 
 struct batch *batch_new(size_t max_bytes)
 {
-    struct batch *b = mem_zalloc(sizeof(*b));
-    if (!b)
+    struct block *block = take_spare();
+    if (!block && !(block = mem_alloc(sizeof(*block))))
         return NULL;
+    struct batch *b = &block->batch;
+    memset(b, 0, sizeof(*b));
     atomic_init(&b->refs, 1);
     b->max_bytes = max_bytes;
     b->bytes = sizeof(*b);
@@ -47,7 +108,8 @@ static void free_chunks(struct batch *b, struct batch_chunk *until)
         assert(c);
         b->chunks = c->older;
         b->bytes -= sizeof(*c) + c->cap;
-        mem_free(c);
+        if ((char *)c != block_of(b)->chunk)
+            mem_free(c);
     }
 }
 
@@ -66,10 +128,14 @@ void batch_unref(struct batch *b)
         release(&b->transactions[i]);
     for (size_t i = 0; i < b->table_count; i++)
         table_unref(b->tables[i]);
-    mem_free(b->changes);
-    mem_free(b->transactions);
-    mem_free(b->tables);
-    mem_free(b);
+    struct block *block = block_of(b);
+    if (b->changes != block->changes)
+        mem_free(b->changes);
+    if (b->transactions != block->transactions)
+        mem_free(b->transactions);
+    if (b->tables != block->tables)
+        mem_free(b->tables);
+    give_back(block);
 }
 
 /* Whether `more` bytes may still be taken; notes why not. */
@@ -107,7 +173,7 @@ static void *arena_alloc(struct batch *b, size_t size, size_t align)
     size_t cap = next_chunk_size(b, size);
     if (!may_grow(b, sizeof(*c) + cap))
         return NULL;
-    c = mem_alloc(sizeof(*c) + cap);
+    c = !b->chunks && cap <= FIRST_CHUNK ? (void *)block_of(b)->chunk : mem_alloc(sizeof(*c) + cap);
     if (!c)
         return NULL;
     *c = (struct batch_chunk){.older = b->chunks, .used = size, .cap = cap};
@@ -169,15 +235,26 @@ bool batch_full(const struct batch *b)
     return b->full;
 }
 
-/* The array with room for one more element, or NULL; *cap and b->bytes follow. */
-static void *grow(struct batch *b, void *array, size_t size, size_t count, size_t *cap)
+static void *enlarge(void *array, void *first, size_t size, size_t cap)
+{
+    if (!array || array != first)
+        return array ? mem_realloc(array, cap * size) : first;
+    void *grown = mem_alloc(cap * size);
+    return grown ? memcpy(grown, first, FIRST_ARRAY * size) : NULL;
+}
+
+/*
+ * The array with room for one more element, or NULL; *cap and b->bytes follow. It begins in the
+ * block, at `first`.
+ */
+static void *grow(struct batch *b, void *array, void *first, size_t size, size_t count, size_t *cap)
 {
     if (count < *cap)
         return array;
     size_t more = *cap ? *cap : FIRST_ARRAY;
     if (*cap + more > UINT32_MAX || !may_grow(b, more * size))
         return NULL;
-    array = mem_realloc(array, (*cap + more) * size);
+    array = enlarge(array, first, size, *cap + more);
     if (!array)
         return NULL;
     *cap += more;
@@ -188,7 +265,8 @@ static void *grow(struct batch *b, void *array, size_t size, size_t count, size_
 static int reserve_change(struct batch *b)
 {
     size_t cap = b->change_cap;
-    struct change *changes = grow(b, b->changes, sizeof(*changes), b->change_count, &cap);
+    struct change *changes =
+        grow(b, b->changes, block_of(b)->changes, sizeof(*changes), b->change_count, &cap);
     if (!changes)
         return STATUS_NOMEM;
     b->changes = changes;
@@ -216,7 +294,7 @@ int batch_hold(struct batch *b, const struct table *table)
         return STATUS_OK;
     }
     const struct table **tables =
-        grow(b, b->tables, sizeof(*b->tables), b->table_count, &b->table_cap);
+        grow(b, b->tables, block_of(b)->tables, sizeof(*b->tables), b->table_count, &b->table_cap);
     if (!tables)
         return b->full ? STATUS_TOO_LARGE : STATUS_NOMEM;
     b->tables = tables;
@@ -239,8 +317,8 @@ int batch_end_transaction(struct batch *b, uint64_t origin, const struct schema 
     if (first == b->change_count && !schema)
         return STATUS_OK;
     size_t cap = b->transaction_cap;
-    struct transaction *transactions =
-        grow(b, b->transactions, sizeof(*transactions), b->transaction_count, &cap);
+    struct transaction *transactions = grow(b, b->transactions, block_of(b)->transactions,
+        sizeof(*transactions), b->transaction_count, &cap);
     if (!transactions)
         return b->full ? STATUS_TOO_LARGE : STATUS_NOMEM;
     b->transactions = transactions;

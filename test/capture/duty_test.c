@@ -102,6 +102,38 @@ static void the_thread_comes_first(void **state)
     stand_in(m, 1);
 }
 
+/* What writes much is left to the thread, and for some time whatever follows. */
+static void large_ones_are_posted(void **state)
+{
+    struct mixed *m = *state;
+    static const char many[] = "WITH g(n) AS (VALUES(1000) UNION ALL SELECT n+1 FROM g LIMIT 1000) "
+                               "INSERT INTO t SELECT n, 'many' FROM g";
+    struct sql_request r = {0};
+    char *blob = calloc(1, 20000);
+    struct value text = {.p = blob, .len = 20000, .type = VALUE_BLOB};
+    m->f.quiet = true;
+    struct sql_statement *s = sql_request_add(&r, "INSERT INTO t VALUES(9,?)", 25);
+    assert_int_equal(sql_statement_bind(s, NULL, &text), 0);
+    for (int i = 0; i < 20; i++) {
+        assert_false(database_thread_stand_in(m->f.db, &r));
+        pause_ms(1);
+    }
+    sql_request_fini(&r);
+    free(blob);
+    stand_in(m, 1);
+    assert_int_equal(m->f.db->large_ns, 0);
+    r = (struct sql_request){.done = never};
+    assert_non_null(sql_request_add(&r, many, strlen(many)));
+    while (!database_thread_stand_in(m->f.db, &r))
+        pause_ms(1);
+    assert_int_equal(r.changes, 1000);
+    sql_request_fini(&r);
+    assert_false(database_thread_stand_in(m->f.db, insert(&r, 2)));
+    sql_request_fini(&r);
+    sql_ok(&m->f, "INSERT INTO t VALUES(2,'own')");
+    assert_true(stand_in(m, 3) > 0);
+}
+
 /* How often the database thread has gone to sleep; -1: not known. */
 static long sleeps(void)
 {
@@ -192,6 +224,7 @@ int main(int argc, char **argv)
         TEST(published_before_it_returns),
         TEST(posted_where_it_is_taken),
         TEST(the_thread_comes_first),
+        TEST(large_ones_are_posted),
         TEST(the_thread_sleeps_on),
         TEST(others_are_heard),
         TEST(the_log_is_kept_short),

@@ -212,6 +212,39 @@ static void a_rewind_forgets_exactly_what_came_after(void **state)
 
 /* Savepoints opened, released and rolled back at random, against a plain list of what should be
  * left. */
+/* Whoever makes one after a hundred others were freed may get the memory of one of them. */
+static void what_was_freed_is_used_again(void **state)
+{
+    (void)state;
+    struct batch *b[100];
+    char text[2000];
+    memset(text, 'x', sizeof(text));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 100; i++) {
+            b[i] = batch_new(round == 1 ? 20000 : 0);
+            struct batch_mark empty = batch_mark(b[i]);
+            assert_int_equal(b[i]->change_count + b[i]->transaction_count + b[i]->table_count, 0);
+            assert_null(b[i]->changes);
+            assert_false(b[i]->continued || b[i]->continues || b[i]->full || b[i]->gap);
+            for (int again = 0; again < 2; again++) {
+                assert_int_equal(insert(b[i], i, text, i < 50 ? 10 : 1900), 0);
+                for (int more = 0; more < i % 7; more++) {
+                    assert_int_equal(insert(b[i], more, "more", 4), 0);
+                    assert_int_equal(batch_end_transaction(b[i], 0, NULL), 0);
+                }
+                if (again == 0)
+                    batch_rewind(b[i], &empty);
+            }
+        }
+        for (int i = 0; i < 100; i++) {
+            assert_row(b[i], 0, i, text, i < 50 ? 10 : 1900);
+            for (int more = 0; more < i % 7; more++)
+                assert_row(b[i], 1 + (uint32_t)more, more, "more", 4);
+            batch_unref(b[i]);
+        }
+    }
+}
+
 static void random_savepoints(void **state)
 {
     (void)state;
@@ -361,6 +394,7 @@ int main(void)
         TEST(a_new_schema_is_a_transaction_even_without_changes),
         TEST(an_empty_batch_takes_no_numbers),
         TEST(a_rewind_forgets_exactly_what_came_after),
+        TEST(what_was_freed_is_used_again),
         TEST(random_savepoints),
         TEST(the_bound_holds),
         TEST(a_value_larger_than_the_bound_is_refused),

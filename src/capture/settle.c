@@ -127,9 +127,14 @@ static bool settle_calm(struct follower *f, const struct wal_shm *now, bool idle
         (!done && now_ms() < f->next_park_ms))
         return false;
     if (!may_restart(f, done)) {
-        f->next_park_ms = now_ms() + PAUSE_MS;
-        return false;
+        /* By now it may, but not after another commit. */
+        bool at_once = !f->refused;
+        f->refused = true;
+        if (!at_once)
+            f->next_park_ms = now_ms() + PAUSE_MS;
+        return at_once;
     }
+    f->refused = false;
     bool lockable = large && t->can_checkpoint && now->frames - now->copied < LITTLE_FRAMES;
     bool overrun = now->frames >= f->park_frames * 2;
     bool parked;

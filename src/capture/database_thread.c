@@ -13,8 +13,8 @@
 #define SMALL_BYTES 16384
 #define SMALL_STATEMENTS 16
 #define SMALL_PARAMS 64
-#define LARGE_PAUSE_NS                                                                             \
-    1000000000   /* in which the database thread does all, after one that was not */
+/* After one that was not the database thread does all for so long. */
+#define LARGE_PAUSE_NS 1000000000
 #define DUE_MS 5 /* before the log is settled after a commit: it is the loops' turn */
 
 static void run_request(struct message *m, void *receiver)

@@ -127,12 +127,11 @@ static bool settle_calm(struct follower *f, const struct wal_shm *now, bool idle
         (!done && now_ms() < f->next_park_ms))
         return false;
     if (!may_restart(f, done)) {
-        /* By now it may, but not after another commit. */
-        bool at_once = !f->refused;
-        f->refused = true;
-        if (!at_once)
+        /* By now it may, in most cases, but not after another large commit. */
+        f->refused = !f->refused;
+        if (!f->refused)
             f->next_park_ms = now_ms() + PAUSE_MS;
-        return at_once;
+        return f->refused;
     }
     f->refused = false;
     bool lockable = large && t->can_checkpoint && now->frames - now->copied < LITTLE_FRAMES;

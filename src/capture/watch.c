@@ -38,7 +38,7 @@ static void close_fd(int *fd)
 void watch_hear(struct watch *w)
 {
     struct epoll_event e = {.events = EPOLLIN};
-    if (w->deaf)
+    if (w->deaf && w->fd >= 0)
         w->deaf = epoll_ctl(w->ears, EPOLL_CTL_ADD, w->fd, &e) < 0;
 }
 

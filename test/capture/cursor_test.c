@@ -384,27 +384,44 @@ static void progress(void **state)
 }
 
 /* More than threads, connections and places: all are served in the end, and fairly. */
-static void many(void **state)
+enum { MANY = 100 };
+static struct taker all[MANY];
+
+static struct fixture *open_for_many(void **state)
 {
-    enum { MANY = 100 };
-    static struct taker all[MANY];
     struct fixture *f = *state;
     fixture_close(f);
     f->options.query_threads = 3;
     f->options.open_queries = 5;
     f->options.query_queue = MANY;
     fixture_open(f);
+    return f;
+}
+
+static void many(void **state)
+{
+    struct fixture *f = open_for_many(state);
     sql_ok(f, "CREATE TABLE t(v)");
     for (int i = 0; i < MANY; i++)
         begin(
             f, &all[i], i % 3 ? NUMBERS(" LIMIT 3001") : "INSERT INTO t VALUES(1),(2) RETURNING v");
-    struct taker more;
-    begin(f, &more, "SELECT 1");
-    expect_end(&more, "LIMIT_EXCEEDED: ");
     for (int i = 0; i < MANY; i++)
         expect_count(&all[i], i % 3 ? 3001 : 2, i % 3 ? 4 : 1);
     expect_rows(f, "SELECT count(*) FROM t", "[[68]]");
     assert_true(database_drain(f->db, 1000));
+}
+
+/* None of those ends before its pages are taken. */
+static void one_too_many(void **state)
+{
+    struct fixture *f = open_for_many(state);
+    struct taker more;
+    for (int i = 0; i < MANY; i++)
+        begin(f, &all[i], NUMBERS(" LIMIT 3001"));
+    begin(f, &more, "SELECT 1");
+    expect_end(&more, "LIMIT_EXCEEDED: ");
+    for (int i = 0; i < MANY; i++)
+        expect_count(&all[i], 3001, 4);
 }
 
 /* Whatever they do, they end with the database. */
@@ -481,6 +498,7 @@ int main(void)
         TEST(delete_mode),
         TEST(progress),
         TEST(many),
+        TEST(one_too_many),
         TEST(closed),
         TEST(memory),
     };

@@ -237,8 +237,10 @@ bool batch_full(const struct batch *b)
 
 static void *enlarge(void *array, void *first, size_t size, size_t cap)
 {
-    if (!array || array != first)
-        return array ? mem_realloc(array, cap * size) : first;
+    if (!array)
+        return first;
+    if (array != first)
+        return mem_realloc(array, cap * size);
     void *grown = mem_alloc(cap * size);
     return grown ? memcpy(grown, first, FIRST_ARRAY * size) : NULL;
 }

@@ -1,18 +1,16 @@
 #include "cli/bench_http.h"
 #include "base/clock.h"
 #include "base/cores.h"
-#include "base/json.h"
 #include "base/mem.h"
 #include "base/status.h"
-#include "base/text.h"
 #include "base/thread.h"
+#include "cli/bench_answer.h"
 #include "cli/bench_socket.h"
 #include "cli/interrupt.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -21,7 +19,6 @@
 #define EVENTS_MAX 64
 #define TURN_MS 50
 #define ANSWER_TIMEOUT_MS 60000
-#define ANSWER_MAX ((size_t)64 << 20)
 #define READ_SIZE 65536
 
 struct connection {
@@ -248,39 +245,14 @@ static void make_requests(struct bench_http *h)
     }
 }
 
-/* The value of a header, which ends with the line; NULL when there is none. */
-static const char *header(const char *head, size_t len, const char *name)
-{
-    size_t name_len = strlen(name);
-
-    for (const char *line = memchr(head, '\n', len); line;) {
-        size_t left = len - (size_t)(++line - head);
-
-        if (left > name_len && text_ncasecmp(line, name, name_len) == 0) {
-            line += name_len;
-            return line + (*line == ' ');
-        }
-        line = memchr(line, '\n', left);
-    }
-    return NULL;
-}
-
 static void explain(
     struct bench_http *h, const struct connection *c, int status, const char *body, size_t len)
 {
-    char why[128];
-    json_t *answer = json_read(body, len, why, sizeof(why));
-    const char *message =
-        json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
     struct buf text = {0};
 
-    if (message)
-        buf_puts(&text, message);
-    else
-        buf_printf(&text, "the server answered with HTTP status %d", status);
+    bench_answer_explain(status, body, len, &text);
     fail(h, c, buf_text(&text) ? text.data : "out of memory");
     buf_fini(&text);
-    json_decref(answer);
 }
 
 static void take_answer(
@@ -304,24 +276,17 @@ static void take_answer(
 /* The connection's answer, if it is whole. */
 static void take(struct bench_http *h, struct connection *c)
 {
-    const char *end = memmem(c->in.data, c->in.len, "\r\n\r\n", 4), *length, *way;
-    size_t head, body;
+    struct bench_answer a;
+    int status = bench_answer_read(&a, c->in.data, c->in.len);
 
-    if (!end)
-        return;
-    head = (size_t)(end - c->in.data) + 4;
-    length = header(c->in.data, head, "content-length:");
-    body = length ? (size_t)strtoull(length, NULL, 10) : SIZE_MAX;
-    if (head < 16 || memcmp(c->in.data, "HTTP/1.1 ", 9) != 0 || body > ANSWER_MAX ||
-        c->under_way == 0) {
+    if (status < 0 || (status > 0 && c->under_way == 0)) {
         fail(h, c, "the server's answer is not one");
         return;
     }
-    if (c->in.len < head + body)
+    if (status == 0)
         return;
-    way = header(c->in.data, head, "connection:");
-    take_answer(h, c, atoi(c->in.data + 9), c->in.data + head, body);
-    if (way && text_ncasecmp(way, "close", 5) == 0)
+    take_answer(h, c, a.status, a.body, a.len);
+    if (a.closes)
         bench_wire_close(&c->wire);
     buf_reset(&c->in);
     c->used = true;

@@ -177,8 +177,8 @@ static bool has_room(void *ctx)
 }
 
 /*
- * Where a loop has little to do, and no processor of its own, its subscribers are told first: that
- * keeps who wrote waiting for less than our going on would keep them.
+ * Where a loop has little to do, and no processor of its own, its subscribers are told before we go
+ * on: he who wrote waits for less then than they would.
  */
 void hub_wake(struct hub *h)
 {

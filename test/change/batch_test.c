@@ -212,6 +212,34 @@ static void a_rewind_forgets_exactly_what_came_after(void **state)
 
 /* Savepoints opened, released and rolled back at random, against a plain list of what should be
  * left. */
+/* A small commit takes one allocation, and none where a batch was freed before it. */
+static void usual_ones_are_one_allocation(void **state)
+{
+    (void)state;
+    struct batch *b[3000];
+    for (int i = 0; i < 3000; i++)
+        b[i] = batch_new(0); /* more than are kept */
+    mem_fail_after(0);
+    assert_int_equal(insert(b[0], 1, "text", 4), 0);
+    assert_int_equal(batch_end_transaction(b[0], 0, NULL), 0);
+    assert_false(mem_fail_hit());
+    mem_fail_after(-1);
+    for (int i = 0; i < 3000; i++)
+        batch_unref(b[i]);
+#if !defined(__SANITIZE_ADDRESS__)
+    int again = 0;
+    for (bool hit = false; !hit && again < 3000; again++) {
+        mem_fail_after(0);
+        b[again] = batch_new(0);
+        hit = mem_fail_hit();
+        mem_fail_after(-1);
+    }
+    assert_in_range(again, 1000, 2999);
+    while (again-- > 0)
+        batch_unref(b[again]);
+#endif
+}
+
 /* Whoever makes one after a hundred others were freed may get the memory of one of them. */
 static void what_was_freed_is_used_again(void **state)
 {
@@ -394,6 +422,7 @@ int main(void)
         TEST(a_new_schema_is_a_transaction_even_without_changes),
         TEST(an_empty_batch_takes_no_numbers),
         TEST(a_rewind_forgets_exactly_what_came_after),
+        TEST(usual_ones_are_one_allocation),
         TEST(what_was_freed_is_used_again),
         TEST(random_savepoints),
         TEST(the_bound_holds),

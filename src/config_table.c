@@ -95,7 +95,7 @@ const struct config_row config_table[] = {
     {"loops", "N", "threads that serve the WebSocket clients; 0 for one per core",
         KIND_COUNT, AT(loops), "0", 0, 1024},
     {"readers", "N", "connections for SELECT",
-        KIND_COUNT, AT(readers), "4", 1, 256},
+        KIND_COUNT, AT(readers), "5", 1, 256},
     {"query-threads", "N", "threads that run the SQL of WebSocket clients",
         KIND_COUNT, AT(query_threads), "4", 1, 256},
     {"query-queue", "N", "SQL requests of WebSocket clients under way at once, waiting or running",

@@ -9,6 +9,8 @@
 #define LAG_FRAMES 64
 /* Frames of which the last are copied, or decoded, while others wait for the lock. */
 #define LITTLE_FRAMES 256
+/* So much larger than wanted: now the copier is waited for, and those who write wait with us. */
+#define FAR_TIMES 8
 #define PAUSE_MS 1
 #define PAUSE_MAX_MS 1000
 #define LOCK_PAUSE_MAX_MS 8
@@ -100,6 +102,15 @@ static bool may_restart(struct follower *f, bool done)
     return done && now_ms() - f->refused_ms >= RESTART_WAIT_MS;
 }
 
+/* By now it may, in most cases: it is tried once more at once. */
+static bool note_refused(struct follower *f)
+{
+    f->refused = !f->refused;
+    if (!f->refused)
+        f->next_park_ms = now_ms() + PAUSE_MS;
+    return false;
+}
+
 static void pause_parking(struct follower *f, bool parked, int64_t max_ms)
 {
     if (parked && f->ops->parked)
@@ -126,13 +137,8 @@ static bool settle_calm(struct follower *f, const struct wal_shm *now, bool idle
     if (tracker_parked(t) || !(done || large || (others && idle)) ||
         (!done && now_ms() < f->next_park_ms))
         return false;
-    if (!may_restart(f, done)) {
-        /* By now it may, in most cases, but not after another large commit. */
-        f->refused = !f->refused;
-        if (!f->refused)
-            f->next_park_ms = now_ms() + PAUSE_MS;
-        return f->refused;
-    }
+    if (!may_restart(f, done))
+        return note_refused(f);
     f->refused = false;
     bool lockable = large && t->can_checkpoint && now->frames - now->copied < LITTLE_FRAMES;
     bool overrun = now->frames >= f->park_frames * 2;
@@ -142,9 +148,10 @@ static bool settle_calm(struct follower *f, const struct wal_shm *now, bool idle
     } else if (lockable && (overrun || now->frames - t->frame < LITTLE_FRAMES)) {
         parked = park_locked(f, overrun, &pause_max_ms);
     } else {
-        if (tracker_lag(t) >= LAG_FRAMES || idle)
+        if (tracker_lag(t) >= LAG_FRAMES || large || idle)
             tracker_repin(t);
-        if (f->copier && now->frames - now->copied > LITTLE_FRAMES) {
+        if (f->copier && now->frames - now->copied > LITTLE_FRAMES &&
+            now->frames < f->park_frames * FAR_TIMES) {
             ask_to_copy(f, now);
             return false;
         }
@@ -176,20 +183,19 @@ static uint32_t rush_frames(const struct follower *f)
  * waiting at last for what was written during the shortest copy only; or for all, when they are
  * faster than we are, for the log must end somewhere.
  */
-static void settle_rush(struct follower *f, const struct wal_shm *now)
+static bool settle_rush(struct follower *f, const struct wal_shm *now)
 {
     struct tracker *t = &f->tracker;
     uint32_t most = rush_frames(f), left = now->frames - now->copied;
     int64_t pause_max_ms;
     if (tracker_parked(t) || now->frames < most / 2 || now_ms() < f->next_park_ms)
-        return;
+        return false;
     bool overrun = now->frames >= most * RUSH_OVERRUN;
     bool last = left <= most / 8 || f->copies >= RUSH_COPIES || overrun;
     if (now->frames >= most && last) {
-        if (!may_restart(f, false)) {
-            f->next_park_ms = now_ms() + PAUSE_MS;
-            return;
-        }
+        if (!may_restart(f, false))
+            return note_refused(f);
+        f->refused = false;
         bool parked = park_locked(f, true, &pause_max_ms);
         f->copies = 0;
         pause_parking(f, parked, pause_max_ms);
@@ -200,6 +206,7 @@ static void settle_rush(struct follower *f, const struct wal_shm *now)
             ask_to_copy(f, now);
         }
     }
+    return false;
 }
 
 /*
@@ -220,7 +227,7 @@ bool settle_is_due(const struct follower *f)
     return tracker_lag(&f->tracker) >= LAG_FRAMES;
 }
 
-bool settle_run(struct follower *f, bool hurry)
+static bool settle(struct follower *f, bool hurry)
 {
     struct tracker *t = &f->tracker;
     struct wal_shm now;
@@ -246,6 +253,16 @@ bool settle_run(struct follower *f, bool hurry)
     }
     if (!off)
         return settle_calm(f, &now, idle);
-    settle_rush(f, &now);
-    return false;
+    return settle_rush(f, &now);
+}
+
+/* Before a large commit of our own comes in between. */
+bool settle_run(struct follower *f, bool hurry)
+{
+    bool more = settle(f, hurry);
+    if (f->refused) {
+        more = follower_run(f);
+        more |= settle(f, hurry);
+    }
+    return more;
 }

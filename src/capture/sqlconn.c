@@ -67,7 +67,10 @@ static int on_progress(void *ctx)
            sqlconn_stopped(c) != STOP_NONE;
 }
 
-/* Waits in small steps, unlike sqlite3_busy_timeout, so that a shutdown need not wait as well. */
+/*
+ * Waits in small steps, unlike sqlite3_busy_timeout, so that a shutdown need not wait as well; very
+ * small ones at first, for who commits all the time has the lock for nearly all of it.
+ */
 static int on_busy(void *ctx, int count)
 {
     struct sqlconn *c = ctx;
@@ -78,7 +81,7 @@ static int on_busy(void *ctx, int count)
     if (atomic_load_explicit(c->closing, memory_order_relaxed) ||
         now - c->busy_since_ns >= c->busy_timeout_ms * 1000000)
         return 0;
-    struct timespec pause = {.tv_nsec = (count < 10 ? 1 : 10) * 1000000L};
+    struct timespec pause = {.tv_nsec = count < 20 ? 50000 : count < 30 ? 1000000 : 10000000};
     nanosleep(&pause, NULL);
     return 1;
 }

@@ -130,6 +130,23 @@ int writer_refresh_schema(struct writer *w)
     return rc;
 }
 
+/* Those who commit all the time leave the lock for moments, which are looked for often. */
+#define RUSH_PATIENCE_MS 3
+
+/*
+ * For a while: others may commit faster than they can be followed, and then somebody has to keep
+ * the log from growing, too.
+ */
+static void follow_others(struct writer *w)
+{
+    int64_t until_ns = clock_mono_ns() + WRITER_PATIENCE_MS * 1000000;
+    bool more = true;
+    while (more && clock_mono_ns() < until_ns) {
+        more = follower_run(&w->follower);
+        more |= settle_run(&w->follower, true);
+    }
+}
+
 /* Follows the log while it waits. */
 static int begin_patiently(struct writer *w)
 {
@@ -138,13 +155,12 @@ static int begin_patiently(struct writer *w)
         return sqlconn_run(&w->conn, OWN_BEGIN);
     while (true) {
         int64_t left = timeout - waited;
-        int rc = writer_begin_within(w, left < WRITER_PATIENCE_MS ? left : WRITER_PATIENCE_MS);
+        int64_t patience = follower_in_rush(&w->follower) ? RUSH_PATIENCE_MS : WRITER_PATIENCE_MS;
+        int rc = writer_begin_within(w, left < patience ? left : patience);
         waited = (clock_mono_ns() - began) / 1000000;
         if ((rc & 0xff) != SQLITE_BUSY || waited >= timeout || atomic_load(w->conn.closing))
             return rc;
-        while (follower_run(&w->follower))
-            ;
-        settle_run(&w->follower, false);
+        follow_others(w);
     }
 }
 
@@ -161,8 +177,7 @@ int writer_begin(struct writer *w)
             sqlconn_run(&w->conn, OWN_ROLLBACK);
         if (rc != SQLITE_OK || late < 0)
             return rc != SQLITE_OK ? rc : SQLITE_NOMEM;
-        while (follower_run(&w->follower))
-            ;
+        follow_others(w);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "mixed.h"
 
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -79,6 +80,100 @@ static void the_log_stays_small(void **state)
     await_events(&m->f, OTHERS(-1, "2"));
 }
 
+struct ours {
+    struct mixed *m;
+    pthread_t thread;
+    const char *sql;
+    int most; /* requests */
+    atomic_bool *end;
+    int pause_us;
+    atomic_int done, failed;
+};
+
+static void *write_ours(void *arg)
+{
+    struct ours *o = arg;
+    while (o->done < o->most && !atomic_load(o->end)) {
+        struct sql_request r = {0};
+        sql_request_add(&r, o->sql, strlen(o->sql));
+        database_execute(o->m->f.db, &r);
+        o->failed += r.error.code[0] != 0;
+        sql_request_fini(&r);
+        o->done++;
+        usleep(o->pause_us);
+    }
+    return NULL;
+}
+
+/* Commits of our own that are large and follow one another leave time for it. */
+static void large_ones_of_our_own(void **state)
+{
+    struct mixed *m = *state;
+    struct ours ours[4];
+    atomic_bool end = false;
+    int64_t largest = 0;
+    int together = 0;
+    m->f.quiet = true;
+    fixture_listen(&m->f, NULL, true);
+    for (int i = 0; i < 4; i++) {
+        ours[i] = (struct ours){.m = m,
+            .most = 50,
+            .end = &end,
+            .sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<1000) "
+                   "INSERT INTO t(v) SELECT randomblob(400) FROM n"};
+        pthread_create(&ours[i].thread, NULL, write_ours, &ours[i]);
+    }
+    while (together < 200) {
+        usleep(5000);
+        int64_t size = log_size(m);
+        largest = size > largest ? size : largest;
+        together = 0;
+        for (int i = 0; i < 4; i++)
+            together += ours[i].done;
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(ours[i].thread, NULL);
+        assert_int_equal(ours[i].failed, 0);
+    }
+    print_message("# the log had up to %lld KiB\n", (long long)largest >> 10);
+    assert_true(largest < 40 << 20);
+}
+
+/* Nor has one of ours to wait until a rush of others is over, and meanwhile the log is kept too. */
+static void one_of_ours_in_a_rush(void **state)
+{
+    struct mixed *m = *state;
+    atomic_bool end = false;
+    struct ours ours = {.m = m,
+        .most = INT_MAX,
+        .pause_us = 1000,
+        .end = &end,
+        .sql = "INSERT INTO t(v) VALUES(randomblob(200))"};
+    uint64_t seq = fixture_seq(&m->f);
+    m->f.quiet = true;
+    fixture_listen(&m->f, NULL, true);
+    other_ok(&m->o, "PRAGMA synchronous=OFF");
+    other_ok(&m->intruder, "PRAGMA synchronous=OFF");
+    other_ok(&m->o, "PRAGMA busy_timeout=30000");
+    other_ok(&m->intruder, "PRAGMA busy_timeout=30000");
+    pthread_create(&ours.thread, NULL, write_ours, &ours);
+    other_send(&m->o, ".times %d INSERT INTO t(v) VALUES(randomblob(200))", COMMITS);
+    other_send(&m->intruder, ".times %d INSERT INTO t(v) VALUES(randomblob(200))", COMMITS);
+    other_wait(&m->o);
+    other_wait(&m->intruder);
+    int64_t size = log_size(m);
+    int done = ours.done;
+    atomic_store(&end, true);
+    pthread_join(ours.thread, NULL);
+    assert_int_equal(ours.failed, 0);
+    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
+    assert_int_equal(fixture_seq(&m->f) - seq, 2 * COMMITS + ours.done + 1);
+    print_message("# %d of ours, the log has %lld KiB\n", done, (long long)size >> 10);
+    assert_true(done > 30);
+    assert_true(size < 250 << 20);
+    assert_int_equal(m->f.gaps, 0);
+}
+
 /* An application that empties the log now and then, or ends with every commit, can do so. */
 static void others_may_empty_the_log(void **state)
 {
@@ -144,6 +239,8 @@ int main(int argc, char **argv)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, mixed_set_up, mixed_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_log_stays_small),
+        TEST(large_ones_of_our_own),
+        TEST(one_of_ours_in_a_rush),
         TEST(others_may_empty_the_log),
         TEST(a_long_reader),
     };

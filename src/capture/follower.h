@@ -51,7 +51,7 @@ struct follower {
     uint64_t skip;       /* changes of the next commit that were handed on in an earlier life */
     int64_t moved_ms;    /* when the last commit was seen, by the steady clock */
     int64_t next_park_ms, park_pause_ms;
-    bool refused;        /* the last attempt to park was, and is to be repeated at once */
+    bool refused;        /* the attempt to park was, and is to be repeated at once */
     int64_t refused_ms;  /* since when a log that is copied may not be restarted; 0: it may */
     int64_t next_gap_ms; /* the next attempt to get over it */
 };

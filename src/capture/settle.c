@@ -102,15 +102,6 @@ static bool may_restart(struct follower *f, bool done)
     return done && now_ms() - f->refused_ms >= RESTART_WAIT_MS;
 }
 
-/* By now it may, in most cases: it is tried once more at once. */
-static bool note_refused(struct follower *f)
-{
-    f->refused = !f->refused;
-    if (!f->refused)
-        f->next_park_ms = now_ms() + PAUSE_MS;
-    return false;
-}
-
 static void pause_parking(struct follower *f, bool parked, int64_t max_ms)
 {
     if (parked && f->ops->parked)
@@ -137,9 +128,10 @@ static bool settle_calm(struct follower *f, const struct wal_shm *now, bool idle
     if (tracker_parked(t) || !(done || large || (others && idle)) ||
         (!done && now_ms() < f->next_park_ms))
         return false;
-    if (!may_restart(f, done))
-        return note_refused(f);
-    f->refused = false;
+    if (!may_restart(f, done)) {
+        f->refused = true;
+        return false;
+    }
     bool lockable = large && t->can_checkpoint && now->frames - now->copied < LITTLE_FRAMES;
     bool overrun = now->frames >= f->park_frames * 2;
     bool parked;
@@ -183,19 +175,20 @@ static uint32_t rush_frames(const struct follower *f)
  * waiting at last for what was written during the shortest copy only; or for all, when they are
  * faster than we are, for the log must end somewhere.
  */
-static bool settle_rush(struct follower *f, const struct wal_shm *now)
+static void settle_rush(struct follower *f, const struct wal_shm *now)
 {
     struct tracker *t = &f->tracker;
     uint32_t most = rush_frames(f), left = now->frames - now->copied;
     int64_t pause_max_ms;
     if (tracker_parked(t) || now->frames < most / 2 || now_ms() < f->next_park_ms)
-        return false;
+        return;
     bool overrun = now->frames >= most * RUSH_OVERRUN;
     bool last = left <= most / 8 || f->copies >= RUSH_COPIES || overrun;
     if (now->frames >= most && last) {
-        if (!may_restart(f, false))
-            return note_refused(f);
-        f->refused = false;
+        if (!may_restart(f, false)) {
+            f->refused = true;
+            return;
+        }
         bool parked = park_locked(f, true, &pause_max_ms);
         f->copies = 0;
         pause_parking(f, parked, pause_max_ms);
@@ -206,7 +199,6 @@ static bool settle_rush(struct follower *f, const struct wal_shm *now)
             ask_to_copy(f, now);
         }
     }
-    return false;
 }
 
 /*
@@ -253,16 +245,21 @@ static bool settle(struct follower *f, bool hurry)
     }
     if (!off)
         return settle_calm(f, &now, idle);
-    return settle_rush(f, &now);
+    settle_rush(f, &now);
+    return false;
 }
 
-/* Before a large commit of our own comes in between. */
+/* Who was refused may restart the log by now, in most cases, but not after another large commit. */
 bool settle_run(struct follower *f, bool hurry)
 {
+    f->refused = false;
     bool more = settle(f, hurry);
-    if (f->refused) {
-        more = follower_run(f);
-        more |= settle(f, hurry);
-    }
+    if (!f->refused)
+        return more;
+    f->refused = false;
+    more = follower_run(f);
+    more |= settle(f, hurry);
+    if (f->refused)
+        f->next_park_ms = now_ms() + PAUSE_MS;
     return more;
 }

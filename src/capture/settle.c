@@ -256,8 +256,10 @@ bool settle_run(struct follower *f, bool hurry)
     bool more = settle(f, hurry);
     if (!f->refused)
         return more;
+    bool found = f->found; /* by the run before this call */
     f->refused = false;
     more = follower_run(f);
+    f->found |= found;
     more |= settle(f, hurry);
     if (f->refused)
         f->next_park_ms = now_ms() + PAUSE_MS;

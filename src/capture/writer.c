@@ -168,7 +168,7 @@ int writer_begin(struct writer *w)
 {
     for (int i = 0;; i++) {
         int rc = begin_patiently(w);
-        int late = rc == SQLITE_OK ? follower_catch_up(&w->follower, i == 2) : 0;
+        int late = rc == SQLITE_OK ? follower_catch_up(&w->follower, i >= 2) : 0;
         if (rc == SQLITE_OK && late == 0)
             rc = writer_check_schema(w);
         if (rc == SQLITE_OK && late == 0)

@@ -105,7 +105,7 @@ static void *write_ours(void *arg)
     return NULL;
 }
 
-/* Commits of our own that are large and follow one another leave time for it. */
+/* So does it while large commits of our own follow one another without a pause. */
 static void large_ones_of_our_own(void **state)
 {
     struct mixed *m = *state;
@@ -139,7 +139,8 @@ static void large_ones_of_our_own(void **state)
     assert_true(largest < 40 << 20);
 }
 
-/* Nor has one of ours to wait until a rush of others is over, and meanwhile the log is kept too. */
+/* Who writes here need not wait for the end of a rush of others, and the log stays small then, too.
+ */
 static void one_of_ours_in_a_rush(void **state)
 {
     struct mixed *m = *state;

@@ -210,8 +210,6 @@ static void a_rewind_forgets_exactly_what_came_after(void **state)
     batch_unref(b);
 }
 
-/* Savepoints opened, released and rolled back at random, against a plain list of what should be
- * left. */
 /* A small commit takes one allocation, and none where a batch was freed before it. */
 static void usual_ones_are_one_allocation(void **state)
 {
@@ -273,6 +271,8 @@ static void what_was_freed_is_used_again(void **state)
     }
 }
 
+/* Savepoints opened, released and rolled back at random, against a plain list of what should be
+ * left. */
 static void random_savepoints(void **state)
 {
     (void)state;

@@ -1,54 +1,8 @@
 #include "capture/copier.h"
 
-#include "base/mem.h"
 #include "base/status.h"
 #include "base/thread.h"
-
-/*
- * The lock is kept by standing between SQLite and the file: a table of methods of our own, in which
- * one is another (https://www.sqlite.org/c3ref/io_methods.html).
- */
-#define CHECKPOINT_LOCK 1
-
-static int shm_lock(sqlite3_file *file, int offset, int n, int flags)
-{
-    struct copier_file *f = (struct copier_file *)(uintptr_t)file->pMethods;
-    bool take = flags & SQLITE_SHM_LOCK;
-    if (offset != CHECKPOINT_LOCK || n != 1) {
-        /* A recovery of the index takes and gives it back together with others. */
-        if (!take && offset <= CHECKPOINT_LOCK && offset + n > CHECKPOINT_LOCK)
-            f->held = false;
-        return f->real->xShmLock(file, offset, n, flags);
-    }
-    if (take ? f->held : f->keep || !f->held)
-        return SQLITE_OK;
-    int rc = f->real->xShmLock(file, offset, n, flags);
-    if (rc == SQLITE_OK)
-        f->held = take;
-    return rc;
-}
-
-static sqlite3_file *file_of(struct copier *c)
-{
-    sqlite3_file *file = NULL;
-    sqlite3_file_control(c->conn.db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-    return file;
-}
-
-static int stand_between(struct copier *c)
-{
-    sqlite3_file *file = file_of(c);
-    if (!file || !file->pMethods || file->pMethods->iVersion < 2)
-        return STATUS_OK;
-    c->file = mem_zalloc(sizeof(*c->file));
-    if (!c->file)
-        return STATUS_NOMEM;
-    c->file->real = file->pMethods;
-    c->file->methods = *file->pMethods;
-    c->file->methods.xShmLock = shm_lock;
-    file->pMethods = &c->file->methods;
-    return STATUS_OK;
-}
+#include "capture/shm_locks.h"
 
 static void *run(void *arg)
 {
@@ -79,8 +33,6 @@ int copier_start(struct copier *c, const char *path, const atomic_bool *closing,
         rc = sqlconn_run(&c->conn, OWN_TOUCH);
     if (rc != SQLITE_OK)
         return (rc & 0xff) == SQLITE_NOMEM ? STATUS_NOMEM : STATUS_IO;
-    if (stand_between(c) < 0)
-        return STATUS_NOMEM;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->wake, NULL);
     c->running = thread_start(&c->thread, NULL, run, c, "copier") == 0;
@@ -97,12 +49,8 @@ void copier_stop(struct copier *c)
         pthread_join(c->thread, NULL);
         pthread_cond_destroy(&c->wake);
         pthread_mutex_destroy(&c->lock);
-        copier_keep(c, false);
     }
-    if (c->file)
-        file_of(c)->pMethods = c->file->real;
     sqlconn_close(&c->conn);
-    mem_free(c->file);
     *c = (struct copier){0};
 }
 
@@ -127,13 +75,5 @@ void copier_copy(struct copier *c)
 
 bool copier_keep(struct copier *c, bool keep)
 {
-    struct copier_file *f = c->file;
-    sqlite3_file *file = file_of(c);
-    if (!f)
-        return !keep;
-    f->keep = keep;
-    if (keep == f->held)
-        return true;
-    return shm_lock(file, CHECKPOINT_LOCK, 1,
-               (keep ? SQLITE_SHM_LOCK : SQLITE_SHM_UNLOCK) | SQLITE_SHM_EXCLUSIVE) == SQLITE_OK;
+    return c->conn.locks ? shm_locks_keep(c->conn.locks, keep) : !keep;
 }

@@ -15,16 +15,8 @@
  *
  * Everything is called by one thread, the database's.
  */
-struct copier_file {
-    sqlite3_io_methods methods; /* the file's, but for xShmLock */
-    const sqlite3_io_methods *real;
-    bool keep; /* the lock is not given back */
-    bool held;
-};
-
 struct copier {
     struct sqlconn conn;
-    struct copier_file *file; /* NULL: the lock cannot be kept */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t wake;

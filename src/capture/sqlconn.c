@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "capture/mirror.h"
+#include "capture/shm_locks.h"
 #include "capture/statement_cache.h"
 #include <string.h>
 #include <time.h>
@@ -129,13 +130,15 @@ int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t bu
 {
     int flags = read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
     init(c, busy_timeout_ms, closing);
-    return open_database(c, path, flags, read_only, NULL);
+    int rc = open_database(c, path, flags, read_only, NULL);
+    return rc == SQLITE_OK && read_only ? shm_locks_new(&c->locks, c->db) : rc;
 }
 
 int sqlconn_open_observer(struct sqlconn *c, const char *path, const atomic_bool *closing)
 {
     init(c, 0, closing);
-    return open_database(c, path, SQLITE_OPEN_READWRITE, true, NULL);
+    int rc = open_database(c, path, SQLITE_OPEN_READWRITE, true, NULL);
+    return rc == SQLITE_OK ? shm_locks_new(&c->locks, c->db) : rc;
 }
 
 int sqlconn_open_in(struct sqlconn *c, const char *path, const char *vfs)
@@ -160,6 +163,8 @@ void sqlconn_close(struct sqlconn *c)
     statement_cache_clear(c);
     for (int i = 0; i < OWN_COUNT; i++)
         sqlite3_finalize(c->own[i]);
+    shm_locks_free(c->locks);
+    c->locks = NULL;
     sqlite3_close_v2(c->db);
     c->db = NULL;
 }

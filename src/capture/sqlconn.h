@@ -40,12 +40,14 @@ enum sqlconn_own {
     OWN_COUNT,
 };
 
-struct mirrors; /* mirror.h */
+struct mirrors;   /* mirror.h */
+struct shm_locks; /* shm_locks.h */
 
 struct sqlconn {
     sqlite3 *db;
     struct mirrors *mirrors; /* those over it, once there was one */
     struct sqlconn *under;   /* of a mirror: what it reads; limits are that one's, too */
+    struct shm_locks *locks; /* NULL: SQLite's are the file's, as for one that writes rows */
     struct authorizer auth;
     sqlite3_stmt *own[OWN_COUNT];
 
@@ -69,7 +71,10 @@ struct sqlconn {
     enum sqlconn_stop stopped; /* why the statement was stopped */
 };
 
-/* Result codes here are SQLite's. On failure the connection needs sqlconn_close all the same. */
+/*
+ * Result codes here are SQLite's. On failure the connection needs sqlconn_close all the same.
+ * Nobody who writes finds a lock taken because of one that only reads.
+ */
 int sqlconn_open(struct sqlconn *c, const char *path, bool read_only, int64_t busy_timeout_ms,
     const atomic_bool *closing);
 /* Changes no row, but may make checkpoints; waits for no lock. */

@@ -252,7 +252,7 @@ bool tracker_lock(struct tracker *t)
     for (int i = 0; i < LOCK_TRIES && rc == SQLITE_BUSY && t->can_checkpoint; i++) {
         if (i > 0)
             sched_yield();
-        rc = f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+        rc = t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
     }
     return rc == SQLITE_OK;
 }
@@ -260,22 +260,23 @@ bool tracker_lock(struct tracker *t)
 void tracker_unlock(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
-    f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+    t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
 bool tracker_others_write(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
-    if (f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) != SQLITE_OK)
+    if (t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) !=
+        SQLITE_OK)
         return true;
-    f->pMethods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+    t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
     return false;
 }
 
 bool tracker_hold(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
-    t->holds_copying = f->pMethods->xShmLock(f, CHECKPOINT_LOCK, 1,
+    t->holds_copying = t->files.methods->xShmLock(f, CHECKPOINT_LOCK, 1,
                            SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE) == SQLITE_OK;
     return t->holds_copying;
 }
@@ -284,7 +285,7 @@ void tracker_release(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
     if (t->holds_copying)
-        f->pMethods->xShmLock(f, CHECKPOINT_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+        t->files.methods->xShmLock(f, CHECKPOINT_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
     t->holds_copying = false;
 }
 

@@ -9,7 +9,8 @@
  */
 struct wal_files {
     sqlite3_file *file, *log;
-    const volatile void *shm; /* the head of the log's index */
+    const sqlite3_io_methods *methods; /* the file's own, past shm_locks.h */
+    const volatile void *shm;          /* the head of the log's index */
 };
 
 /* The connection has read something, so that its log is open. A result code. */

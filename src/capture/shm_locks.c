@@ -4,18 +4,31 @@
 #include "capture/wal/shm.h"
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #define WRITE_LOCK 0
 #define CHECKPOINT_LOCK 1
 /* The part of the index that is looked at, in SQLite's own unit. */
 #define SHM_REGION 32768
+#define LOOKS 20
+#define LOOK_PAUSE_NS 50000
 
+/* Whoever writes the head is through with it at once, unless he lost the processor in the middle.
+ */
 static bool head_is_whole(const struct shm_locks *l)
 {
+    const struct timespec pause = {.tv_nsec = LOOK_PAUSE_NS};
     volatile void *mapped = NULL;
     struct wal_shm now;
     l->real->xShmMap(l->file, 0, SHM_REGION, 0, &mapped);
-    return mapped && wal_shm_read(mapped, &now);
+    if (!mapped)
+        return false;
+    for (int i = 1; !wal_shm_read(mapped, &now); i++) {
+        if (i == LOOKS)
+            return false;
+        nanosleep(&pause, NULL);
+    }
+    return true;
 }
 
 static int for_checkpoints(struct shm_locks *l, bool take, int flags)

@@ -18,6 +18,9 @@
 #define YIELD_WITHIN_NS 2000000 /* when messages come so closely that more may be expected */
 #define YIELD_MAX_NS 1000000    /* where others take so long, they are … */
 #define SELFISH_NS 100000000    /* … not let in for so long */
+#define JOIN_SENDS 16
+#define JOIN_NS 10000000 /* to take what is new costs another visit to each connection, … */
+#define JOIN_TIMES 8     /* … so it is done seldom, and for a small part of the time */
 #define STOP_REASON "server is shutting down"
 
 static _Thread_local struct loop *current;
@@ -194,11 +197,34 @@ void loop_sent(struct loop *l)
         let_others_in(l);
 }
 
-/* Once for each connection that is in the list now; what is added meanwhile waits for the next
- * turn. */
+/*
+ * To send to thousands takes long. Those whose turn is still to come get what is posted meanwhile
+ * along with the rest, and not once more for it.
+ */
+static void join_in(struct loop *l)
+{
+    int64_t began, ended;
+
+    if (!mailbox_waits(&l->mailbox))
+        return;
+    began = clock_mono_ns();
+    if (began < l->join_ns)
+        return;
+    loop_run_mailbox(l);
+    if (l->options.turn_end)
+        l->options.turn_end(l->options.ctx);
+    ended = clock_mono_ns();
+    l->join_ns = ended + JOIN_NS + JOIN_TIMES * (ended - began);
+}
+
+/*
+ * Once for each connection that is in the list now; one that is added meanwhile waits for the next
+ * turn.
+ */
 static void flush_dirty(struct loop *l)
 {
     struct list end;
+    unsigned count = 0;
 
     list_add_tail(&l->dirty, &end);
     while (l->dirty.next != &end) {
@@ -206,6 +232,8 @@ static void flush_dirty(struct loop *l)
 
         list_del(&c->dirty);
         conn_io_flush(c);
+        if (++count % JOIN_SENDS == 0)
+            join_in(l);
     }
     list_del(&end);
 }
@@ -276,6 +304,7 @@ static void turn(struct loop *l)
     int64_t now_ns = clock_mono_ns();
 
     l->now = now_ns / 1000000;
+    l->join_ns = now_ns + JOIN_NS;
     if (mailbox_waits(&l->mailbox)) {
         l->behind |= now_ns - l->told_ns < YIELD_WITHIN_NS;
         l->told_ns = now_ns;

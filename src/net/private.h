@@ -129,6 +129,7 @@ struct loop {
     int64_t told_ns;    /* when a turn began with something posted */
     unsigned sent_to;   /* so many connections */
     int64_t selfish_ns; /* until then nobody else is let in, for it took them long */
+    int64_t join_ns;    /* from then on what is posted is taken in the middle of sending, too */
     int64_t wake_by;    /* ms; the owner wants a turn then */
     struct list idle, closing, draining; /* every living connection is in one, ordered by due */
     struct list dead;                    /* to be told to the owners */

@@ -333,6 +333,138 @@ static void test_an_end_while_sending_is_told_at_once(void **state)
     server_stop(&server);
 }
 
+/* Many to send to, for each of whom it takes a millisecond. */
+#define ROUND 128
+
+struct round {
+    struct loop *loop;
+    struct message first, second, third;
+    struct conn *conns[ROUND];
+    atomic_int opened, over;
+    int behind;
+    uint64_t sends;
+};
+
+static struct round sending;
+
+static void *join_round(struct conn *c, void *start_ctx)
+{
+    sending.conns[atomic_fetch_add(&sending.opened, 1)] = c;
+    return start_ctx;
+}
+
+static void take_time(void *owner)
+{
+    (void)owner;
+    usleep(1000);
+}
+
+static void forget_round(void *owner, int code)
+{
+    (void)owner;
+    (void)code;
+}
+
+static const struct conn_ops round_ops = {
+    .open = join_round, .message = tell_message, .closed = forget_round, .drained = take_time};
+
+static uint64_t sends(void)
+{
+    struct loop_stats stats;
+
+    loop_stats(sending.loop, &stats);
+    return stats.sends;
+}
+
+static void send_first(struct message *m, void *ctx)
+{
+    (void)m;
+    (void)ctx;
+    sending.sends = sends();
+    for (int i = 0; i < ROUND; i++) {
+        conn_want_drained(sending.conns[i], 1);
+        conn_send_text(sending.conns[i], "one", 3);
+    }
+}
+
+/* One who had the first and one who is still to get it are closed at once. */
+static void send_second(struct message *m, void *ctx)
+{
+    int behind = 0;
+
+    (void)m;
+    (void)ctx;
+    for (int i = 0; i < ROUND; i++)
+        behind += conn_queued(sending.conns[i]) > 0;
+    for (int i = 1; i < ROUND - 1; i++)
+        conn_send_text(sending.conns[i], "two", 3);
+    conn_close_now(sending.conns[0], WS_CLOSE_POLICY, "", NULL, 0);
+    conn_close_now(sending.conns[ROUND - 1], WS_CLOSE_POLICY, "", NULL, 0);
+    sending.behind = behind;
+}
+
+static void end_round(struct message *m, void *ctx)
+{
+    (void)m;
+    (void)ctx;
+    sending.sends = sends() - sending.sends;
+    atomic_store(&sending.over, 1);
+}
+
+static size_t read_all(int fd, char *got, size_t size, size_t wanted)
+{
+    size_t len = 0;
+
+    while (len < wanted) {
+        ssize_t n = read(fd, got + len, size - len);
+
+        if (n <= 0)
+            break;
+        len += (size_t)n;
+    }
+    return len;
+}
+
+/* What is posted in the middle of a long round goes along, for those whose turn is still to come.
+ */
+static void test_a_round_is_joined(void **state)
+{
+    struct loop_options o = {.max_message = 100, .max_queue = 1000, .ctx = &sending};
+    int fds[ROUND][2];
+    char got[100];
+
+    (void)state;
+    sending =
+        (struct round){.first.run = send_first, .second.run = send_second, .third.run = end_round};
+    sending.loop = loop_new(&o);
+    assert_non_null(sending.loop);
+    for (int i = 0; i < ROUND; i++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds[i]), 0);
+        loop_adopt(sending.loop, fds[i][1], &round_ops, &sending, NULL, 0);
+    }
+    server_wait(&sending.opened, ROUND);
+    loop_post(sending.loop, &sending.first);
+    assert_int_equal(read_all(fds[0][0], got, sizeof(got), 5), 5);
+    assert_memory_equal(got, "\x81\x03one", 5);
+    loop_post(sending.loop, &sending.second);
+    for (int i = 1; i < ROUND - 1; i++) {
+        assert_int_equal(read_all(fds[i][0], got, sizeof(got), 10), 10);
+        assert_memory_equal(got, "\x81\x03one\x81\x03two", 10);
+    }
+    assert_int_equal(read_all(fds[0][0], got, sizeof(got), 4), 4);
+    assert_memory_equal(got, "\x88\x02\x03\xf0", 4);
+    assert_int_equal(read_all(fds[ROUND - 1][0], got, sizeof(got), 4), 4);
+    assert_memory_equal(got, "\x88\x02\x03\xf0", 4);
+    loop_post(sending.loop, &sending.third);
+    server_wait(&sending.over, 1);
+    assert_in_range(sending.behind, 2, ROUND - 2);
+    assert_int_equal(sending.sends, 2 * ROUND - sending.behind);
+    loop_stop(sending.loop, 0);
+    loop_free(sending.loop);
+    for (int i = 0; i < ROUND; i++)
+        close(fds[i][0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,6 +480,7 @@ int main(void)
         cmocka_unit_test(test_a_thousand_connections),
         cmocka_unit_test(test_what_closed_sends_goes_out),
         cmocka_unit_test(test_an_end_while_sending_is_told_at_once),
+        cmocka_unit_test(test_a_round_is_joined),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

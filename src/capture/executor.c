@@ -4,11 +4,14 @@
 #include "base/status.h"
 #include "capture/mirror.h"
 #include "capture/result.h"
+#include "capture/settle.h"
 #include "capture/sqlerror.h"
 #include "capture/sqltext.h"
 #include "capture/unit.h"
 #include <limits.h>
 #include <string.h>
+
+#define CHECKPOINT_WAIT_MS 50
 
 enum step executor_refuse(struct run *x, const char *code, const char *message)
 {
@@ -181,6 +184,19 @@ static enum step run_kept(struct run *x, uint32_t changes)
     return STEP_FAILED;
 }
 
+/* Nobody writes meanwhile: so it soon says that it is busy, where somebody else is in its way. */
+static enum step checkpoint(struct run *x)
+{
+    struct sqlconn *c = &x->w->conn;
+    int64_t wait_ms = c->busy_timeout_ms;
+    if (wait_ms > CHECKPOINT_WAIT_MS)
+        c->busy_timeout_ms = CHECKPOINT_WAIT_MS;
+    settle_before_checkpoint(&x->w->follower);
+    enum step step = step_statement(x);
+    c->busy_timeout_ms = wait_ms;
+    return step;
+}
+
 /* Alone and without a transaction around it SQLite itself decides what is kept. */
 static enum step run_autocommit(struct run *x)
 {
@@ -188,11 +204,14 @@ static enum step run_autocommit(struct run *x)
     int rc = unit_begin_autocommit(x->w, x->p->report.vacuum);
     if (rc != SQLITE_OK)
         return executor_sqlite_failed(x, rc);
-    enum step step = step_statement(x);
+    bool copies = x->p->report.alone && !x->p->report.vacuum;
+    enum step step = copies ? checkpoint(x) : step_statement(x);
     bool vetoed = x->w->vetoed;
     uint32_t changes = x->w->batch->change_count;
     if (unit_end_autocommit(x->w) && !x->p->report.vacuum)
         x->job->wrote = true;
+    if (copies)
+        settle_after_checkpoint(&x->w->follower);
     return vetoed ? run_kept(x, changes) : step;
 }
 

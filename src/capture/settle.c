@@ -249,6 +249,23 @@ static bool settle(struct follower *f, bool hurry)
     return false;
 }
 
+void settle_before_checkpoint(struct follower *f)
+{
+    if (!f->active || f->lost || (f->copier && copier_is_busy(f->copier)))
+        return;
+    if (f->copier)
+        copier_keep(f->copier, false);
+    tracker_repin(&f->tracker);
+    copy_now(f);
+    tracker_park(&f->tracker);
+}
+
+void settle_after_checkpoint(struct follower *f)
+{
+    if (f->active && !f->lost && tracker_parked(&f->tracker))
+        pause_parking(f, true, PAUSE_MAX_MS);
+}
+
 /* Who was refused may restart the log by now, in most cases, but not after another large commit. */
 bool settle_run(struct follower *f, bool hurry)
 {

@@ -12,5 +12,12 @@
 bool settle_run(struct follower *f, bool hurry);
 /* After a commit of our own: there is something to do. */
 bool settle_is_due(const struct follower *f);
+/*
+ * Around a checkpoint that a user asks for, after a commit of our own and in no transaction: it
+ * waits for those who read what it copies over, and one that is to empty the log for all who read
+ * any of it. The pin is moved out of its way, unless others have just written.
+ */
+void settle_before_checkpoint(struct follower *f);
+void settle_after_checkpoint(struct follower *f);
 
 #endif

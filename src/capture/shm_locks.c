@@ -13,8 +13,7 @@
 #define LOOKS 20
 #define LOOK_PAUSE_NS 50000
 
-/* Whoever writes the head is through with it at once, unless he lost the processor in the middle.
- */
+/* Who writes the head is through with it at once, unless he lost the processor in the middle. */
 static bool head_is_whole(const struct shm_locks *l)
 {
     const struct timespec pause = {.tv_nsec = LOOK_PAUSE_NS};

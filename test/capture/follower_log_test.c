@@ -1,5 +1,6 @@
 #include "mixed.h"
 
+#include "base/clock.h"
 #include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -201,6 +202,64 @@ static void others_may_empty_the_log(void **state)
     assert_int_equal(m->f.gaps, 0);
 }
 
+/* The server's own place in the log is not in the way of checkpoints that are run through it. */
+static void checkpoints_of_our_own(void **state)
+{
+    struct mixed *m = *state;
+    static const char *const modes[] = {"PASSIVE", "FULL", "RESTART", "TRUNCATE"};
+    fixture_listen(&m->f, NULL, true);
+    uint64_t seq = fixture_seq(&m->f);
+    for (int i = 0; i < 40; i++) {
+        char sql[60];
+        snprintf(sql, sizeof(sql), "PRAGMA wal_checkpoint(%s)", modes[i % 4]);
+        other_ok(&m->o, "INSERT INTO t(v) VALUES(randomblob(100000))");
+        if (i % 3 < 2)
+            sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
+        const char *said = sql_ok(&m->f, sql);
+        if (!strstr(said, "[[0,"))
+            fail_msg("%d: %s: %s", i, sql, said);
+        if (i % 4 == 3)
+            assert_in_range(log_size(m), 0, 50000);
+    }
+    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
+    assert_int_equal(fixture_seq(&m->f), seq + 40 + 27 + 1);
+    assert_int_equal(m->f.gaps, 0);
+}
+
+/* Whatever others commit in between is told all the same. */
+static void checkpoints_in_a_rush(void **state)
+{
+    struct mixed *m = *state;
+    int count = 0, emptied = 0;
+    fixture_listen(&m->f, NULL, true);
+    uint64_t seq = fixture_seq(&m->f);
+    other_ok(&m->o, "PRAGMA synchronous=OFF");
+    other_send(&m->o, ".times %d INSERT INTO t(v) VALUES(randomblob(300))", COMMITS);
+    do {
+        emptied += strstr(sql_ok(&m->f, "PRAGMA wal_checkpoint(TRUNCATE)"), "[[0,") != NULL;
+        count++;
+    } while (!other_ready(&m->o));
+    other_wait(&m->o);
+    sql_ok(&m->f, "INSERT INTO t(v) VALUES('last')");
+    assert_int_equal(fixture_seq(&m->f), seq + COMMITS + 1);
+    assert_int_equal(m->f.gaps, 0);
+    print_message("# %d of %d emptied it\n", emptied, count);
+}
+
+/* With somebody else in the way they are given up soon, for nobody can write meanwhile. */
+static void checkpoints_beside_a_reader(void **state)
+{
+    struct mixed *m = *state;
+    int64_t began = clock_mono_ms();
+    other_ok(&m->o, "BEGIN");
+    other_ok(&m->o, "SELECT count(*) FROM t");
+    sql_ok(&m->f, "INSERT INTO t(v) VALUES('own')");
+    assert_non_null(strstr(sql_ok(&m->f, "PRAGMA wal_checkpoint(TRUNCATE)"), "[[1,"));
+    assert_true(clock_mono_ms() - began < m->f.options.busy_timeout_ms / 2);
+    other_ok(&m->o, "COMMIT");
+    assert_non_null(strstr(sql_ok(&m->f, "PRAGMA wal_checkpoint(TRUNCATE)"), "[[0,"));
+}
+
 /* While somebody reads an old state the log can only grow: that is no reason to hurry. */
 static void a_long_reader(void **state)
 {
@@ -243,6 +302,9 @@ int main(int argc, char **argv)
         TEST(large_ones_of_our_own),
         TEST(one_of_ours_in_a_rush),
         TEST(others_may_empty_the_log),
+        TEST(checkpoints_of_our_own),
+        TEST(checkpoints_in_a_rush),
+        TEST(checkpoints_beside_a_reader),
         TEST(a_long_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

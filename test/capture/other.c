@@ -1,6 +1,7 @@
 #include "other.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sqlite3.h>
@@ -133,6 +134,12 @@ void other_send(struct other *o, const char *fmt, ...)
     va_start(ap, fmt);
     send_line(o, fmt, ap);
     va_end(ap);
+}
+
+bool other_ready(struct other *o)
+{
+    struct pollfd p = {.fd = fileno(o->from), .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
 }
 
 const char *other_wait(struct other *o)

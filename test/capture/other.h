@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
 
@@ -35,6 +36,8 @@ void other_kill(struct other *o);
 
 /* Without waiting for the answer. */
 void other_send(struct other *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Whether other_wait would not wait. */
+bool other_ready(struct other *o);
 /* The answer to the oldest that has none: values of all rows with "|" between, or "error: …". */
 const char *other_wait(struct other *o);
 /* Both; the first one fails the test on an error. */

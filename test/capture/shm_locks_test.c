@@ -4,7 +4,6 @@
 #include "capture/sqlconn.h"
 #include "capture/wal/shm.h"
 #include "capture/wal_files.h"
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -50,12 +49,6 @@ static int tear_down(void **state)
     return 0;
 }
 
-static bool answered(struct reading *t)
-{
-    struct pollfd p = {.fd = fileno(t->o.from), .events = POLLIN};
-    return poll(&p, 1, 0) > 0;
-}
-
 /* What SQLite itself asks for when it finds the head of the index half written. */
 static int ask(struct reading *t, int kind)
 {
@@ -81,7 +74,7 @@ static void a_writer_that_waits_for_nobody(void **state)
     struct reading *t = *state;
     int reads = 0;
     other_send(&t->o, ".times 60000 INSERT INTO t(v) VALUES(1)");
-    while (!answered(t)) {
+    while (!other_ready(&t->o)) {
         assert_int_equal(sqlconn_run(&t->c, OWN_TOUCH), SQLITE_OK);
         reads++;
     }

@@ -6,10 +6,6 @@
 #include <stdint.h>
 #include <time.h>
 
-#define WRITE_LOCK 0
-#define CHECKPOINT_LOCK 1
-/* The part of the index that is looked at, in SQLite's own unit. */
-#define SHM_REGION 32768
 #define LOOKS 20
 #define LOOK_PAUSE_NS 50000
 
@@ -19,7 +15,7 @@ static bool head_is_whole(const struct shm_locks *l)
     const struct timespec pause = {.tv_nsec = LOOK_PAUSE_NS};
     volatile void *mapped = NULL;
     struct wal_shm now;
-    l->real->xShmMap(l->file, 0, SHM_REGION, 0, &mapped);
+    l->real->xShmMap(l->file, 0, WAL_SHM_REGION, 0, &mapped);
     if (!mapped)
         return false;
     for (int i = 1; !wal_shm_read(mapped, &now); i++) {
@@ -34,7 +30,7 @@ static int for_checkpoints(struct shm_locks *l, bool take, int flags)
 {
     if (take ? l->held : l->keep || !l->held)
         return SQLITE_OK;
-    int rc = l->real->xShmLock(l->file, CHECKPOINT_LOCK, 1, flags);
+    int rc = l->real->xShmLock(l->file, WAL_SHM_CHECKPOINT, 1, flags);
     if (rc == SQLITE_OK)
         l->held = take;
     return rc;
@@ -44,12 +40,12 @@ static int shm_lock(sqlite3_file *file, int offset, int n, int flags)
 {
     struct shm_locks *l = (struct shm_locks *)(uintptr_t)file->pMethods;
     bool take = flags & SQLITE_SHM_LOCK;
-    if (offset == CHECKPOINT_LOCK && n == 1)
+    if (offset == WAL_SHM_CHECKPOINT && n == 1)
         return for_checkpoints(l, take, flags);
-    if (offset == WRITE_LOCK && n == 1 && take && head_is_whole(l))
+    if (offset == WAL_SHM_WRITE && n == 1 && take && head_is_whole(l))
         return SQLITE_BUSY;
     /* A recovery of the index takes and gives it back together with others. */
-    if (!take && offset <= CHECKPOINT_LOCK && offset + n > CHECKPOINT_LOCK)
+    if (!take && offset <= WAL_SHM_CHECKPOINT && offset + n > WAL_SHM_CHECKPOINT)
         l->held = false;
     return l->real->xShmLock(file, offset, n, flags);
 }

@@ -234,11 +234,6 @@ int tracker_note_own(struct tracker *t, uint32_t end)
     return STATUS_OK;
 }
 
-/* Locks of the index, https://www.sqlite.org/walformat.html section 2.3: those of who writes, and
- * of who makes checkpoints.
- */
-#define WRITE_LOCK 0
-#define CHECKPOINT_LOCK 1
 /*
  * Attempts, between two commits of a process that makes one after the other: all in all less than
  * the millisecond that it waits when it finds the lock taken.
@@ -252,7 +247,8 @@ bool tracker_lock(struct tracker *t)
     for (int i = 0; i < LOCK_TRIES && rc == SQLITE_BUSY && t->can_checkpoint; i++) {
         if (i > 0)
             sched_yield();
-        rc = t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
+        rc =
+            t->files.methods->xShmLock(f, WAL_SHM_WRITE, 1, SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE);
     }
     return rc == SQLITE_OK;
 }
@@ -260,23 +256,23 @@ bool tracker_lock(struct tracker *t)
 void tracker_unlock(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
-    t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+    t->files.methods->xShmLock(f, WAL_SHM_WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
 }
 
 bool tracker_others_write(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
-    if (t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) !=
+    if (t->files.methods->xShmLock(f, WAL_SHM_WRITE, 1, SQLITE_SHM_LOCK | SQLITE_SHM_SHARED) !=
         SQLITE_OK)
         return true;
-    t->files.methods->xShmLock(f, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
+    t->files.methods->xShmLock(f, WAL_SHM_WRITE, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_SHARED);
     return false;
 }
 
 bool tracker_hold(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
-    t->holds_copying = t->files.methods->xShmLock(f, CHECKPOINT_LOCK, 1,
+    t->holds_copying = t->files.methods->xShmLock(f, WAL_SHM_CHECKPOINT, 1,
                            SQLITE_SHM_LOCK | SQLITE_SHM_EXCLUSIVE) == SQLITE_OK;
     return t->holds_copying;
 }
@@ -285,7 +281,8 @@ void tracker_release(struct tracker *t)
 {
     sqlite3_file *f = t->files.file;
     if (t->holds_copying)
-        t->files.methods->xShmLock(f, CHECKPOINT_LOCK, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
+        t->files.methods->xShmLock(
+            f, WAL_SHM_CHECKPOINT, 1, SQLITE_SHM_UNLOCK | SQLITE_SHM_EXCLUSIVE);
     t->holds_copying = false;
 }
 

@@ -1,9 +1,7 @@
 #include "capture/wal_files.h"
 
 #include "capture/shm_locks.h"
-
-/* The part of the index that is looked at, in SQLite's own unit. */
-#define SHM_REGION 32768
+#include "capture/wal/shm.h"
 
 int wal_files_find(struct wal_files *f, struct sqlconn *c)
 {
@@ -16,7 +14,7 @@ int wal_files_find(struct wal_files *f, struct sqlconn *c)
     if (!f->file->pMethods || f->file->pMethods->iVersion < 2 || !f->log || !f->log->pMethods)
         return SQLITE_CANTOPEN;
     f->methods = c->locks ? c->locks->real : f->file->pMethods;
-    rc = f->methods->xShmMap(f->file, 0, SHM_REGION, 0, &mapped);
+    rc = f->methods->xShmMap(f->file, 0, WAL_SHM_REGION, 0, &mapped);
     f->shm = mapped;
     /* A file that may only be read has memory that may only be read. */
     if (rc == SQLITE_READONLY && mapped)

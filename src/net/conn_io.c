@@ -419,7 +419,7 @@ void conn_io_push(struct conn *c)
     if (c->blocked)
         c->retry_at = c->out.bytes < UINT32_MAX - RETRY_SIZE ? (uint32_t)c->out.bytes + RETRY_SIZE
                                                              : UINT32_MAX;
-    loop_sent(c->loop);
+    round_sent(c->loop);
 }
 
 void conn_io_flush(struct conn *c)

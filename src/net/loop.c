@@ -7,20 +7,12 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #define EVENTS 256 /* taken from epoll at once */
 #define TICK_MS 1000
-#define YIELD_SENDS 4
-#define YIELD_WITHIN_NS 2000000 /* when messages come so closely that more may be expected */
-#define YIELD_MAX_NS 1000000    /* where others take so long, they are … */
-#define SELFISH_NS 100000000    /* … not let in for so long */
-#define JOIN_SENDS 16
-#define JOIN_NS 10000000 /* to take what is new costs another visit to each connection, … */
-#define JOIN_TIMES 8     /* … so it is done seldom, and for a small part of the time */
 #define STOP_REASON "server is shutting down"
 
 static _Thread_local struct loop *current;
@@ -170,74 +162,6 @@ static void tell_owners(struct loop *l)
     }
 }
 
-/*
- * Who posts often may share this processor, needs little of it for each message, and is soon done
- * with many while we send. But the scheduler lets in who has just worked no sooner than its next
- * tick, milliseconds later, unless it is asked to. Not for those who then keep the processor.
- */
-static void let_others_in(struct loop *l)
-{
-    int64_t began, ended;
-
-    l->behind |= mailbox_waits(&l->mailbox);
-    if (!l->behind)
-        return;
-    began = clock_mono_ns();
-    if (began < l->selfish_ns)
-        return;
-    sched_yield();
-    ended = clock_mono_ns();
-    if (ended - began > YIELD_MAX_NS)
-        l->selfish_ns = ended + SELFISH_NS;
-}
-
-void loop_sent(struct loop *l)
-{
-    if (++l->sent_to % YIELD_SENDS == 0)
-        let_others_in(l);
-}
-
-/*
- * To send to thousands takes long. Those whose turn is still to come get what is posted meanwhile
- * along with the rest, and not once more for it.
- */
-static void join_in(struct loop *l)
-{
-    int64_t began, ended;
-
-    if (!mailbox_waits(&l->mailbox))
-        return;
-    began = clock_mono_ns();
-    if (began < l->join_ns)
-        return;
-    loop_run_mailbox(l);
-    if (l->options.turn_end)
-        l->options.turn_end(l->options.ctx);
-    ended = clock_mono_ns();
-    l->join_ns = ended + JOIN_NS + JOIN_TIMES * (ended - began);
-}
-
-/*
- * Once for each connection that is in the list now; one that is added meanwhile waits for the next
- * turn.
- */
-static void flush_dirty(struct loop *l)
-{
-    struct list end;
-    unsigned count = 0;
-
-    list_add_tail(&l->dirty, &end);
-    while (l->dirty.next != &end) {
-        struct conn *c = list_entry(l->dirty.next, struct conn, dirty);
-
-        list_del(&c->dirty);
-        conn_io_flush(c);
-        if (++count % JOIN_SENDS == 0)
-            join_in(l);
-    }
-    list_del(&end);
-}
-
 static void free_told(struct loop *l)
 {
     struct conn *c;
@@ -246,7 +170,7 @@ static void free_told(struct loop *l)
         conn_free(c);
 }
 
-/* Likewise. */
+/* Once for each that is in the list now. */
 static void resume_paused(struct loop *l, int64_t until)
 {
     struct list end;
@@ -304,11 +228,7 @@ static void turn(struct loop *l)
     int64_t now_ns = clock_mono_ns();
 
     l->now = now_ns / 1000000;
-    l->join_ns = now_ns + JOIN_NS;
-    if (mailbox_waits(&l->mailbox)) {
-        l->behind |= now_ns - l->told_ns < YIELD_WITHIN_NS;
-        l->told_ns = now_ns;
-    }
+    round_begin(l, now_ns);
     if (l->wake_by <= l->now)
         l->wake_by = INT64_MAX;
     loop_run_mailbox(l);
@@ -319,7 +239,7 @@ static void turn(struct loop *l)
     tell_owners(l);
     if (l->options.turn_end)
         l->options.turn_end(l->options.ctx);
-    flush_dirty(l);
+    round_flush(l);
     free_told(l);
     if (l->deflater)
         deflater_turn(l->deflater);

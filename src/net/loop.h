@@ -10,9 +10,9 @@
  * An event loop: one thread, one epoll, one mailbox, many connections. A turn takes the mailbox
  * first, then readable sockets (and the mailbox again before the bytes of each), then timers and
  * the owners of what has ended, then turn_end, then sends for every connection that has something
- * queued (one send each), then frees. Where sending takes long it takes the mailbox, and turn_end,
- * in between, too: whose turn to be sent to is still to come gets it all at once. Messages posted
- * before a client's bytes were sent are therefore always handled before those bytes.
+ * queued (one send each), then frees. Messages posted before a client's bytes were sent are
+ * therefore always handled before those bytes. Where sending takes long it takes the mailbox, and
+ * turn_end, in between, too: whose turn to be sent to is still to come gets it all at once.
  */
 struct tls;
 

@@ -173,6 +173,12 @@ int framing_put(struct conn *c, const char *data, size_t len, const struct body 
 #define PARTS_SIZE (1024 * 1024)
 #define RETRY_SIZE (128 * 1024) /* about what the socket takes at once */
 
+/* A turn begins, whose mailbox has not been taken yet. */
+void round_begin(struct loop *l, int64_t now_ns);
+void round_sent(struct loop *l); /* to one more connection */
+/* Sends for each connection of `dirty`; one that is added meanwhile waits for the next turn. */
+void round_flush(struct loop *l);
+
 static inline bool conn_is_stream(const struct conn *c)
 {
     return c->ops->keep_alive;
@@ -194,7 +200,6 @@ static inline void loop_count(_Atomic uint64_t *counter, uint64_t n)
 
 /* Runs all messages that have been posted so far. */
 void loop_run_mailbox(struct loop *l);
-void loop_sent(struct loop *l); /* to one more connection */
 
 static inline void loop_largest(_Atomic uint64_t *counter, uint64_t n)
 {

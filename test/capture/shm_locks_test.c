@@ -4,15 +4,13 @@
 #include "capture/sqlconn.h"
 #include "capture/wal/shm.h"
 #include "capture/wal_files.h"
+#include "fixture.h"
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#define WRITE_LOCK 0
 
 struct reading {
-    char path[64];
-    struct other o; /* another process, which writes */
+    struct fixture files; /* its directory and path only */
+    struct other o;       /* another process, which writes */
     struct sqlconn c;
 };
 
@@ -21,14 +19,13 @@ static const atomic_bool never;
 static int set_up(void **state)
 {
     struct reading *t = calloc(1, sizeof(*t));
-    strcpy(t->path, "/tmp/rowtap-locks-XXXXXX");
-    close(mkstemp(t->path));
-    other_start(&t->o, t->path);
+    fixture_init(&t->files);
+    other_start(&t->o, t->files.path);
     other_ok(&t->o, "PRAGMA journal_mode=WAL");
     other_ok(&t->o, "PRAGMA synchronous=OFF");
     other_ok(&t->o, "PRAGMA busy_timeout=0");
     other_ok(&t->o, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
-    assert_int_equal(sqlconn_open(&t->c, t->path, true, 0, &never), SQLITE_OK);
+    assert_int_equal(sqlconn_open(&t->c, t->files.path, true, 0, &never), SQLITE_OK);
     assert_int_equal(sqlconn_run(&t->c, OWN_TOUCH), SQLITE_OK);
     *state = t;
     return 0;
@@ -37,14 +34,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct reading *t = *state;
-    char path[80];
     sqlconn_close(&t->c);
     other_end(&t->o);
-    unlink(t->path);
-    snprintf(path, sizeof(path), "%s-wal", t->path);
-    unlink(path);
-    snprintf(path, sizeof(path), "%s-shm", t->path);
-    unlink(path);
+    fixture_fini(&t->files);
     free(t);
     return 0;
 }
@@ -54,9 +46,9 @@ static int ask(struct reading *t, int kind)
 {
     sqlite3_file *file = NULL;
     sqlite3_file_control(t->c.db, "main", SQLITE_FCNTL_FILE_POINTER, &file);
-    int rc = file->pMethods->xShmLock(file, WRITE_LOCK, 1, SQLITE_SHM_LOCK | kind);
+    int rc = file->pMethods->xShmLock(file, WAL_SHM_WRITE, 1, SQLITE_SHM_LOCK | kind);
     if (rc == SQLITE_OK)
-        file->pMethods->xShmLock(file, WRITE_LOCK, 1, SQLITE_SHM_UNLOCK | kind);
+        file->pMethods->xShmLock(file, WAL_SHM_WRITE, 1, SQLITE_SHM_UNLOCK | kind);
     return rc;
 }
 
@@ -109,7 +101,7 @@ static void a_writer_of_ours(void **state)
 {
     struct reading *t = *state;
     struct sqlconn w;
-    assert_int_equal(sqlconn_open(&w, t->path, false, 0, &never), SQLITE_OK);
+    assert_int_equal(sqlconn_open(&w, t->files.path, false, 0, &never), SQLITE_OK);
     assert_int_equal(sqlconn_run(&w, OWN_BEGIN), SQLITE_OK);
     assert_non_null(strstr(other_try(&t->o, "BEGIN IMMEDIATE"), "locked"));
     sqlconn_close(&w);
@@ -123,7 +115,7 @@ static void another_mode(void **state)
     struct reading *t = *state;
     sqlconn_close(&t->c);
     assert_string_equal(other_ok(&t->o, "PRAGMA journal_mode=DELETE"), "delete");
-    assert_int_equal(sqlconn_open(&t->c, t->path, true, 0, &never), SQLITE_OK);
+    assert_int_equal(sqlconn_open(&t->c, t->files.path, true, 0, &never), SQLITE_OK);
     assert_int_equal(sqlconn_run(&t->c, OWN_TOUCH), SQLITE_OK);
     other_ok(&t->o, "INSERT INTO t(v) VALUES(1)");
     assert_string_equal(other_ok(&t->o, "PRAGMA journal_mode=WAL"), "wal");

@@ -14,6 +14,11 @@
  *   14  page size (2)      32  salt (8)              128 frames that may have been copied
  */
 #define WAL_SHM_SIZE 136
+#define WAL_SHM_REGION 32768 /* what is mapped at once, as SQLite does */
+
+/* Locks of the index, section 2.3 there: of who writes, and of who makes checkpoints. */
+#define WAL_SHM_WRITE 0
+#define WAL_SHM_CHECKPOINT 1
 
 struct wal_shm {
     uint8_t salt[WAL_SALT];
